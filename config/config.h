@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PGQRS_CONFIG_CONFIG_H
+#define PGQRS_CONFIG_CONFIG_H
+
+/*
+ * The configuration: one YAML file, PGQRS_* environment variables over it, flags over both.
+ * Everything is checked here; what comes out can be used as it is. Every error names file, line,
+ * key, what was found and what was expected; an unknown key is an error.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/log.h"
+
+struct pgqrs_config_queue {
+    char *name;
+    char *handler;  /* absolute path of the plugin; the file exists and can be read */
+    char *settings; /* JSON object, "{}" when none are given */
+    int64_t consumers; /* worker processes, 0 to 1024 */
+    int64_t prefetch;  /* jobs a worker may hold, the running one among them, 1 to 1000 */
+    int64_t max_attempts;
+    int64_t retry_strategy; /* enum pgqrs_retry_strategy of ipc/msg.h */
+    int64_t retry_base_ms, retry_max_ms;
+    bool retry_jitter;
+    bool delete_done; /* `on_done: delete` */
+};
+
+struct pgqrs_config {
+    char *dsn;
+    char *runtime_dir; /* null: chosen by pgqrsd */
+    struct pgqrs_config_queue *queues;
+    size_t queue_count;
+    int64_t drain_ms;        /* shutdown.drain: how long running jobs may take to finish */
+    int64_t cancel_grace_ms; /* shutdown.cancel_grace: then, how long after being told to cancel */
+    int64_t start_timeout_ms;
+    int64_t heartbeat_interval_ms, heartbeat_timeout_ms;
+    int64_t lease_ms, poll_ms;
+    bool synchronous_full; /* sqlite.synchronous */
+    enum pgqrs_log_format log_format;
+    enum pgqrs_log_level log_level;
+};
+
+/*
+ * Reads the file, then the environment. PGQRS_ERR_CONFIG with the reason. Relative paths in the
+ * file are relative to the file's directory; a handler without a slash and without ".so" is one
+ * of those installed with pgqrsd.
+ */
+int pgqrs_config_load(const char *path, struct pgqrs_config **config_out, struct pgqrs_error *err)
+    PGQRS_MUST_CHECK;
+/* Only the DSN: --dsn over PGQRS_DSN over the file (path null: PGQRS_CONFIG_FILE, then none).
+ * For the command line, which needs no queues. Free *dsn_out. */
+int pgqrs_config_find_dsn(const char *dsn_flag, const char *path, char **dsn_out,
+                          struct pgqrs_error *err) PGQRS_MUST_CHECK;
+void pgqrs_config_destroy(struct pgqrs_config **config);
+
+/* Prints every setting with its default and help, as the man page shows them. */
+void pgqrs_config_print_settings(void);
+
+#endif

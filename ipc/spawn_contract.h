@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PGQRS_IPC_SPAWN_CONTRACT_H
+#define PGQRS_IPC_SPAWN_CONTRACT_H
+
+/*
+ * What a child may rely on when the supervisor has started it, and what its exit status says.
+ * Nothing secret is here: the store's address and the workers' tokens come over the control
+ * channel, never in argv or the environment.
+ *
+ * A child is the leader of a session of its own, so that a terminal's Ctrl-C reaches only the
+ * supervisor. Standard input is /dev/null, output and error are the supervisor's.
+ */
+
+/* Descriptors. */
+#define PGQRS_FD_LIFELINE 3 /* a socket: end of file when the supervisor is gone; the child writes
+                               its last words here before it ends with an error */
+#define PGQRS_FD_LISTEN 4   /* broker only: the listening socket for jobs; it outlives brokers */
+
+/* Environment. */
+#define PGQRS_ENV_GENERATION "PGQRS_SPAWN_GENERATION" /* decimal, never used twice */
+#define PGQRS_ENV_CONTROL "PGQRS_SPAWN_CONTROL"       /* NNG address to dial */
+#define PGQRS_ENV_SUPERVISOR "PGQRS_SPAWN_SUPERVISOR" /* pid, to notice that it is gone already */
+#define PGQRS_ENV_LOG "PGQRS_SPAWN_LOG"               /* "format level", as in the configuration */
+
+/* One line of text, without a newline, at most this long. */
+#define PGQRS_LAST_WORDS_MAX 600
+
+/* A child that can not say hello in this time gives up; ms. */
+#define PGQRS_HELLO_TIMEOUT_MS 5000
+/* The broker holds a worker's hello this long when the supervisor has not announced it yet; ms. */
+#define PGQRS_ANNOUNCE_TIMEOUT_MS 5000
+
+enum pgqrs_exit {
+    PGQRS_EXIT_OK = 0,
+    PGQRS_EXIT_FAILURE = 1,      /* may go away: start again */
+    PGQRS_EXIT_USAGE = 2,        /* also: a child that was started by hand */
+    PGQRS_EXIT_BAD_PLUGIN = 65,  /* the plugin can never be loaded as it is: do not start again */
+    PGQRS_EXIT_UNAVAILABLE = 69, /* the store can not be opened */
+    PGQRS_EXIT_RETURNED = 75,    /* drained, but a running job had to be given back */
+    PGQRS_EXIT_CONFIG = 78,      /* the configuration can never work: do not start again */
+};
+
+#endif

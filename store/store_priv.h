@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PGQRS_STORE_STORE_PRIV_H
+#define PGQRS_STORE_STORE_PRIV_H
+
+/*
+ * What a backend implements: the operations of store/store.h, whose arguments were checked. Every
+ * operation must be there except wake_fd and woken, which may be null. A backend's struct begins
+ * with struct pgqrs_store.
+ */
+
+#include "store/store.h"
+
+struct pgqrs_store_ops {
+    const char *name;
+    void (*close)(struct pgqrs_store *store);
+    int (*install)(struct pgqrs_store *store, struct pgqrs_error *err);
+    int (*verify)(struct pgqrs_store *store, struct pgqrs_error *err);
+    int (*queue_create)(struct pgqrs_store *store, const char *name, int64_t *id_out,
+                        struct pgqrs_error *err);
+    int (*queue_find)(struct pgqrs_store *store, const char *name, int64_t *id_out,
+                      struct pgqrs_error *err);
+    int (*queue_list)(struct pgqrs_store *store, struct pgqrs_queue_list *list_out,
+                      struct pgqrs_error *err);
+    int (*queue_metrics)(struct pgqrs_store *store, int64_t queue_id,
+                         struct pgqrs_queue_metrics *metrics_out, struct pgqrs_error *err);
+    int (*enqueue)(struct pgqrs_store *store, int64_t queue_id, const struct pgqrs_enqueue *items,
+                   size_t count, int64_t *ids_out, struct pgqrs_error *err);
+    int (*message_get)(struct pgqrs_store *store, int64_t id, struct pgqrs_message *message_out,
+                       struct pgqrs_error *err);
+    int (*message_list)(struct pgqrs_store *store, const struct pgqrs_message_filter *filter,
+                        struct pgqrs_message_list *list_out, struct pgqrs_error *err);
+    int (*worker_register)(struct pgqrs_store *store, const struct pgqrs_worker_row *row,
+                           int64_t *id_out, struct pgqrs_error *err);
+    int (*worker_beat)(struct pgqrs_store *store, const int64_t *ids, size_t count,
+                       struct pgqrs_error *err);
+    int64_t (*worker_end)(struct pgqrs_store *store, int64_t worker_id,
+                          const struct pgqrs_release *release, struct pgqrs_error *err);
+    int (*worker_list_live)(struct pgqrs_store *store, struct pgqrs_worker_list *list_out,
+                            struct pgqrs_error *err);
+    int (*exchange)(struct pgqrs_store *store, struct pgqrs_exchange *exchange,
+                    struct pgqrs_error *err);
+    int64_t (*renew)(struct pgqrs_store *store, const struct pgqrs_lease_ref *leases, size_t count,
+                     int64_t lease_ms, struct pgqrs_error *err);
+    int (*wake_fd)(struct pgqrs_store *store);
+    bool (*woken)(struct pgqrs_store *store);
+};
+
+struct pgqrs_store {
+    const struct pgqrs_store_ops *ops;
+};
+
+/* dsn is what follows the scheme. */
+int pgqrs_store_sqlite_open(const char *path, const struct pgqrs_store_options *options,
+                            struct pgqrs_store **store_out, struct pgqrs_error *err)
+    PGQRS_MUST_CHECK;
+
+#endif
