@@ -24,7 +24,7 @@ void pgqrs_clock_set_wall(int64_t wall_us);
 /* wall_us from year 1970 to 9999; out is always terminated. */
 void pgqrs_timestamp_format(int64_t wall_us, char out[PGQRS_TIMESTAMP_SIZE]);
 /* Accepts seconds or any fraction, space separated, without a zone. */
-int pgqrs_timestamp_parse(const char *text, int64_t *wall_us_out, struct pgqrs_error *err)
-    PGQRS_MUST_CHECK;
+int pgqrs_timestamp_parse(const char *text, int64_t *wall_us_out,
+                          struct pgqrs_error *err) PGQRS_MUST_CHECK;
 
 #endif

@@ -22,7 +22,8 @@ enum pgqrs_err {
     PGQRS_ERR_NOT_FOUND,   /* the thing named does not exist */
     PGQRS_ERR_EXISTS,      /* the thing to be created exists already */
     PGQRS_ERR_CONFIG,      /* the configuration is wrong */
-    PGQRS_ERR_UNAVAILABLE, /* the store can not be opened: read-only, not a database, no permission */
+    PGQRS_ERR_UNAVAILABLE, /* the store can not be opened: read-only, not a database, no permission
+                            */
     PGQRS_ERR_SCHEMA,      /* the store's schema is not one this program can use */
     PGQRS_ERR_PROTOCOL,    /* a peer sent something that is not in the protocol */
     PGQRS_ERR_MEMORY,

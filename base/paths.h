@@ -14,7 +14,7 @@
 #include "base/error.h"
 
 /* The path of a file below the running program's prefix, such as "libexec/pgqrs/pgqrs-worker". */
-int pgqrs_path_installed(const char *relative, char *out, size_t size, struct pgqrs_error *err)
-    PGQRS_MUST_CHECK;
+int pgqrs_path_installed(const char *relative, char *out, size_t size,
+                         struct pgqrs_error *err) PGQRS_MUST_CHECK;
 
 #endif

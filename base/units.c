@@ -64,14 +64,14 @@ int pgqrs_integer_parse(const char *text, int64_t min, int64_t max, int64_t *val
     char *end;
     errno = 0;
     int64_t value = strtoll(text, &end, 10);
-    bool number = (isdigit((unsigned char)text[0]) ||
-                   (text[0] == '-' && isdigit((unsigned char)text[1]))) &&
-                  *end == 0 && errno == 0;
+    bool number =
+        (isdigit((unsigned char)text[0]) || (text[0] == '-' && isdigit((unsigned char)text[1]))) &&
+        *end == 0 && errno == 0;
     if (!number || value < min || value > max) {
-        return pgqrs_error_set(
-            err, PGQRS_ERR_INVALID,
-            "found \"%.40s\", expected a whole number from %" PRId64 " to %" PRId64, text, min,
-            max);
+        return pgqrs_error_set(err, PGQRS_ERR_INVALID,
+                               "found \"%.40s\", expected a whole number from %" PRId64
+                               " to %" PRId64,
+                               text, min, max);
     }
     *value_out = value;
     return 0;

@@ -12,8 +12,8 @@
  * A whole number and a unit, without space: ms, s, m, h or d, such as 250ms or 5m.
  * "0" needs no unit. The error names what was found and what was expected.
  */
-int pgqrs_duration_parse(const char *text, int64_t *ms_out, struct pgqrs_error *err)
-    PGQRS_MUST_CHECK;
+int pgqrs_duration_parse(const char *text, int64_t *ms_out,
+                         struct pgqrs_error *err) PGQRS_MUST_CHECK;
 /* The shortest form that parses back to the same value, such as 90s or 2h. */
 void pgqrs_duration_format(int64_t ms, char *out, size_t size);
 /* A decimal whole number from min to max, and nothing else. */

@@ -16,8 +16,8 @@
 
 struct pgqrs_config_queue {
     char *name;
-    char *handler;  /* absolute path of the plugin; the file exists and can be read */
-    char *settings; /* JSON object, "{}" when none are given */
+    char *handler;     /* absolute path of the plugin; the file exists and can be read */
+    char *settings;    /* JSON object, "{}" when none are given */
     int64_t consumers; /* worker processes, 0 to 1024 */
     int64_t prefetch;  /* jobs a worker may hold, the running one among them, 1 to 1000 */
     int64_t max_attempts;
@@ -47,8 +47,8 @@ struct pgqrs_config {
  * file are relative to the file's directory; a handler without a slash and without ".so" is one
  * of those installed with pgqrsd.
  */
-int pgqrs_config_load(const char *path, struct pgqrs_config **config_out, struct pgqrs_error *err)
-    PGQRS_MUST_CHECK;
+int pgqrs_config_load(const char *path, struct pgqrs_config **config_out,
+                      struct pgqrs_error *err) PGQRS_MUST_CHECK;
 /* Only the DSN: --dsn over PGQRS_DSN over the file (path null: PGQRS_CONFIG_FILE, then none).
  * For the command line, which needs no queues. Free *dsn_out. */
 int pgqrs_config_find_dsn(const char *dsn_flag, const char *path, char **dsn_out,

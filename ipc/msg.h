@@ -26,7 +26,7 @@
 #define PGQRS_FRAME_HEADER 8
 #define PGQRS_BODY_MAX (16u * 1024 * 1024)
 #define PGQRS_CONTROL_BODY_MAX (1u * 1024 * 1024 - 64) /* NNG refuses more than 1 MiB */
-#define PGQRS_FRAME_TARGET (256u * 1024) /* a list of jobs or results starts a new frame here */
+#define PGQRS_FRAME_TARGET (256u * 1024)     /* a list of jobs or results starts a new frame here */
 #define PGQRS_PAYLOAD_MAX (4u * 1024 * 1024) /* of a job; enqueue has its own, lower limit */
 #define PGQRS_RESULT_MAX (1u * 1024 * 1024)
 #define PGQRS_ERROR_TEXT_MAX 4096
@@ -49,29 +49,36 @@ enum pgqrs_role {
 };
 
 enum pgqrs_msg_type { /* numbers go on the wire: append, never reuse */
-    PGQRS_MSG_NONE = 0,
-    /* control, over NNG */
-    PGQRS_MSG_CHILD_HELLO = 1,    /* c>s first message; answer a welcome or refuse */
-    PGQRS_MSG_REFUSE = 2,         /* s>c, b>w why the hello is not accepted; the peer ends */
-    PGQRS_MSG_BROKER_WELCOME = 3, /* s>b store, settings, queues, the workers that live */
-    PGQRS_MSG_WORKER_WELCOME = 4, /* s>w queue, plugin, job socket, token */
-    PGQRS_MSG_CHILD_READY = 5,    /* c>s store open and serving; plugin loaded */
-    PGQRS_MSG_CHILD_BEAT = 6,     /* c>s I live; what I do */
-    PGQRS_MSG_CHILD_DRAIN = 7,    /* s>c broker: lease nothing more. worker: give back what has
-                                     not begun, finish the running job, end */
-    PGQRS_MSG_WORKER_CANCEL = 8,  /* s>w the running job should stop */
-    PGQRS_MSG_WORKER_STARTED = 9, /* s>b a worker was started; its token */
-    PGQRS_MSG_WORKER_ENDED = 10,  /* s>b a worker is dead and reaped; free its leases */
-    PGQRS_MSG_BROKER_STOP = 11,   /* s>b all workers have ended: commit, close, end */
-    PGQRS_MSG_COMPLAINT = 12,     /* b>s a worker broke the protocol: kill it */
-    /* jobs, over a Unix stream socket */
-    PGQRS_MSG_JOB_HELLO = 13,    /* w>b first message; token, credit, what is held */
-    PGQRS_MSG_JOB_WELCOME = 14,  /* b>w accepted */
-    PGQRS_MSG_JOB_LEASES = 15,   /* b>w jobs to run, in order */
-    PGQRS_MSG_JOB_RESULTS = 16,  /* w>b outcomes */
-    PGQRS_MSG_JOB_SETTLED = 17,  /* b>w these outcomes are stored, or were refused */
-    PGQRS_MSG_JOB_CAPACITY = 18, /* w>b hold at most so many jobs from now; 0 when draining */
-    PGQRS_MSG_COUNT
+                      PGQRS_MSG_NONE = 0,
+                      /* control, over NNG */
+                      PGQRS_MSG_CHILD_HELLO = 1, /* c>s first message; answer a welcome or refuse */
+                      PGQRS_MSG_REFUSE =
+                          2, /* s>c, b>w why the hello is not accepted; the peer ends */
+                      PGQRS_MSG_BROKER_WELCOME =
+                          3, /* s>b store, settings, queues, the workers that live */
+                      PGQRS_MSG_WORKER_WELCOME = 4, /* s>w queue, plugin, job socket, token */
+                      PGQRS_MSG_CHILD_READY = 5,    /* c>s store open and serving; plugin loaded */
+                      PGQRS_MSG_CHILD_BEAT = 6,     /* c>s I live; what I do */
+                      PGQRS_MSG_CHILD_DRAIN =
+                          7, /* s>c broker: lease nothing more. worker: give back what has
+                                not begun, finish the running job, end */
+                      PGQRS_MSG_WORKER_CANCEL = 8,  /* s>w the running job should stop */
+                      PGQRS_MSG_WORKER_STARTED = 9, /* s>b a worker was started; its token */
+                      PGQRS_MSG_WORKER_ENDED =
+                          10, /* s>b a worker is dead and reaped; free its leases */
+                      PGQRS_MSG_BROKER_STOP =
+                          11,                   /* s>b all workers have ended: commit, close, end */
+                      PGQRS_MSG_COMPLAINT = 12, /* b>s a worker broke the protocol: kill it */
+                      /* jobs, over a Unix stream socket */
+                      PGQRS_MSG_JOB_HELLO = 13, /* w>b first message; token, credit, what is held */
+                      PGQRS_MSG_JOB_WELCOME = 14, /* b>w accepted */
+                      PGQRS_MSG_JOB_LEASES = 15,  /* b>w jobs to run, in order */
+                      PGQRS_MSG_JOB_RESULTS = 16, /* w>b outcomes */
+                      PGQRS_MSG_JOB_SETTLED =
+                          17, /* b>w these outcomes are stored, or were refused */
+                      PGQRS_MSG_JOB_CAPACITY =
+                          18, /* w>b hold at most so many jobs from now; 0 when draining */
+                      PGQRS_MSG_COUNT
 };
 
 struct pgqrs_msg_desc {
@@ -100,8 +107,8 @@ void pgqrs_encode_empty(struct pgqrs_buf *out, enum pgqrs_msg_type type);
  * bytes are needed. -1: nonsense. Checks type, direction and length against the table.
  */
 int pgqrs_msg_parse(const void *data, size_t len, enum pgqrs_role from, enum pgqrs_role to,
-                    struct pgqrs_frame *frame_out, size_t *used_out, struct pgqrs_error *err)
-    PGQRS_MUST_CHECK;
+                    struct pgqrs_frame *frame_out, size_t *used_out,
+                    struct pgqrs_error *err) PGQRS_MUST_CHECK;
 
 /* ---- control ---- */
 
@@ -246,13 +253,13 @@ void pgqrs_job_list_end(struct pgqrs_buf *out, size_t start, uint32_t count);
 void pgqrs_encode_job_lease(struct pgqrs_buf *out, const struct pgqrs_job_lease *m);
 
 enum pgqrs_job_outcome { /* what a worker reports; the first five are enum pgqrs_outcome */
-    PGQRS_JOB_DONE = 0,
-    PGQRS_JOB_RETRY = 1,
-    PGQRS_JOB_FAIL = 2,
-    PGQRS_JOB_SNOOZE = 3,
-    PGQRS_JOB_CANCELLED = 4, /* observed a cancellation */
-    PGQRS_JOB_RETURNED = 5,  /* never begun: given back, attempt not spent */
-    PGQRS_JOB_OUTCOME_COUNT
+                         PGQRS_JOB_DONE = 0,
+                         PGQRS_JOB_RETRY = 1,
+                         PGQRS_JOB_FAIL = 2,
+                         PGQRS_JOB_SNOOZE = 3,
+                         PGQRS_JOB_CANCELLED = 4, /* observed a cancellation */
+                         PGQRS_JOB_RETURNED = 5,  /* never begun: given back, attempt not spent */
+                         PGQRS_JOB_OUTCOME_COUNT
 };
 
 struct pgqrs_job_enqueue { /* a follow-up job */

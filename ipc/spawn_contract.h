@@ -12,9 +12,10 @@
  */
 
 /* Descriptors. */
-#define PGQRS_FD_LIFELINE 3 /* a socket: end of file when the supervisor is gone; the child writes
-                               its last words here before it ends with an error */
-#define PGQRS_FD_LISTEN 4   /* broker only: the listening socket for jobs; it outlives brokers */
+#define PGQRS_FD_LIFELINE                                                                          \
+    3                     /* a socket: end of file when the supervisor is gone; the child writes   \
+                             its last words here before it ends with an error */
+#define PGQRS_FD_LISTEN 4 /* broker only: the listening socket for jobs; it outlives brokers */
 
 /* Environment. */
 #define PGQRS_ENV_GENERATION "PGQRS_SPAWN_GENERATION" /* decimal, never used twice */

@@ -15,7 +15,7 @@
  * Checks that text is one JSON value (of any kind, not only object) and writes its compact form to
  * out, which is cleared first. PGQRS_ERR_INVALID says where it is wrong and what was expected.
  */
-int pgqrs_payload_normalise(struct pgqrs_bytes text, struct pgqrs_buf *out, struct pgqrs_error *err)
-    PGQRS_MUST_CHECK;
+int pgqrs_payload_normalise(struct pgqrs_bytes text, struct pgqrs_buf *out,
+                            struct pgqrs_error *err) PGQRS_MUST_CHECK;
 
 #endif

@@ -73,20 +73,20 @@ int pgqrs_store_queue_list(struct pgqrs_store *store, struct pgqrs_queue_list *l
 void pgqrs_queue_list_fini(struct pgqrs_queue_list *list);
 
 struct pgqrs_queue_metrics {
-    int64_t total;    /* every row, archived ones too */
-    int64_t pending;  /* neither leased nor archived: ready or delayed */
-    int64_t ready;    /* pending and due */
-    int64_t leased;   /* held by a worker */
-    int64_t archived; /* done, failed or cancelled, or archived by a pgqrs client */
-    int64_t failed;   /* archived as a dead letter */
+    int64_t total;             /* every row, archived ones too */
+    int64_t pending;           /* neither leased nor archived: ready or delayed */
+    int64_t ready;             /* pending and due */
+    int64_t leased;            /* held by a worker */
+    int64_t archived;          /* done, failed or cancelled, or archived by a pgqrs client */
+    int64_t failed;            /* archived as a dead letter */
     int64_t oldest_pending_us; /* earliest enqueued_at of the pending; 0 none */
     int64_t newest_us;         /* latest enqueued_at of all; 0 none */
 };
 
 /* queue_id 0: all queues together. Reads every row of the queue's indexes: for people. */
 int pgqrs_store_queue_metrics(struct pgqrs_store *store, int64_t queue_id,
-                              struct pgqrs_queue_metrics *metrics_out, struct pgqrs_error *err)
-    PGQRS_MUST_CHECK;
+                              struct pgqrs_queue_metrics *metrics_out,
+                              struct pgqrs_error *err) PGQRS_MUST_CHECK;
 
 /* ---- messages ---- */
 
@@ -102,12 +102,13 @@ int pgqrs_store_enqueue(struct pgqrs_store *store, int64_t queue_id,
                         struct pgqrs_error *err) PGQRS_MUST_CHECK;
 
 enum pgqrs_message_state { /* derived from the row */
-    PGQRS_STATE_NONE = 0,
-    PGQRS_STATE_READY,    /* pending and due */
-    PGQRS_STATE_DELAYED,  /* pending, due later */
-    PGQRS_STATE_LEASED,
-    PGQRS_STATE_ARCHIVED, /* with an outcome when one of our workers ended it */
-    PGQRS_STATE_COUNT
+                           PGQRS_STATE_NONE = 0,
+                           PGQRS_STATE_READY,   /* pending and due */
+                           PGQRS_STATE_DELAYED, /* pending, due later */
+                           PGQRS_STATE_LEASED,
+                           PGQRS_STATE_ARCHIVED, /* with an outcome when one of our workers ended it
+                                                  */
+                           PGQRS_STATE_COUNT
 };
 
 struct pgqrs_message {
@@ -129,7 +130,8 @@ struct pgqrs_message_list {
 };
 
 /* PGQRS_ERR_NOT_FOUND when there is none. Free with pgqrs_message_fini. */
-int pgqrs_store_message_get(struct pgqrs_store *store, int64_t id, struct pgqrs_message *message_out,
+int pgqrs_store_message_get(struct pgqrs_store *store, int64_t id,
+                            struct pgqrs_message *message_out,
                             struct pgqrs_error *err) PGQRS_MUST_CHECK;
 void pgqrs_message_fini(struct pgqrs_message *message);
 
@@ -143,14 +145,14 @@ struct pgqrs_message_filter {
 
 /* Newest id first. */
 int pgqrs_store_message_list(struct pgqrs_store *store, const struct pgqrs_message_filter *filter,
-                             struct pgqrs_message_list *list_out, struct pgqrs_error *err)
-    PGQRS_MUST_CHECK;
+                             struct pgqrs_message_list *list_out,
+                             struct pgqrs_error *err) PGQRS_MUST_CHECK;
 void pgqrs_message_list_fini(struct pgqrs_message_list *list);
 
 /* ---- workers ---- */
 
 struct pgqrs_worker_row {
-    const char *name;     /* unique in the store; a stopped row of that name is taken over */
+    const char *name; /* unique in the store; a stopped row of that name is taken over */
     int64_t queue_id;
     const char *instance; /* the supervisor's run */
     uint64_t generation;
@@ -180,8 +182,8 @@ struct pgqrs_release {
  * Returns the number of messages freed or ended.
  */
 int64_t pgqrs_store_worker_end(struct pgqrs_store *store, int64_t worker_id,
-                               const struct pgqrs_release *release, struct pgqrs_error *err)
-    PGQRS_MUST_CHECK;
+                               const struct pgqrs_release *release,
+                               struct pgqrs_error *err) PGQRS_MUST_CHECK;
 struct pgqrs_worker_ref {
     int64_t id, queue_id;
     uint64_t generation;
@@ -202,15 +204,15 @@ void pgqrs_worker_list_fini(struct pgqrs_worker_list *list);
 /* ---- the exchange ---- */
 
 enum pgqrs_settle { /* what to do with a leased message; only while the lease holds */
-    PGQRS_SETTLE_NONE = 0,
-    PGQRS_SETTLE_ARCHIVE,   /* done: archived_at, outcome "done", result */
-    PGQRS_SETTLE_DELETE,    /* done: the row goes */
-    PGQRS_SETTLE_DEAD,      /* failed for good: archived_at, outcome "failed", error */
-    PGQRS_SETTLE_CANCEL,    /* archived_at, outcome "cancelled", error if any */
-    PGQRS_SETTLE_RETRY,     /* visible again after delay_ms; attempt spent; error */
-    PGQRS_SETTLE_SNOOZE,    /* visible again after delay_ms; attempt not spent */
-    PGQRS_SETTLE_RETURN,    /* as before the lease: old due time, attempt not spent */
-    PGQRS_SETTLE_COUNT
+                    PGQRS_SETTLE_NONE = 0,
+                    PGQRS_SETTLE_ARCHIVE, /* done: archived_at, outcome "done", result */
+                    PGQRS_SETTLE_DELETE,  /* done: the row goes */
+                    PGQRS_SETTLE_DEAD,   /* failed for good: archived_at, outcome "failed", error */
+                    PGQRS_SETTLE_CANCEL, /* archived_at, outcome "cancelled", error if any */
+                    PGQRS_SETTLE_RETRY,  /* visible again after delay_ms; attempt spent; error */
+                    PGQRS_SETTLE_SNOOZE, /* visible again after delay_ms; attempt not spent */
+                    PGQRS_SETTLE_RETURN, /* as before the lease: old due time, attempt not spent */
+                    PGQRS_SETTLE_COUNT
 };
 
 struct pgqrs_follow_up { /* enqueued with the result, or not at all */
@@ -220,17 +222,17 @@ struct pgqrs_follow_up { /* enqueued with the result, or not at all */
 
 enum pgqrs_settled {
     PGQRS_SETTLED_NONE = 0,
-    PGQRS_SETTLED_YES,      /* applied by this call */
-    PGQRS_SETTLED_BEFORE,   /* the message is archived by this worker and attempt: this, or the same
-                               outcome before it, was applied by an earlier call */
-    PGQRS_SETTLED_REFUSED,  /* the lease is lost; nothing was applied */
+    PGQRS_SETTLED_YES,     /* applied by this call */
+    PGQRS_SETTLED_BEFORE,  /* the message is archived by this worker and attempt: this, or the same
+                              outcome before it, was applied by an earlier call */
+    PGQRS_SETTLED_REFUSED, /* the lease is lost; nothing was applied */
 };
 
 struct pgqrs_settlement {
     int64_t message_id, worker_id; /* with attempt: the lease, which fences */
     uint32_t attempt;
     enum pgqrs_settle how;
-    bool crashed;             /* count it as a crash of the worker */
+    bool crashed; /* count it as a crash of the worker */
     int64_t delay_ms;
     struct pgqrs_bytes error; /* stored as last error unless empty */
     struct pgqrs_bytes result;

@@ -51,7 +51,7 @@ struct pgqrs_store {
 
 /* dsn is what follows the scheme. */
 int pgqrs_store_sqlite_open(const char *path, const struct pgqrs_store_options *options,
-                            struct pgqrs_store **store_out, struct pgqrs_error *err)
-    PGQRS_MUST_CHECK;
+                            struct pgqrs_store **store_out,
+                            struct pgqrs_error *err) PGQRS_MUST_CHECK;
 
 #endif

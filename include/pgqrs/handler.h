@@ -44,10 +44,10 @@ enum pgqrs_outcome {
 };
 
 enum pgqrs_level { /* of a log line */
-    PGQRS_LEVEL_DEBUG = 1,
-    PGQRS_LEVEL_INFO = 2,
-    PGQRS_LEVEL_WARN = 3,
-    PGQRS_LEVEL_ERROR = 4,
+                   PGQRS_LEVEL_DEBUG = 1,
+                   PGQRS_LEVEL_INFO = 2,
+                   PGQRS_LEVEL_WARN = 3,
+                   PGQRS_LEVEL_ERROR = 4,
 };
 
 struct pgqrs_job;
@@ -84,15 +84,15 @@ struct pgqrs_host {
 };
 
 struct pgqrs_job {
-    uint32_t size; /* of this struct, as the host was built */
+    uint32_t size;         /* of this struct, as the host was built */
     uint32_t attempt;      /* 1 on the first delivery */
     uint32_t max_attempts; /* of the queue; this attempt is the last when they are equal */
     int32_t priority;
     int64_t id;
-    int64_t enqueued_at_us;       /* since 1970 UTC */
-    const char *queue;            /* the queue's name */
-    const char *payload;          /* one JSON value, UTF-8, terminated by a zero byte */
-    size_t payload_len;           /* without the zero byte */
+    int64_t enqueued_at_us; /* since 1970 UTC */
+    const char *queue;      /* the queue's name */
+    const char *payload;    /* one JSON value, UTF-8, terminated by a zero byte */
+    size_t payload_len;     /* without the zero byte */
     const struct pgqrs_host *host;
     /* ABI 1 as first released ends here. */
 };

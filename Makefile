@@ -1,0 +1,211 @@
+# pgqrsd: see README.md. Everything that is built goes below $(B).
+#
+#   make            build everything            make test     all tests
+#   make run        a demonstration             make bench    benchmarks
+#   make install    PREFIX=/usr/local DESTDIR=  make lint     clang-tidy, cppcheck, man pages
+#   make check-asan check-ubsan check-tsan check-valgrind     all tests, watched
+
+VERSION  := 0.1.0
+B        ?= build
+PREFIX   ?= /usr/local
+ifeq ($(origin CC),default)
+CC       := gcc
+endif
+SANITIZE ?=
+
+DEPS_BUILD := gcc libc6-dev make pkg-config libevent-dev libnng-dev libsqlite3-dev libjansson-dev \
+              libyaml-dev libcurl4-openssl-dev libssl-dev
+DEPS_TEST  := libcmocka-dev procps
+DEPS_LINT  := clang clang-tidy clang-format cppcheck mandoc man-db
+DEPS_CHECK := valgrind
+
+# V=1 shows the commands.
+Q := $(if $(V),,@)
+
+.PHONY: all run test check check-asan check-ubsan check-tsan check-valgrind bench fuzz install \
+        uninstall clean format lint deps deps-lint deps-check
+all: programs
+
+WARN   := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wformat=2 -Wundef \
+          -Wpointer-arith -Wcast-qual -Wwrite-strings -Wvla -Wno-format-truncation -Werror
+HARDEN := -fstack-protector-strong -fPIC
+ifeq ($(SANITIZE),)
+HARDEN += -D_FORTIFY_SOURCE=2
+OPT    ?= -O2 -g
+else
+OPT    ?= -O1 -g -fno-omit-frame-pointer
+SANFLAGS := -fsanitize=$(SANITIZE) -fno-sanitize-recover=all
+endif
+CFLAGS  ?=
+ALL_CFLAGS = -std=gnu17 -D_GNU_SOURCE -DPGQRS_VERSION='"$(VERSION)"' -I. -Iinclude $(OPT) $(WARN) \
+             $(HARDEN) $(SANFLAGS) $(CFLAGS)
+LINK    = $(CC) $(OPT) $(SANFLAGS) -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(LDFLAGS)
+
+# Debian's NNG has no pkg-config file.
+PKG        = $(shell pkg-config --libs $(1) 2>/dev/null)
+LIBS_EVENT = $(call PKG,libevent_core)
+LIBS_NNG   := -lnng
+LIBS_STORE = $(call PKG,sqlite3)
+LIBS_JSON  = $(call PKG,jansson)
+LIBS_YAML  = $(call PKG,yaml-0.1)
+
+# ---- what is built: one archive a folder, a program from the file that has its main ----
+
+src  = $(sort $(wildcard $(addsuffix /*.c,$(1))))
+objs = $(patsubst %.c,$(B)/obj/%.o,$(1))
+
+MAIN_supervisor := supervisor/pgqrsd.c
+MAIN_broker     := broker/pgqrs_broker.c
+MAIN_worker     := worker/pgqrs_worker.c
+MAIN_cli        := cli/pgqrs.c
+
+SRC_base       := $(call src,base)
+SRC_config     := $(call src,config)
+SRC_ipc        := $(call src,ipc)
+SRC_store      := $(call src,store store/sqlite)
+SRC_supervisor := $(filter-out $(MAIN_supervisor),$(call src,supervisor))
+SRC_broker     := $(filter-out $(MAIN_broker),$(call src,broker))
+SRC_worker     := $(filter-out $(MAIN_worker),$(call src,worker))
+SRC_cli        := $(filter-out $(MAIN_cli),$(call src,cli))
+SRC_support    := $(call src,tests/support)
+
+ROOMS := base config ipc store supervisor broker worker cli support
+lib = $(B)/lib$(1).a
+define archive
+$(call lib,$(1)): $(call objs,$(SRC_$(1)))
+	@mkdir -p $$(@D)
+	@rm -f $$@
+	$$(Q)$$(AR) rcs $$@ $$^
+endef
+$(foreach room,$(ROOMS),$(eval $(call archive,$(room))))
+
+$(B)/obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  CC    $<")
+	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+$(B)/bin/pgqrsd: $(call objs,$(MAIN_supervisor)) $(foreach l,supervisor config ipc base,$(call lib,$(l)))
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  LINK  $@")
+	$(Q)$(LINK) -o $@ $^ $(LIBS_EVENT) $(LIBS_NNG) $(LIBS_YAML) $(LIBS_JSON)
+$(B)/libexec/pgqrs/pgqrs-broker: $(call objs,$(MAIN_broker)) $(foreach l,broker store ipc base,$(call lib,$(l)))
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  LINK  $@")
+	$(Q)$(LINK) -o $@ $^ $(LIBS_EVENT) $(LIBS_NNG) $(LIBS_STORE) $(LIBS_JSON)
+$(B)/libexec/pgqrs/pgqrs-worker: $(call objs,$(MAIN_worker)) $(foreach l,worker ipc base,$(call lib,$(l)))
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  LINK  $@")
+	$(Q)$(LINK) -o $@ $^ $(LIBS_NNG) $(LIBS_JSON) -ldl -lpthread
+$(B)/bin/pgqrs: $(call objs,$(MAIN_cli)) $(foreach l,cli config store base,$(call lib,$(l)))
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  LINK  $@")
+	$(Q)$(LINK) -o $@ $^ $(LIBS_STORE) $(LIBS_YAML) $(LIBS_JSON)
+
+# ---- handlers: every C file in a folder of handlers is one plugin ----
+
+HANDLERS      := $(patsubst examples/handlers/%.c,$(B)/lib/pgqrs/handlers/%.so,$(call src,examples/handlers))
+TEST_HANDLERS := $(patsubst tests/handlers/%.c,$(B)/tests/handlers/%.so,$(call src,tests/handlers))
+BENCH_HANDLERS := $(patsubst bench/handlers/%.c,$(B)/bench/handlers/%.so,$(call src,bench/handlers))
+
+HANDLER_LIBS_checksum = $(call PKG,libcrypto jansson)
+HANDLER_LIBS_exec     = $(call PKG,jansson)
+HANDLER_LIBS_webhook  = $(call PKG,libcurl jansson)
+
+define handler_rule
+$(B)/$(1)/%.so: $(2)/%.c include/pgqrs/handler.h
+	@mkdir -p $$(@D)
+	$$(if $$(V),,@echo "  SO    $$@")
+	$$(Q)$$(CC) $$(ALL_CFLAGS) -fvisibility=hidden -shared -Wl,-z,relro,-z,now -o $$@ $$< $$(HANDLER_LIBS_$$*)
+endef
+$(eval $(call handler_rule,lib/pgqrs/handlers,examples/handlers))
+$(eval $(call handler_rule,tests/handlers,tests/handlers))
+$(eval $(call handler_rule,bench/handlers,bench/handlers))
+
+PROGRAMS := $(B)/bin/pgqrsd $(B)/bin/pgqrs $(B)/libexec/pgqrs/pgqrs-broker $(B)/libexec/pgqrs/pgqrs-worker
+.PHONY: programs
+programs: $(PROGRAMS) $(HANDLERS)
+
+# ---- tests: tests/test_*.c are unit tests, tests/it_*.c start real processes ----
+
+TESTS   := $(patsubst tests/%.c,$(B)/tests/%,$(call src,tests))
+$(B)/tests/%: $(B)/obj/tests/%.o $(foreach l,support supervisor broker worker cli config store ipc base,$(call lib,$(l)))
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  LINK  $@")
+	$(Q)$(LINK) -o $@ $< -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LIBS_EVENT) $(LIBS_NNG) \
+	    $(LIBS_STORE) $(LIBS_YAML) $(LIBS_JSON) $(call PKG,cmocka) -ldl -lpthread
+.PRECIOUS: $(B)/obj/tests/%.o $(B)/obj/bench/%.o
+
+.PHONY: test-build
+test-build: programs $(TESTS) $(TEST_HANDLERS)
+test: deps
+	$(MAKE) --no-print-directory check
+# T=name runs one test program, such as make check T=it_first_light.
+check: test-build
+	@tests/run.sh $(B) $(T)
+
+check-asan: deps
+	ASAN_OPTIONS=detect_leaks=1 $(MAKE) --no-print-directory check B=$(B)/asan SANITIZE=address
+check-ubsan: deps
+	$(MAKE) --no-print-directory check B=$(B)/ubsan SANITIZE=undefined
+check-tsan: deps
+	TSAN_OPTIONS="suppressions=$(CURDIR)/tests/support/tsan.supp" \
+	    $(MAKE) --no-print-directory check B=$(B)/tsan SANITIZE=thread
+check-valgrind: deps-check
+	$(MAKE) --no-print-directory check PGQRS_TEST_VALGRIND=1
+
+# ---- the rest ----
+
+run: deps
+	$(MAKE) --no-print-directory programs
+	@examples/demo.sh $(B)
+
+BENCHES := $(patsubst bench/%.c,$(B)/bench/%,$(call src,bench))
+$(B)/bench/%: $(B)/obj/bench/%.o $(foreach l,support store ipc base,$(call lib,$(l)))
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  LINK  $@")
+	$(Q)$(LINK) -o $@ $^ $(LIBS_STORE) $(LIBS_JSON)
+bench: deps
+	$(MAKE) --no-print-directory programs bench-build
+	@for b in $(BENCHES); do $$b $(B) || exit 1; done
+.PHONY: bench-build
+bench-build: $(BENCHES) $(BENCH_HANDLERS)
+
+install: programs
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/pgqrs $(DESTDIR)$(PREFIX)/lib/pgqrs/handlers \
+	    $(DESTDIR)$(PREFIX)/include/pgqrs $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man5 \
+	    $(DESTDIR)$(PREFIX)/share/man/man8
+	install -m 755 $(B)/bin/pgqrsd $(B)/bin/pgqrs $(DESTDIR)$(PREFIX)/bin
+	install -m 755 $(B)/libexec/pgqrs/pgqrs-broker $(B)/libexec/pgqrs/pgqrs-worker $(DESTDIR)$(PREFIX)/libexec/pgqrs
+	install -m 644 $(HANDLERS) $(DESTDIR)$(PREFIX)/lib/pgqrs/handlers
+	install -m 644 include/pgqrs/handler.h $(DESTDIR)$(PREFIX)/include/pgqrs
+	install -m 644 docs/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 644 docs/man/*.5 $(DESTDIR)$(PREFIX)/share/man/man5
+	install -m 644 docs/man/*.8 $(DESTDIR)$(PREFIX)/share/man/man8
+
+uninstall:
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/bin/,pgqrsd pgqrs)
+	rm -rf $(DESTDIR)$(PREFIX)/libexec/pgqrs $(DESTDIR)$(PREFIX)/lib/pgqrs $(DESTDIR)$(PREFIX)/include/pgqrs
+	rm -f $(foreach m,$(wildcard docs/man/*),$(DESTDIR)$(PREFIX)/share/man/man$(subst .,,$(suffix $(m)))/$(notdir $(m)))
+
+deps:
+	@packaging/deps.sh $(DEPS_BUILD) $(DEPS_TEST)
+deps-lint:
+	@packaging/deps.sh $(DEPS_BUILD) $(DEPS_TEST) $(DEPS_LINT)
+deps-check:
+	@packaging/deps.sh $(DEPS_BUILD) $(DEPS_TEST) $(DEPS_CHECK)
+
+C_FILES = $(shell git ls-files '*.c' '*.h')
+format: deps-lint
+	clang-format -i $(C_FILES)
+lint: deps-lint
+	clang-format --dry-run --Werror $(C_FILES)
+	clang-tidy --quiet $(filter %.c,$(C_FILES)) -- -std=gnu17 -D_GNU_SOURCE -DPGQRS_VERSION='""' -I. -Iinclude
+	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
+	    --suppress=missingIncludeSystem -D_GNU_SOURCE -I. -Iinclude $(filter %.c,$(C_FILES))
+	for h in $(filter %.h,$(C_FILES)); do $(CC) $(ALL_CFLAGS) -fsyntax-only -x c $$h || exit 1; done
+	for m in docs/man/*; do mandoc -T lint -W warning $$m || exit 1; done
+
+clean:
+	rm -rf $(B)
+
+-include $(shell find $(B)/obj -name '*.d' 2>/dev/null)
