@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "ipc/control.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <nng/nng.h>
+#include <nng/protocol/pair0/pair.h>
+
+/* Messages that wait in NNG for the other side, each way. Control messages are few and small. */
+#define QUEUE_DEPTH 64
+
+struct pgqrs_control {
+    nng_socket socket;
+    int fd;
+    nng_msg *last; /* what the last frame borrows from */
+};
+
+static int nng_failed(struct pgqrs_error *err, int code, const char *what, const char *url)
+{
+    return pgqrs_error_set(err, PGQRS_ERR_FAILED, "control channel %s: %s: %s", url, what,
+                           nng_strerror(code));
+}
+
+/* On an NNG thread: nobody but us may use the channel, even if the directory's mode was changed. */
+static void on_pipe(nng_pipe pipe, nng_pipe_ev event, void *unused)
+{
+    (void)event;
+    (void)unused;
+    uint64_t uid = 0;
+    if (nng_pipe_get_uint64(pipe, NNG_OPT_IPC_PEER_UID, &uid) != 0 || uid != geteuid()) {
+        (void)nng_pipe_close(pipe); /* it may be closed already */
+    }
+}
+
+static int open_pair(const char *url, struct pgqrs_control **control_out, struct pgqrs_error *err)
+{
+    struct pgqrs_control *control = calloc(1, sizeof *control);
+    if (control == NULL) {
+        return pgqrs_error_memory(err);
+    }
+    int code = nng_pair0_open(&control->socket);
+    if (code != 0) {
+        free(control);
+        return nng_failed(err, code, "open", url);
+    }
+    if ((code = nng_socket_set_int(control->socket, NNG_OPT_SENDBUF, QUEUE_DEPTH)) != 0 ||
+        (code = nng_socket_set_int(control->socket, NNG_OPT_RECVBUF, QUEUE_DEPTH)) != 0 ||
+        (code = nng_socket_get_int(control->socket, NNG_OPT_RECVFD, &control->fd)) != 0 ||
+        (code = nng_pipe_notify(control->socket, NNG_PIPE_EV_ADD_PRE, on_pipe, NULL)) != 0) {
+        pgqrs_control_close(&control);
+        return nng_failed(err, code, "set up", url);
+    }
+    *control_out = control;
+    return 0;
+}
+
+int pgqrs_control_listen(const char *url, struct pgqrs_control **control_out,
+                         struct pgqrs_error *err)
+{
+    struct pgqrs_control *control;
+    if (open_pair(url, &control, err) < 0) {
+        return -1;
+    }
+    int code = nng_listen(control->socket, url, NULL, 0);
+    if (code != 0) {
+        pgqrs_control_close(&control);
+        return nng_failed(err, code, "listen", url);
+    }
+    *control_out = control;
+    return 0;
+}
+
+int pgqrs_control_dial(const char *url, struct pgqrs_control **control_out, struct pgqrs_error *err)
+{
+    struct pgqrs_control *control;
+    if (open_pair(url, &control, err) < 0) {
+        return -1;
+    }
+    int code = nng_dial(control->socket, url, NULL, 0);
+    if (code != 0) {
+        pgqrs_control_close(&control);
+        return nng_failed(err, code, "dial", url);
+    }
+    *control_out = control;
+    return 0;
+}
+
+void pgqrs_control_close(struct pgqrs_control **control)
+{
+    if (*control == NULL) {
+        return;
+    }
+    nng_msg_free((*control)->last);      /* accepts null */
+    (void)nng_close((*control)->socket); /* it is open */
+    free(*control);
+    *control = NULL;
+}
+
+void pgqrs_control_end(void)
+{
+    nng_fini();
+}
+
+int pgqrs_control_fd(const struct pgqrs_control *control)
+{
+    return control->fd;
+}
+
+int pgqrs_control_send(struct pgqrs_control *control, const struct pgqrs_buf *frame,
+                       struct pgqrs_error *err)
+{
+    nng_msg *msg;
+    if (frame->failed || nng_msg_alloc(&msg, 0) != 0) {
+        return pgqrs_error_memory(err);
+    }
+    int code = nng_msg_append(msg, frame->data, frame->len);
+    if (code == 0) {
+        code = nng_sendmsg(control->socket, msg, NNG_FLAG_NONBLOCK);
+    }
+    if (code != 0) {
+        nng_msg_free(msg);
+        return pgqrs_error_set(err, code == NNG_EAGAIN ? PGQRS_ERR_AGAIN : PGQRS_ERR_FAILED,
+                               "control message not sent: %s", nng_strerror(code));
+    }
+    return 0;
+}
+
+int pgqrs_control_recv(struct pgqrs_control *control, enum pgqrs_role from, enum pgqrs_role to,
+                       struct pgqrs_frame *frame_out, struct pgqrs_error *err)
+{
+    nng_msg_free(control->last);
+    control->last = NULL;
+    nng_msg *msg;
+    int code = nng_recvmsg(control->socket, &msg, NNG_FLAG_NONBLOCK);
+    if (code == NNG_EAGAIN) {
+        return 0;
+    }
+    if (code != 0) {
+        return pgqrs_error_set(err, PGQRS_ERR_FAILED, "control channel: %s", nng_strerror(code));
+    }
+    control->last = msg;
+    size_t used = 0;
+    int got = pgqrs_msg_parse(nng_msg_body(msg), nng_msg_len(msg), from, to, frame_out, &used, err);
+    if (got == 0 || (got > 0 && used != nng_msg_len(msg))) {
+        return pgqrs_error_set(err, PGQRS_ERR_PROTOCOL, "control message of the wrong length");
+    }
+    return got;
+}
+
+pid_t pgqrs_control_peer_pid(const struct pgqrs_control *control)
+{
+    uint64_t pid = 0;
+    if (control->last == NULL ||
+        nng_pipe_get_uint64(nng_msg_get_pipe(control->last), NNG_OPT_IPC_PEER_PID, &pid) != 0) {
+        return 0;
+    }
+    return (pid_t)pid;
+}
