@@ -225,8 +225,10 @@ struct pgqrs_job_hello {
     uint64_t generation;
     uint8_t token[PGQRS_TOKEN_SIZE];
     uint32_t capacity; /* hold at most so many jobs */
-    /* What the worker still holds, in the order it will run it, the running one first. Outcomes
-     * that were sent but not settled are not among them: they follow as JOB_RESULTS. */
+    /* Every lease the worker knows of: the running job, then those it will run, in order, then those
+     * whose outcome it sent and has not seen settled; these outcomes follow as JOB_RESULTS. A lease
+     * of this worker that is not among them was lost on the way and goes back to the queue. Never
+     * more than PGQRS_PREFETCH_MAX, since new leases come only with the settling of old ones. */
     struct pgqrs_job_key *held;
     size_t held_count;
 };

@@ -1,0 +1,379 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The connections on the job socket. Everything that arrives is checked before it is used; who
+ * sends nonsense is disconnected and reported to the supervisor.
+ */
+#include "broker/broker.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <event2/buffer.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+
+#define READ_AT_ONCE (256 * 1024)
+#define PEERS_MAX 8192
+#define ACCEPTS_PER_TURN 64
+
+struct peer {
+    TAILQ_ENTRY(peer) link;
+    struct broker *broker;
+    struct bufferevent *bev;
+    struct worker *worker; /* null until its hello is accepted */
+    pid_t pid;
+    struct pgqrs_job_hello hello; /* one that waits for its worker to be announced */
+    bool hello_waits;
+    struct event *hello_timer;
+};
+
+static void on_peer_read(struct bufferevent *bev, void *arg);
+
+void pgqrs_peer_close(struct peer **peer_ptr)
+{
+    struct peer *peer = *peer_ptr;
+    if (peer == NULL) {
+        return;
+    }
+    *peer_ptr = NULL;
+    TAILQ_REMOVE(&peer->broker->peers, peer, link);
+    if (peer->hello_timer != NULL) {
+        event_free(peer->hello_timer);
+    }
+    pgqrs_job_hello_fini(&peer->hello);
+    if (peer->bev != NULL) {
+        bufferevent_free(peer->bev);
+    }
+    free(peer);
+}
+
+static void drop(struct peer *peer)
+{
+    struct broker *b = peer->broker;
+    if (peer->worker != NULL) {
+        pgqrs_worker_detach(b, peer->worker);
+    } else {
+        pgqrs_peer_close(&peer);
+    }
+}
+
+/* Here and below, a bool result tells whether the peer is still there. */
+
+/* The peer broke the protocol. */
+static bool refuse(struct peer *peer, const char *text)
+{
+    struct broker *b = peer->broker;
+    if (peer->worker != NULL) {
+        pgqrs_broker_complain(b, peer->worker, text);
+    } else {
+        pgqrs_log_warn("broker: connection refused: %s pid=%d", text, (int)peer->pid);
+        struct pgqrs_buf out = {0};
+        pgqrs_encode_refuse(&out, text);
+        int fd = bufferevent_getfd(peer->bev);
+        /* Best effort: the connection is closed at once. */
+        (void)!send(fd, out.data, out.len, MSG_NOSIGNAL | MSG_DONTWAIT);
+        pgqrs_buf_fini(&out);
+    }
+    drop(peer);
+    return false;
+}
+
+static bool same_token(const uint8_t *a, const uint8_t *b)
+{
+    uint8_t difference = 0;
+    for (size_t i = 0; i < PGQRS_TOKEN_SIZE; i++) {
+        difference |= a[i] ^ b[i];
+    }
+    return difference == 0;
+}
+
+/* 1: the worker is attached; 0: it must wait until it is announced, or until the leases of the one
+ * that had its place are free; -1: refused, *why_out says why. */
+static int try_hello(struct peer *peer, const char **why_out, struct pgqrs_error *err)
+{
+    struct broker *b = peer->broker;
+    struct worker *worker = pgqrs_worker_find(b, peer->hello.generation);
+    if (worker == NULL || pgqrs_worker_has_predecessor(worker)) {
+        return 0;
+    }
+    if (!same_token(worker->token, peer->hello.token) || worker->pid != peer->pid ||
+        worker->ended) {
+        *why_out = "this is not the worker that pgqrsd announced";
+        return -1;
+    }
+    if (worker->peer != NULL) {
+        pgqrs_worker_detach(b, worker); /* it reconnected before we saw the old one end */
+    }
+    if (pgqrs_worker_attach(b, worker, peer, &peer->hello, err) < 0) {
+        *why_out = err->text;
+        return -1;
+    }
+    peer->worker = worker;
+    peer->hello_waits = false;
+    pgqrs_job_hello_fini(&peer->hello);
+    if (peer->hello_timer != NULL) {
+        (void)evtimer_del(peer->hello_timer);
+    }
+
+    struct pgqrs_buf out = {0};
+    pgqrs_encode_job_welcome(&out, worker->row_id);
+    pgqrs_peer_send(peer, &out);
+    pgqrs_buf_fini(&out);
+    pgqrs_group_wake(b);
+    return 1;
+}
+
+static bool answer_hello(struct peer *peer);
+
+static void on_hello_timeout(evutil_socket_t fd, short what, void *arg)
+{
+    struct peer *peer = arg;
+    (void)fd;
+    (void)what;
+    if (pgqrs_worker_find(peer->broker, peer->hello.generation) == NULL) {
+        (void)refuse(peer, "no worker of this generation was announced");
+    } else if (answer_hello(peer)) {
+        on_peer_read(peer->bev, peer);
+    }
+}
+
+static bool wait_hello(struct peer *peer)
+{
+    const struct timeval limit = {.tv_sec = PGQRS_ANNOUNCE_TIMEOUT_MS / 1000};
+    peer->hello_waits = true;
+    if (peer->hello_timer == NULL) {
+        peer->hello_timer = evtimer_new(peer->broker->base, on_hello_timeout, peer);
+    }
+    return (peer->hello_timer != NULL && evtimer_add(peer->hello_timer, &limit) == 0) ||
+           refuse(peer, "out of memory");
+}
+
+/* A store that can not be written right now is no reason to refuse: the worker dials again. */
+static bool answer_hello(struct peer *peer)
+{
+    struct pgqrs_error err = {0};
+    const char *why = "";
+    int got = try_hello(peer, &why, &err);
+    if (got > 0) {
+        return true;
+    }
+    if (got == 0) {
+        return wait_hello(peer);
+    }
+    if (err.code == PGQRS_ERR_AGAIN || err.code == PGQRS_ERR_UNKNOWN) {
+        pgqrs_log_warn("broker: worker not registered, it will dial again: %s pid=%d", err.text,
+                       (int)peer->pid);
+        drop(peer);
+        return false;
+    }
+    return refuse(peer, why);
+}
+
+void pgqrs_peers_announced(struct broker *b)
+{
+    struct peer *peer = TAILQ_FIRST(&b->peers);
+    while (peer != NULL) {
+        struct peer *next = TAILQ_NEXT(peer, link);
+        if (peer->hello_waits && pgqrs_worker_find(b, peer->hello.generation) != NULL) {
+            if (answer_hello(peer)) {
+                on_peer_read(peer->bev, peer); /* what followed the hello */
+            }
+        }
+        peer = next;
+    }
+}
+
+static bool on_hello(struct peer *peer, const struct pgqrs_frame *frame)
+{
+    struct pgqrs_error err;
+    if (peer->worker != NULL) {
+        return refuse(peer, "a second hello");
+    }
+    if (pgqrs_decode_job_hello(frame, &peer->hello, &err) < 0) {
+        return refuse(peer, err.text);
+    }
+    if (peer->hello.major != PGQRS_IPC_MAJOR) {
+        return refuse(peer, "protocol version differs: worker and broker are not of one release");
+    }
+    return answer_hello(peer);
+}
+
+/* Owns data, which frame borrows from. */
+static bool on_frame(struct peer *peer, void *data, const struct pgqrs_frame *frame)
+{
+    struct broker *b = peer->broker;
+    struct worker *worker = peer->worker;
+    struct pgqrs_error err;
+    if (frame->type == PGQRS_MSG_JOB_HELLO) {
+        bool alive = on_hello(peer, frame);
+        free(data);
+        return alive;
+    }
+    if (worker == NULL) {
+        free(data);
+        return refuse(peer, "a message before the hello");
+    }
+    if (frame->type == PGQRS_MSG_JOB_RESULTS) {
+        return pgqrs_group_add_results(b, worker, data, frame, &err) == 0 ||
+               refuse(peer, err.text);
+    }
+    int decoded = pgqrs_decode_job_capacity(frame, &worker->capacity, &err);
+    free(data);
+    pgqrs_group_wake(b);
+    return decoded == 0 || refuse(peer, err.text);
+}
+
+/* 1: *data_out is one whole frame, owned. 0: not all there. -1: nonsense or no memory. */
+static int take_frame(struct evbuffer *input, void **data_out, struct pgqrs_frame *frame_out,
+                      struct pgqrs_error *err)
+{
+    uint8_t header[PGQRS_FRAME_HEADER];
+    size_t used = 0;
+    if (evbuffer_copyout(input, header, sizeof header) < (ev_ssize_t)sizeof header) {
+        return 0;
+    }
+    /* The header alone tells type, direction and size; a body of length 0 is whole already. */
+    int got = pgqrs_msg_parse(header, sizeof header, PGQRS_ROLE_WORKER, PGQRS_ROLE_BROKER,
+                              frame_out, &used, err);
+    if (got < 0) {
+        return -1;
+    }
+    struct pgqrs_reader r = pgqrs_reader_of(header, sizeof header);
+    size_t whole = PGQRS_FRAME_HEADER + (size_t)pgqrs_read_u32(&r);
+    if (evbuffer_get_length(input) < whole) {
+        return 0;
+    }
+    void *data = malloc(whole);
+    if (data == NULL) {
+        return pgqrs_error_memory(err);
+    }
+    (void)evbuffer_remove(input, data, whole); /* it holds that much */
+    if (pgqrs_msg_parse(data, whole, PGQRS_ROLE_WORKER, PGQRS_ROLE_BROKER, frame_out, &used, err) !=
+        1) {
+        free(data);
+        return -1;
+    }
+    *data_out = data;
+    return 1;
+}
+
+static void on_peer_read(struct bufferevent *bev, void *arg)
+{
+    struct peer *peer = arg;
+    struct evbuffer *input = bufferevent_get_input(bev);
+    bool alive = true;
+    while (alive && !peer->hello_waits) {
+        void *data = NULL;
+        struct pgqrs_frame frame;
+        struct pgqrs_error err;
+        int got = take_frame(input, &data, &frame, &err);
+        if (got == 0) {
+            return;
+        }
+        alive = got < 0 ? refuse(peer, err.text) : on_frame(peer, data, &frame);
+    }
+}
+
+static void on_peer_event(struct bufferevent *bev, short what, void *arg)
+{
+    struct peer *peer = arg;
+    (void)bev;
+    if ((what & (BEV_EVENT_EOF | BEV_EVENT_ERROR)) != 0) {
+        struct broker *b = peer->broker;
+        drop(peer);
+        pgqrs_workers_gather(b); /* a dead worker's last message was read now */
+    }
+}
+
+static void add_peer(struct broker *b, int fd)
+{
+    struct ucred cred = {0};
+    socklen_t len = sizeof cred;
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0 || cred.uid != geteuid()) {
+        pgqrs_log_warn("broker: connection refused: it is of uid %d, expected %d pid=%d",
+                       (int)cred.uid, (int)geteuid(), (int)cred.pid);
+        (void)close(fd);
+        return;
+    }
+    struct peer *peer = calloc(1, sizeof *peer);
+    struct bufferevent *bev = bufferevent_socket_new(b->base, fd, BEV_OPT_CLOSE_ON_FREE);
+    if (peer == NULL || bev == NULL) {
+        free(peer);
+        if (bev != NULL) {
+            bufferevent_free(bev);
+        } else {
+            (void)close(fd);
+        }
+        return;
+    }
+    peer->broker = b;
+    peer->bev = bev;
+    peer->pid = cred.pid;
+    TAILQ_INSERT_TAIL(&b->peers, peer, link);
+    bufferevent_setcb(bev, on_peer_read, NULL, on_peer_event, peer);
+    (void)bufferevent_set_max_single_read(bev, READ_AT_ONCE);
+    (void)bufferevent_set_max_single_write(bev, READ_AT_ONCE);
+    (void)bufferevent_enable(bev, EV_READ | EV_WRITE);
+}
+
+static void on_listen(evutil_socket_t fd, short what, void *arg)
+{
+    struct broker *b = arg;
+    (void)what;
+    size_t peers = 0;
+    struct peer *peer;
+    TAILQ_FOREACH (peer, &b->peers, link) {
+        peers++;
+    }
+    for (int i = 0; i < ACCEPTS_PER_TURN && peers < PEERS_MAX; i++, peers++) {
+        int accepted = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (accepted < 0) {
+            if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
+                pgqrs_log_warn("broker: accept: %s", strerror(errno));
+            }
+            return;
+        }
+        add_peer(b, accepted);
+    }
+}
+
+int pgqrs_peers_listen(struct broker *b, int fd, struct pgqrs_error *err)
+{
+    if (evutil_make_socket_nonblocking(fd) < 0 || evutil_make_socket_closeonexec(fd) < 0) {
+        return pgqrs_error_sys(err, PGQRS_ERR_FAILED, errno, "job socket");
+    }
+    b->listen = event_new(b->base, fd, EV_READ | EV_PERSIST, on_listen, b);
+    if (b->listen == NULL || event_add(b->listen, NULL) < 0) {
+        return pgqrs_error_memory(err);
+    }
+    return 0;
+}
+
+void pgqrs_peer_send(struct peer *peer, const struct pgqrs_buf *frames)
+{
+    if (frames->failed || bufferevent_write(peer->bev, frames->data, frames->len) < 0) {
+        pgqrs_log_error("broker: out of memory for a message to a worker, closing its connection");
+        (void)shutdown(bufferevent_getfd(peer->bev), SHUT_RDWR);
+    }
+}
+
+void pgqrs_peers_pause(struct broker *b, bool pause)
+{
+    struct peer *peer;
+    TAILQ_FOREACH (peer, &b->peers, link) {
+        (void)(pause ? bufferevent_disable(peer->bev, EV_READ)
+                     : bufferevent_enable(peer->bev, EV_READ));
+    }
+}
+
+void pgqrs_peers_fini(struct broker *b)
+{
+    struct peer *peer;
+    while ((peer = TAILQ_FIRST(&b->peers)) != NULL) {
+        drop(peer);
+    }
+}

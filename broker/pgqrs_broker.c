@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* pgqrs-broker: the one process of a host that talks to the store. Started by pgqrsd. */
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+
+#include "broker/broker.h"
+
+static int exit_status(const struct pgqrs_error *err)
+{
+    switch (err->code) {
+    case PGQRS_ERR_CONFIG:
+    case PGQRS_ERR_SCHEMA:
+        return PGQRS_EXIT_CONFIG;
+    case PGQRS_ERR_AGAIN:
+    case PGQRS_ERR_UNKNOWN:
+    case PGQRS_ERR_UNAVAILABLE:
+        return PGQRS_EXIT_UNAVAILABLE;
+    case PGQRS_ERR_NONE:
+    case PGQRS_ERR_FAILED:
+    case PGQRS_ERR_INVALID:
+    case PGQRS_ERR_NOT_FOUND:
+    case PGQRS_ERR_EXISTS:
+    case PGQRS_ERR_PROTOCOL:
+    case PGQRS_ERR_MEMORY:
+    case PGQRS_ERR_COUNT:
+        break;
+    }
+    return PGQRS_EXIT_FAILURE;
+}
+
+/* The store's credentials are in our memory: no other process of this user may read it. The leak
+ * checker reads it too, so builds with it stay open. */
+static void close_to_others(void)
+{
+#ifndef __SANITIZE_ADDRESS__
+    (void)prctl(PR_SET_DUMPABLE, 0); /* can not fail with this argument */
+#endif
+}
+
+int main(int argc, char **argv)
+{
+    struct pgqrs_child child;
+    struct pgqrs_frame welcome;
+    struct pgqrs_error err;
+    (void)argv;
+    if (argc > 1) {
+        (void)fprintf(stderr, "pgqrs-broker is started by pgqrsd, not by hand; see pgqrsd(8)\n");
+        return PGQRS_EXIT_USAGE;
+    }
+    close_to_others();
+    (void)signal(SIGPIPE, SIG_IGN); /* a closed peer is an error of write */
+    int status = pgqrs_child_start("pgqrs-broker", PGQRS_ROLE_BROKER, &child, &welcome, &err);
+    if (status == 0) {
+        status = pgqrs_broker_run(&child, &welcome, &err);
+    }
+    if (status < 0) {
+        pgqrs_child_last_words(&child, err.text);
+        status = child.lifeline < 0 ? PGQRS_EXIT_USAGE : exit_status(&err);
+    }
+    pgqrs_child_end(&child);
+    return status;
+}
