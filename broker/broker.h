@@ -50,9 +50,9 @@ struct worker {
     uint32_t slot;
     pid_t pid;
     uint8_t token[PGQRS_TOKEN_SIZE];
-    int64_t row_id;     /* in the store; 0: it has not said hello */
-    struct peer *peer;  /* null: not connected */
-    uint32_t capacity;  /* credit is this less held_count */
+    int64_t row_id;        /* in the store; 0: it has not said hello */
+    struct peer *peer;     /* null: not connected */
+    uint32_t capacity;     /* credit is this less held_count */
     struct held_job *held; /* in the order it runs them; its size is PGQRS_PREFETCH_MAX */
     size_t held_count;
 
@@ -128,8 +128,8 @@ struct worker *pgqrs_worker_find(struct broker *b, uint64_t generation);
 bool pgqrs_worker_has_predecessor(const struct worker *worker);
 /* The worker says hello on a connection: its row, and what it holds. */
 int pgqrs_worker_attach(struct broker *b, struct worker *worker, struct peer *peer,
-                        const struct pgqrs_job_hello *hello, struct pgqrs_error *err)
-    PGQRS_MUST_CHECK;
+                        const struct pgqrs_job_hello *hello,
+                        struct pgqrs_error *err) PGQRS_MUST_CHECK;
 void pgqrs_worker_detach(struct broker *b, struct worker *worker);
 void pgqrs_worker_hold(struct worker *worker, struct pgqrs_job_key key);
 /* False when it did not hold it. */
@@ -147,12 +147,12 @@ void pgqrs_workers_fini(struct broker *b);
 /* ---- group.c ---- */
 /* Takes the body of a JOB_RESULTS frame: it owns data from here. -1: nonsense inside. */
 int pgqrs_group_add_results(struct broker *b, struct worker *worker, void *data,
-                            const struct pgqrs_frame *frame, struct pgqrs_error *err)
-    PGQRS_MUST_CHECK;
+                            const struct pgqrs_frame *frame,
+                            struct pgqrs_error *err) PGQRS_MUST_CHECK;
 /* How a dead worker's job goes on. text is borrowed until the exchange went through. */
 int pgqrs_group_add_abandoned(struct broker *b, struct worker *worker, struct pgqrs_job_key key,
-                              bool crashed, const char *text, struct pgqrs_error *err)
-    PGQRS_MUST_CHECK;
+                              bool crashed, const char *text,
+                              struct pgqrs_error *err) PGQRS_MUST_CHECK;
 void pgqrs_group_forget_worker(struct broker *b, const struct worker *worker);
 /* Schedules an exchange at the end of this turn of the loop. */
 void pgqrs_group_wake(struct broker *b);

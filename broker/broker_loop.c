@@ -49,7 +49,8 @@ static void on_stop(struct broker *b)
     /* All workers have ended, and the supervisor has said so before; what is left of them is only
      * waiting for the end of their connections. */
     struct worker *worker;
-    TAILQ_FOREACH (worker, &b->workers, link) {
+    TAILQ_FOREACH(worker, &b->workers, link)
+    {
         if (!worker->ended) {
             pgqrs_worker_ended(b, &(struct pgqrs_worker_ended){.generation = worker->generation,
                                                                .reason = "pgqrsd has stopped"});
@@ -198,7 +199,8 @@ static void on_beat(evutil_socket_t fd, short what, void *arg)
     (void)what;
     struct pgqrs_child_beat beat = {.settled = b->settled};
     struct worker *worker;
-    TAILQ_FOREACH (worker, &b->workers, link) {
+    TAILQ_FOREACH(worker, &b->workers, link)
+    {
         beat.held += (uint32_t)worker->held_count;
     }
     pgqrs_child_send_beat(b->child, &beat);
@@ -213,7 +215,8 @@ static void on_row_beat(evutil_socket_t fd, short what, void *arg)
     size_t count = 0;
     struct pgqrs_error err;
     struct worker *worker;
-    TAILQ_FOREACH (worker, &b->workers, link) {
+    TAILQ_FOREACH(worker, &b->workers, link)
+    {
         if (worker->peer != NULL) {
             ids[count++] = worker->row_id;
         }
@@ -250,7 +253,8 @@ static void on_renew(evutil_socket_t fd, short what, void *arg)
     size_t count = 0;
     int64_t now = pgqrs_mono_ms();
     struct worker *worker;
-    TAILQ_FOREACH (worker, &b->workers, link) {
+    TAILQ_FOREACH(worker, &b->workers, link)
+    {
         for (size_t i = 0; i < worker->held_count; i++) {
             struct held_job *job = &worker->held[i];
             if (now - job->leased_ms < b->lease_ms / 4) {
@@ -395,7 +399,7 @@ static int start_events(struct broker *b, struct pgqrs_error *err)
 
 static void broker_fini(struct broker *b)
 {
-    struct event *events[] = {b->turn, b->retry, b->due,   b->gather, b->control, b->lifeline,
+    struct event *events[] = {b->turn, b->retry, b->due,   b->gather, b->control,  b->lifeline,
                               b->wake, b->poll,  b->renew, b->beat,   b->row_beat, b->listen};
     pgqrs_peers_fini(b);
     pgqrs_workers_fini(b);

@@ -158,8 +158,8 @@ static int take_follow_ups(struct group *g, const struct pgqrs_job_result *resul
     return 0;
 }
 
-static int add_result(struct broker *b, struct worker *worker, const struct pgqrs_job_result *result,
-                      struct pgqrs_error *err)
+static int add_result(struct broker *b, struct worker *worker,
+                      const struct pgqrs_job_result *result, struct pgqrs_error *err)
 {
     struct pgqrs_settlement *item = add_item(b, worker);
     if (item == NULL) {
@@ -278,7 +278,8 @@ static void add_wants(struct broker *b, struct broker_queue *queue, size_t *coun
          asked += round, round *= 2) {
         more = false;
         struct worker *worker;
-        TAILQ_FOREACH (worker, &queue->workers, queue_link) {
+        TAILQ_FOREACH(worker, &queue->workers, queue_link)
+        {
             uint32_t credit = pgqrs_worker_credit(worker);
             struct pgqrs_want *want = credit > asked ? add_want(b, worker, count) : NULL;
             if (want == NULL) {
@@ -339,15 +340,14 @@ static void report_settled(struct broker *b)
             continue;
         }
         if (worker->settled_count == 0) {
-            worker->settled_start =
-                pgqrs_job_list_begin(&worker->settled, PGQRS_MSG_JOB_SETTLED);
+            worker->settled_start = pgqrs_job_list_begin(&worker->settled, PGQRS_MSG_JOB_SETTLED);
         }
         worker->settled_count++;
         pgqrs_encode_job_settled(
             &worker->settled,
-            &(struct pgqrs_job_settled){
-                .key = {.id = item->message_id, .attempt = item->attempt},
-                .verdict = refused ? PGQRS_VERDICT_REFUSED : PGQRS_VERDICT_STORED});
+            &(struct pgqrs_job_settled){.key = {.id = item->message_id, .attempt = item->attempt},
+                                        .verdict = refused ? PGQRS_VERDICT_REFUSED
+                                                           : PGQRS_VERDICT_STORED});
         if (worker->settled.len - worker->settled_start > PGQRS_FRAME_TARGET) {
             end_settled(worker);
         }
@@ -356,8 +356,8 @@ static void report_settled(struct broker *b)
 
 static void hand_out(struct worker *worker, const struct pgqrs_lease *lease)
 {
-    pgqrs_worker_hold(worker, (struct pgqrs_job_key){.id = lease->message_id,
-                                                     .attempt = lease->attempt});
+    pgqrs_worker_hold(worker,
+                      (struct pgqrs_job_key){.id = lease->message_id, .attempt = lease->attempt});
     if (worker->leases_count == 0) {
         worker->leases_start = pgqrs_job_list_begin(&worker->leases, PGQRS_MSG_JOB_LEASES);
     }
@@ -403,7 +403,8 @@ static void arm_due(struct broker *b, int64_t next_due_us)
 static void flush_workers(struct broker *b)
 {
     struct worker *worker;
-    TAILQ_FOREACH (worker, &b->workers, link) {
+    TAILQ_FOREACH(worker, &b->workers, link)
+    {
         end_settled(worker);
         end_leases(worker);
         if (worker->peer != NULL && worker->settled.len > 0) {

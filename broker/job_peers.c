@@ -218,8 +218,7 @@ static bool on_frame(struct peer *peer, void *data, const struct pgqrs_frame *fr
         return refuse(peer, "a message before the hello");
     }
     if (frame->type == PGQRS_MSG_JOB_RESULTS) {
-        return pgqrs_group_add_results(b, worker, data, frame, &err) == 0 ||
-               refuse(peer, err.text);
+        return pgqrs_group_add_results(b, worker, data, frame, &err) == 0 || refuse(peer, err.text);
     }
     int decoded = pgqrs_decode_job_capacity(frame, &worker->capacity, &err);
     free(data);
@@ -326,7 +325,8 @@ static void on_listen(evutil_socket_t fd, short what, void *arg)
     (void)what;
     size_t peers = 0;
     struct peer *peer;
-    TAILQ_FOREACH (peer, &b->peers, link) {
+    TAILQ_FOREACH(peer, &b->peers, link)
+    {
         peers++;
     }
     for (int i = 0; i < ACCEPTS_PER_TURN && peers < PEERS_MAX; i++, peers++) {
@@ -364,7 +364,8 @@ void pgqrs_peer_send(struct peer *peer, const struct pgqrs_buf *frames)
 void pgqrs_peers_pause(struct broker *b, bool pause)
 {
     struct peer *peer;
-    TAILQ_FOREACH (peer, &b->peers, link) {
+    TAILQ_FOREACH(peer, &b->peers, link)
+    {
         (void)(pause ? bufferevent_disable(peer->bev, EV_READ)
                      : bufferevent_enable(peer->bev, EV_READ));
     }

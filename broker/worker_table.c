@@ -31,7 +31,8 @@ static struct broker_queue *find_queue(struct broker *b, const char *name)
 struct worker *pgqrs_worker_find(struct broker *b, uint64_t generation)
 {
     struct worker *worker;
-    TAILQ_FOREACH (worker, &b->workers, link) {
+    TAILQ_FOREACH(worker, &b->workers, link)
+    {
         if (worker->generation == generation) {
             return worker;
         }
@@ -80,7 +81,8 @@ int pgqrs_worker_add(struct broker *b, const struct pgqrs_worker_started *starte
 bool pgqrs_worker_has_predecessor(const struct worker *worker)
 {
     struct worker *other;
-    TAILQ_FOREACH (other, &worker->queue->workers, queue_link) {
+    TAILQ_FOREACH(other, &worker->queue->workers, queue_link)
+    {
         if (other != worker && other->slot == worker->slot && other->ended) {
             return true;
         }
@@ -184,7 +186,8 @@ uint32_t pgqrs_worker_credit(const struct worker *worker)
 static void start_gather_timer(struct broker *b, int64_t ms)
 {
     const struct timeval delay = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
-    (void)evtimer_add(b->gather, &delay); /* can fail only for want of memory; the poll timer helps */
+    (void)evtimer_add(b->gather,
+                      &delay); /* can fail only for want of memory; the poll timer helps */
 }
 
 void pgqrs_worker_ended(struct broker *b, const struct pgqrs_worker_ended *m)
@@ -222,7 +225,8 @@ void pgqrs_workers_gather(struct broker *b)
     int64_t now = pgqrs_mono_ms();
     int64_t next = 0;
     struct worker *worker;
-    TAILQ_FOREACH (worker, &b->workers, link) {
+    TAILQ_FOREACH(worker, &b->workers, link)
+    {
         if (!worker->ended || worker->gathered) {
             continue;
         }
@@ -309,9 +313,8 @@ int pgqrs_workers_recover(struct broker *b, struct pgqrs_error *err)
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < rows.count; i++) {
         const struct pgqrs_worker_ref *row = &rows.items[i];
-        struct worker *live = strcmp(row->instance, b->instance) == 0
-                                  ? pgqrs_worker_find(b, row->generation)
-                                  : NULL;
+        struct worker *live =
+            strcmp(row->instance, b->instance) == 0 ? pgqrs_worker_find(b, row->generation) : NULL;
         if (live != NULL) {
             live->row_id = row->id; /* if it dies before it has dialled, its leases are found */
             continue;

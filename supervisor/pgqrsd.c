@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* pgqrsd: runs handlers as job processors. See pgqrsd(8). */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "config/config.h"
+#include "supervisor/supervisor.h"
+
+#define DEFAULT_CONFIG "/etc/pgqrs/pgqrsd.yaml"
+
+static void usage(FILE *out)
+{
+    (void)fprintf(
+        out,
+        "usage: pgqrsd [-c FILE] [--check]\n"
+        "\n"
+        "Runs the handlers that FILE names as workers on their queues.\n"
+        "\n"
+        "  -c, --config FILE  configuration; else $PGQRS_CONFIG_FILE, else " DEFAULT_CONFIG "\n"
+        "      --check        read and check the configuration, then exit\n"
+        "      --settings     print every setting with its default, then exit\n"
+        "  -V, --version      print the version, then exit\n"
+        "  -h, --help         print this, then exit\n"
+        "\n"
+        "signals: TERM, INT finish running jobs and stop (a second INT: at once);\n"
+        "         QUIT stop at once, running jobs go back to the queue;\n"
+        "         USR2 write the state of every process to the log\n"
+        "exit:    0 clean, 1 failure, 2 usage, 69 store unavailable,\n"
+        "         75 stopped, but running jobs had to be given back, 78 bad configuration\n");
+}
+
+/* What the command line asks for: run, or a status to exit with at once. */
+struct options {
+    const char *config;
+    bool check;
+    int exit_status; /* -1: run */
+};
+
+static struct options parse_options(int argc, char **argv)
+{
+    static const struct option longs[] = {
+        {"config", required_argument, NULL, 'c'}, {"check", no_argument, NULL, 'k'},
+        {"settings", no_argument, NULL, 's'},     {"version", no_argument, NULL, 'V'},
+        {"help", no_argument, NULL, 'h'},         {0}};
+    const char *from_environment = getenv("PGQRS_CONFIG_FILE");
+    struct options o = {.config = from_environment ? from_environment : DEFAULT_CONFIG,
+                        .exit_status = -1};
+    int c;
+    while (o.exit_status < 0 && (c = getopt_long(argc, argv, "c:Vh", longs, NULL)) != -1) {
+        switch (c) {
+        case 'c':
+            o.config = optarg;
+            break;
+        case 'k':
+            o.check = true;
+            break;
+        case 's':
+            pgqrs_config_print_settings();
+            o.exit_status = PGQRS_EXIT_OK;
+            break;
+        case 'V':
+            (void)printf("pgqrsd " PGQRS_VERSION "\n");
+            o.exit_status = PGQRS_EXIT_OK;
+            break;
+        case 'h':
+            usage(stdout);
+            o.exit_status = PGQRS_EXIT_OK;
+            break;
+        default:
+            usage(stderr);
+            o.exit_status = PGQRS_EXIT_USAGE;
+        }
+    }
+    if (o.exit_status < 0 && optind < argc) {
+        (void)fprintf(stderr, "pgqrsd: unexpected argument \"%s\"\n", argv[optind]);
+        usage(stderr);
+        o.exit_status = PGQRS_EXIT_USAGE;
+    }
+    return o;
+}
+
+int main(int argc, char **argv)
+{
+    struct pgqrs_config *config = NULL;
+    struct pgqrs_error err;
+    struct options o = parse_options(argc, argv);
+    if (o.exit_status >= 0) {
+        return o.exit_status;
+    }
+    pgqrs_log_init("pgqrsd", PGQRS_LOG_TEXT, PGQRS_LOG_INFO);
+    if (pgqrs_config_load(o.config, &config, &err) < 0) {
+        pgqrs_log_error("%s", err.text);
+        return PGQRS_EXIT_CONFIG;
+    }
+    int status = PGQRS_EXIT_OK;
+    if (o.check) {
+        (void)printf("%s: configuration is good, %zu queues\n", o.config, config->queue_count);
+    } else {
+        pgqrs_log_init("pgqrsd", config->log_format, config->log_level);
+        status = pgqrs_supervisor_run(config, &err);
+        if (status < 0) {
+            pgqrs_log_error("%s", err.text);
+            status = err.code == PGQRS_ERR_CONFIG ? PGQRS_EXIT_CONFIG : PGQRS_EXIT_FAILURE;
+        }
+    }
+    pgqrs_config_destroy(&config);
+    return status;
+}

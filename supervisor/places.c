@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Where processes run, what the end of one means, and when the next one is started. */
+#include "supervisor/supervisor.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+
+const char *pgqrs_place_name(const struct place *place)
+{
+    static char name[PGQRS_NAME_MAX + 64];
+    if (place->role == PGQRS_ROLE_BROKER) {
+        return "broker";
+    }
+    (void)snprintf(name, sizeof name, "queue \"%s\": worker %u", place->queue->config->name,
+                   place->slot);
+    return name;
+}
+
+void pgqrs_each_worker(struct supervisor *s, place_fn *fn)
+{
+    for (size_t q = 0; q < s->queue_count; q++) {
+        for (size_t i = 0; i < s->queues[q].place_count; i++) {
+            fn(&s->queues[q].places[i]);
+        }
+    }
+}
+
+size_t pgqrs_workers_alive(const struct supervisor *s)
+{
+    size_t alive = 0;
+    for (size_t q = 0; q < s->queue_count; q++) {
+        for (size_t i = 0; i < s->queues[q].place_count; i++) {
+            alive += s->queues[q].places[i].child != NULL ? 1 : 0;
+        }
+    }
+    return alive;
+}
+
+static bool is_pid(const struct child *child, uint64_t pid)
+{
+    return (uint64_t)child->pid == pid;
+}
+
+static bool is_generation(const struct child *child, uint64_t generation)
+{
+    return child->generation == generation;
+}
+
+static struct place *find(struct supervisor *s, bool (*matches)(const struct child *, uint64_t),
+                          uint64_t value)
+{
+    if (s->broker.child != NULL && matches(s->broker.child, value)) {
+        return &s->broker;
+    }
+    for (size_t q = 0; q < s->queue_count; q++) {
+        for (size_t i = 0; i < s->queues[q].place_count; i++) {
+            struct place *place = &s->queues[q].places[i];
+            if (place->child != NULL && matches(place->child, value)) {
+                return place;
+            }
+        }
+    }
+    return NULL;
+}
+
+struct place *pgqrs_place_of_pid(struct supervisor *s, pid_t pid)
+{
+    return find(s, is_pid, (uint64_t)pid);
+}
+
+struct place *pgqrs_place_of_generation(struct supervisor *s, uint64_t generation)
+{
+    return find(s, is_generation, generation);
+}
+
+/* ---- starting ---- */
+
+static void on_restart(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    pgqrs_place_start(arg);
+}
+
+static void start_after(struct place *place, int64_t ms)
+{
+    const struct timeval delay = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+    if (place->restart_timer == NULL) {
+        place->restart_timer = evtimer_new(place->s->base, on_restart, place);
+    }
+    if (place->restart_timer == NULL || evtimer_add(place->restart_timer, &delay) < 0) {
+        pgqrs_log_error("%s: out of memory, it is not started again", pgqrs_place_name(place));
+    }
+}
+
+/* A worker is not needed once a drain has begun; a broker is, to store what the workers finish. */
+static bool wanted(const struct place *place)
+{
+    return place->role == PGQRS_ROLE_BROKER
+               ? place->s->state < SUPERVISOR_STOPPING
+               : place->s->state < SUPERVISOR_DRAINING && !place->queue->given_up;
+}
+
+void pgqrs_place_start(struct place *place)
+{
+    struct pgqrs_error err;
+    if (place->child != NULL || !wanted(place)) {
+        return;
+    }
+    if (pgqrs_child_create(place, &err) < 0) {
+        int64_t delay = pgqrs_restart_after(&place->restart, -1);
+        delay = delay < PGQRS_RESTART_MIN_MS ? PGQRS_RESTART_MIN_MS : delay;
+        pgqrs_log_error("%s: not started, trying again in %" PRId64 " ms: %s",
+                        pgqrs_place_name(place), delay, err.text);
+        start_after(place, delay);
+    }
+}
+
+void pgqrs_place_ready(struct place *place)
+{
+    const struct child *child = place->child;
+    if (place->role == PGQRS_ROLE_BROKER) {
+        pgqrs_log_info("broker: ready pid=%d generation=%" PRIu64, (int)child->pid,
+                       child->generation);
+        pgqrs_supervisor_broker_ready(place->s);
+        return;
+    }
+    place->queue->was_ready = true;
+    free(place->queue->last_error);
+    place->queue->last_error = NULL;
+    pgqrs_log_info("%s: ready pid=%d generation=%" PRIu64, pgqrs_place_name(place), (int)child->pid,
+                   child->generation);
+}
+
+/* ---- ending ---- */
+
+/* What the end of a process was, for a person. */
+static void describe(const struct child *child, int wait_status, const char *last_words, char *out,
+                     size_t size)
+{
+    if (child->kill_reason != NULL) {
+        (void)snprintf(out, size, "killed: %s", child->kill_reason);
+    } else if (last_words[0] != 0) {
+        (void)snprintf(out, size, "%s", last_words);
+    } else if (WIFSIGNALED(wait_status)) {
+        (void)snprintf(out, size, "killed by signal %d (%s)%s", WTERMSIG(wait_status),
+                       strsignal(WTERMSIG(wait_status)),
+                       WCOREDUMP(wait_status) ? ", core dumped" : "");
+    } else {
+        (void)snprintf(out, size, "exited with status %d", WEXITSTATUS(wait_status));
+    }
+}
+
+static void report_to_broker(const struct place *place, uint64_t generation, bool crashed,
+                             const char *reason)
+{
+    struct child *broker = place->s->broker.child;
+    if (broker == NULL || broker->state < CHILD_WELCOMED || broker->state == CHILD_KILLED) {
+        return; /* the next broker is told who lives, and frees the rest */
+    }
+    char text[512];
+    (void)snprintf(text, sizeof text, "worker %s", reason);
+    struct pgqrs_buf out = {0};
+    pgqrs_encode_worker_ended(&out, &(struct pgqrs_worker_ended){
+                                        .generation = generation,
+                                        .crashed = crashed,
+                                        .reason = text,
+                                    });
+    pgqrs_child_post(broker, &out);
+}
+
+static void give_up(struct supervisor *s, struct queue *queue, const char *why, int exit_status)
+{
+    if (queue->given_up) {
+        return;
+    }
+    queue->given_up = true;
+    pgqrs_log_error("queue \"%s\": %s; the queue is not served until pgqrsd is started again",
+                    queue->config->name, why);
+    for (size_t i = 0; i < queue->place_count; i++) {
+        if (queue->places[i].restart_timer != NULL) {
+            (void)evtimer_del(queue->places[i].restart_timer);
+        }
+    }
+    for (size_t i = 0; i < s->queue_count; i++) {
+        if (!s->queues[i].given_up) {
+            return;
+        }
+    }
+    pgqrs_supervisor_fail(s, exit_status);
+}
+
+/* A worker that was never ready: the same reason is logged once a queue. */
+static void failed_start(struct place *place, int exit_code, const char *why)
+{
+    struct queue *queue = place->queue;
+    int64_t delay = pgqrs_restart_after(&place->restart, -1);
+    if (exit_code == PGQRS_EXIT_BAD_PLUGIN) {
+        give_up(place->s, queue, why, PGQRS_EXIT_CONFIG);
+        return;
+    }
+    if (!queue->was_ready && place->restart.failed_starts >= PGQRS_RESTART_START_TRIES) {
+        char text[PGQRS_LAST_WORDS_MAX + 64];
+        (void)snprintf(text, sizeof text, "%u failed starts in a row: %s",
+                       place->restart.failed_starts, why);
+        give_up(place->s, queue, text, PGQRS_EXIT_FAILURE);
+        return;
+    }
+    if (queue->last_error == NULL || strcmp(queue->last_error, why) != 0) {
+        pgqrs_log_error("%s: can not start, trying again: %s", pgqrs_place_name(place), why);
+        free(queue->last_error);
+        queue->last_error = strdup(why);
+    }
+    start_after(place, delay);
+}
+
+static void worker_ended(struct place *place, const struct child *child, int wait_status,
+                         const char *why)
+{
+    struct supervisor *s = place->s;
+    int code = WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : -1;
+    bool ready = child->ready_at_ms != 0;
+    report_to_broker(place, child->generation, !child->interrupted, why);
+    if (s->state >= SUPERVISOR_DRAINING) {
+        if (code != 0 && ready && s->exit_status == PGQRS_EXIT_OK) {
+            s->exit_status = PGQRS_EXIT_RETURNED;
+        }
+        if (code != 0 && code != PGQRS_EXIT_RETURNED && ready) {
+            pgqrs_log_warn("%s: %s, its job goes back to the queue pid=%d", pgqrs_place_name(place),
+                           why, (int)child->pid);
+        }
+        return;
+    }
+    if (!ready) {
+        failed_start(place, code, why);
+        return;
+    }
+    int64_t delay = pgqrs_restart_after(&place->restart, pgqrs_mono_ms() - child->ready_at_ms);
+    pgqrs_log_warn("%s: %s, starting it again in %" PRId64 " ms pid=%d generation=%" PRIu64,
+                   pgqrs_place_name(place), why, delay, (int)child->pid, child->generation);
+    start_after(place, delay);
+}
+
+static void broker_ended(struct place *place, const struct child *child, int wait_status,
+                         const char *why)
+{
+    struct supervisor *s = place->s;
+    int code = WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : -1;
+    if (s->state == SUPERVISOR_STOPPING) {
+        if (code != PGQRS_EXIT_OK) {
+            s->exit_status = code > 0 ? code : PGQRS_EXIT_FAILURE;
+        }
+        if (code != PGQRS_EXIT_OK && code != PGQRS_EXIT_RETURNED) {
+            pgqrs_log_error("broker: %s; leases that are left are freed at the next start", why);
+        }
+        return;
+    }
+    bool never_ready = s->state == SUPERVISOR_STARTING || child->ready_at_ms == 0;
+    int64_t delay = pgqrs_restart_after(
+        &place->restart, child->ready_at_ms == 0 ? -1 : pgqrs_mono_ms() - child->ready_at_ms);
+    bool hopeless = code == PGQRS_EXIT_CONFIG || code == PGQRS_EXIT_UNAVAILABLE ||
+                    place->restart.failed_starts >= PGQRS_RESTART_START_TRIES;
+    if (s->state == SUPERVISOR_STARTING && hopeless) {
+        pgqrs_log_error("broker: %s", why);
+        pgqrs_supervisor_fail(s, code > 0 ? code : PGQRS_EXIT_FAILURE);
+        return;
+    }
+    pgqrs_log_error("broker: %s%s, starting it again in %" PRId64 " ms; jobs that run go on pid=%d",
+                    never_ready ? "can not start: " : "", why, delay, (int)child->pid);
+    start_after(place, delay);
+}
+
+void pgqrs_place_ended(struct place *place, int wait_status)
+{
+    struct child *child = place->child;
+    struct child copy = *child;
+    char last_words[PGQRS_LAST_WORDS_MAX + 1];
+    char why[PGQRS_LAST_WORDS_MAX + 64];
+    char *kill_reason = child->kill_reason;
+    child->kill_reason = NULL;
+    place->child = NULL;
+    pgqrs_child_destroy(child, last_words);
+
+    copy.kill_reason = kill_reason;
+    describe(&copy, wait_status, last_words, why, sizeof why);
+    pgqrs_log_debug("%s: ended: %s pid=%d generation=%" PRIu64, pgqrs_place_name(place), why,
+                    (int)copy.pid, copy.generation);
+    if (place->role == PGQRS_ROLE_BROKER) {
+        broker_ended(place, &copy, wait_status, why);
+    } else {
+        worker_ended(place, &copy, wait_status, why);
+    }
+    free(kill_reason);
+    pgqrs_supervisor_step(place->s);
+}

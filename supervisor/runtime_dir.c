@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "supervisor/runtime_dir.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define LOCK_NAME "alive"
+#define RUN_PREFIX "run-"
+
+static int find_base(const char *configured, char *out, size_t size, struct pgqrs_error *err)
+{
+    const char *systemd = getenv("RUNTIME_DIRECTORY");
+    const char *xdg = getenv("XDG_RUNTIME_DIR");
+    int n;
+    if (configured != NULL) {
+        n = snprintf(out, size, "%s", configured);
+    } else if (systemd != NULL && systemd[0] == '/') {
+        /* systemd may name several, separated by colons: the first is ours. */
+        n = snprintf(out, size, "%.*s", (int)strcspn(systemd, ":"), systemd);
+    } else if (xdg != NULL && xdg[0] == '/') {
+        n = snprintf(out, size, "%s/pgqrs", xdg);
+    } else {
+        n = snprintf(out, size, "/tmp/pgqrs-%u", (unsigned)geteuid());
+    }
+    if (n >= (int)size) {
+        return pgqrs_error_set(err, PGQRS_ERR_CONFIG,
+                               "runtime directory: found a path of %d bytes, expected at most %zu",
+                               n, size - 1);
+    }
+    return 0;
+}
+
+/* A directory in /tmp may have been put there by somebody else. */
+static int make_private(const char *path, struct pgqrs_error *err)
+{
+    struct stat st;
+    if (mkdir(path, 0700) < 0 && errno != EEXIST) {
+        return pgqrs_error_sys(err, PGQRS_ERR_CONFIG, errno, "runtime directory %s", path);
+    }
+    if (lstat(path, &st) < 0) {
+        return pgqrs_error_sys(err, PGQRS_ERR_CONFIG, errno, "runtime directory %s", path);
+    }
+    if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid()) {
+        return pgqrs_error_set(
+            err, PGQRS_ERR_CONFIG, "runtime directory %s: expected a directory of uid %u, found %s",
+            path, (unsigned)geteuid(), S_ISDIR(st.st_mode) ? "another owner" : "something else");
+    }
+    return 0;
+}
+
+static void remove_flat(const char *path)
+{
+    DIR *dir = opendir(path);
+    struct dirent *entry;
+    while (dir != NULL && (entry = readdir(dir)) != NULL) {
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0) {
+            (void)unlinkat(dirfd(dir), entry->d_name, 0); /* what stays keeps the directory */
+        }
+    }
+    if (dir != NULL) {
+        (void)closedir(dir);
+    }
+    (void)rmdir(path);
+}
+
+/* Removes the directories of runs whose lock nobody holds. */
+static void sweep(const char *base)
+{
+    DIR *dir = opendir(base);
+    struct dirent *entry;
+    while (dir != NULL && (entry = readdir(dir)) != NULL) {
+        char path[256];
+        char lock_path[280];
+        if (strncmp(entry->d_name, RUN_PREFIX, strlen(RUN_PREFIX)) != 0 ||
+            snprintf(path, sizeof path, "%s/%.64s", base, entry->d_name) >= (int)sizeof path) {
+            continue;
+        }
+        (void)snprintf(lock_path, sizeof lock_path, "%s/" LOCK_NAME, path);
+        int lock = open(lock_path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+        if (lock >= 0 && flock(lock, LOCK_EX | LOCK_NB) == 0) {
+            remove_flat(path);
+        }
+        if (lock >= 0) {
+            (void)close(lock);
+        }
+    }
+    if (dir != NULL) {
+        (void)closedir(dir);
+    }
+}
+
+int pgqrs_runtime_dir_create(const char *base, const char *name, struct pgqrs_runtime_dir *dir,
+                             struct pgqrs_error *err)
+{
+    char base_path[sizeof dir->path - sizeof RUN_PREFIX - 16];
+    char lock_path[sizeof dir->path + 16];
+    if (find_base(base, base_path, sizeof base_path, err) < 0 || make_private(base_path, err) < 0) {
+        return -1;
+    }
+    sweep(base_path);
+    (void)snprintf(dir->path, sizeof dir->path, "%s/" RUN_PREFIX "%.12s", base_path, name);
+    if (make_private(dir->path, err) < 0 || chmod(dir->path, 0700) < 0) {
+        return -1;
+    }
+    (void)snprintf(lock_path, sizeof lock_path, "%s/" LOCK_NAME, dir->path);
+    dir->lock = open(lock_path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (dir->lock < 0 || flock(dir->lock, LOCK_EX | LOCK_NB) < 0) {
+        return pgqrs_error_sys(err, PGQRS_ERR_CONFIG, errno, "%s", lock_path);
+    }
+    return 0;
+}
+
+void pgqrs_runtime_dir_remove(struct pgqrs_runtime_dir *dir)
+{
+    if (dir->path[0] != 0) {
+        remove_flat(dir->path);
+        (void)close(dir->lock);
+        dir->path[0] = 0;
+    }
+}

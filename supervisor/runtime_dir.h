@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PGQRS_SUPERVISOR_RUNTIME_DIR_H
+#define PGQRS_SUPERVISOR_RUNTIME_DIR_H
+
+/*
+ * The directory that holds the sockets of one run: mode 0700, below a base that is the configured
+ * one, else $RUNTIME_DIRECTORY, else $XDG_RUNTIME_DIR/pgqrs, else /tmp/pgqrs-UID. A lock in it
+ * tells that its run is alive; what runs that were killed have left behind is swept away.
+ */
+
+#include "base/error.h"
+
+struct pgqrs_runtime_dir {
+    char path[80]; /* short: socket addresses have room for 107 bytes */
+    int lock;
+};
+
+/* base: the configured directory, or null. name: of this run, unique. */
+int pgqrs_runtime_dir_create(const char *base, const char *name, struct pgqrs_runtime_dir *dir,
+                             struct pgqrs_error *err) PGQRS_MUST_CHECK;
+void pgqrs_runtime_dir_remove(struct pgqrs_runtime_dir *dir);
+
+#endif

@@ -1,0 +1,436 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Start, signals, drain, stop. Signal handlers only say what is wanted; the loop does it.
+ *
+ * A stop goes through three states: DRAINING, the workers finish what they run (after the drain
+ * limit they are told to cancel, after the grace they are killed); STOPPING, the broker stores what
+ * is left; DONE.
+ */
+#include "supervisor/supervisor.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+
+#define LISTEN_BACKLOG 1024
+#define LISTEN_FD_MIN 16     /* out of the way of the spawn contract's descriptors */
+#define BROKER_STOP_MS 15000 /* the broker itself gives up earlier */
+#define DESCRIPTORS_PER_CHILD 8
+
+/* ---- reaping ---- */
+
+static void on_sigchld(evutil_socket_t fd, short what, void *arg)
+{
+    struct supervisor *s = arg;
+    (void)fd;
+    (void)what;
+    for (;;) {
+        siginfo_t info = {0};
+        if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) < 0 || info.si_pid == 0) {
+            return;
+        }
+        struct place *place = pgqrs_place_of_pid(s, info.si_pid);
+        if (place != NULL) {
+            /* What the handler started in its own group goes with it. Its number can not be
+             * somebody else's before it is reaped. */
+            (void)kill(-info.si_pid, SIGKILL);
+        }
+        int status = 0;
+        if (waitpid(info.si_pid, &status, WNOHANG) == info.si_pid && place != NULL) {
+            pgqrs_place_ended(place, status); /* a stranger, as PID 1, is only reaped */
+        }
+    }
+}
+
+/* ---- heartbeats ---- */
+
+static void check_beat(struct place *place)
+{
+    struct child *child = place->child;
+    int64_t timeout = place->s->config->heartbeat_timeout_ms;
+    if (child != NULL && child->state >= CHILD_READY && child->state != CHILD_KILLED &&
+        place->s->beat_checked_ms - child->beat_at_ms > timeout) {
+        char reason[96];
+        (void)snprintf(reason, sizeof reason, "no heartbeat for %" PRId64 " ms", timeout);
+        pgqrs_child_kill(child, reason);
+    }
+}
+
+static void forgive_beat(struct place *place)
+{
+    if (place->child != NULL) {
+        place->child->beat_at_ms = place->s->beat_checked_ms;
+    }
+}
+
+static void on_beat_check(evutil_socket_t fd, short what, void *arg)
+{
+    struct supervisor *s = arg;
+    int64_t interval = s->config->heartbeat_interval_ms;
+    int64_t now = pgqrs_mono_ms();
+    (void)fd;
+    (void)what;
+    /* When we were stopped ourselves, nobody's beats were read. */
+    bool overslept = now - s->beat_checked_ms > 3 * interval;
+    s->beat_checked_ms = now;
+    if (overslept) {
+        forgive_beat(&s->broker);
+        pgqrs_each_worker(s, forgive_beat);
+    } else {
+        check_beat(&s->broker);
+        pgqrs_each_worker(s, check_beat);
+    }
+}
+
+/* ---- stop ---- */
+
+static void after(struct supervisor *s, int64_t ms)
+{
+    const struct timeval delay = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+    (void)evtimer_add(s->drain_timer, &delay); /* without memory, the second signal still works */
+}
+
+static void drain_place(struct place *place)
+{
+    if (place->restart_timer != NULL) {
+        (void)evtimer_del(place->restart_timer);
+    }
+    if (place->child != NULL) {
+        pgqrs_child_drain(place->child);
+    }
+}
+
+static void cancel_place(struct place *place)
+{
+    struct child *child = place->child;
+    if (child != NULL && child->state == CHILD_DRAINING) {
+        struct pgqrs_buf out = {0};
+        pgqrs_encode_worker_cancel(&out, 0);
+        pgqrs_child_post(child, &out);
+    }
+}
+
+static void interrupt_place(struct place *place)
+{
+    if (place->child != NULL) {
+        place->child->interrupted = true;
+        pgqrs_child_kill(place->child, "pgqrsd is stopping");
+    }
+}
+
+static void begin_drain(struct supervisor *s, const char *why)
+{
+    pgqrs_log_info("%s: draining %zu workers, for at most %" PRId64 " ms", why,
+                   pgqrs_workers_alive(s), s->config->drain_ms);
+    s->state = SUPERVISOR_DRAINING;
+    if (s->broker.child != NULL && s->broker.child->state >= CHILD_WELCOMED) {
+        pgqrs_child_post_empty(s->broker.child, PGQRS_MSG_CHILD_DRAIN);
+    }
+    pgqrs_each_worker(s, drain_place);
+    after(s, s->config->drain_ms);
+    pgqrs_supervisor_step(s);
+}
+
+static void kill_workers(struct supervisor *s, const char *why)
+{
+    pgqrs_log_warn("%s: killing %zu workers, their jobs go back to the queue", why,
+                   pgqrs_workers_alive(s));
+    s->state = SUPERVISOR_DRAINING;
+    s->cancelled = true;
+    pgqrs_each_worker(s, interrupt_place);
+    pgqrs_supervisor_step(s);
+}
+
+static void on_drain_timer(evutil_socket_t fd, short what, void *arg)
+{
+    struct supervisor *s = arg;
+    (void)fd;
+    (void)what;
+    if (s->state == SUPERVISOR_STOPPING && s->broker.child != NULL) {
+        pgqrs_child_kill(s->broker.child, "it did not stop in time");
+    } else if (s->state == SUPERVISOR_DRAINING && !s->cancelled) {
+        s->cancelled = true;
+        pgqrs_log_warn("drain limit reached: %zu workers still run a job, telling them to cancel "
+                       "and killing them in %" PRId64 " ms",
+                       pgqrs_workers_alive(s), s->config->cancel_grace_ms);
+        pgqrs_each_worker(s, cancel_place);
+        after(s, s->config->cancel_grace_ms);
+    } else if (s->state == SUPERVISOR_DRAINING) {
+        kill_workers(s, "cancelled jobs did not end");
+    }
+}
+
+void pgqrs_supervisor_step(struct supervisor *s)
+{
+    struct child *broker = s->broker.child;
+    if (s->state == SUPERVISOR_DRAINING && pgqrs_workers_alive(s) == 0) {
+        s->state = SUPERVISOR_STOPPING;
+        if (s->broker.restart_timer != NULL) {
+            (void)evtimer_del(s->broker.restart_timer);
+        }
+        if (broker != NULL && broker->state == CHILD_STARTING) {
+            pgqrs_child_kill(broker, "pgqrsd is stopping");
+        } else if (broker != NULL) {
+            pgqrs_child_post_empty(broker, PGQRS_MSG_BROKER_STOP);
+        }
+        after(s, BROKER_STOP_MS);
+    }
+    if (s->state == SUPERVISOR_STOPPING && s->broker.child == NULL) {
+        s->state = SUPERVISOR_DONE;
+        (void)event_base_loopbreak(s->base);
+    }
+}
+
+void pgqrs_supervisor_fail(struct supervisor *s, int exit_status)
+{
+    if (s->state < SUPERVISOR_DRAINING) {
+        s->exit_status = exit_status;
+        begin_drain(s, "nothing can be served");
+    }
+}
+
+/* ---- signals ---- */
+
+static void on_term(evutil_socket_t signal, short what, void *arg)
+{
+    struct supervisor *s = arg;
+    (void)what;
+    if (s->state < SUPERVISOR_DRAINING) {
+        begin_drain(s, signal == SIGINT ? "SIGINT" : "SIGTERM");
+    } else if (signal == SIGINT && s->state == SUPERVISOR_DRAINING) {
+        kill_workers(s, "second SIGINT");
+    }
+}
+
+static void on_quit(evutil_socket_t signal, short what, void *arg)
+{
+    struct supervisor *s = arg;
+    (void)signal;
+    (void)what;
+    if (s->state <= SUPERVISOR_DRAINING) {
+        kill_workers(s, "SIGQUIT");
+    }
+}
+
+static void on_hup(evutil_socket_t signal, short what, void *arg)
+{
+    (void)signal;
+    (void)what;
+    (void)arg;
+    pgqrs_log_warn("SIGHUP: this version does not reload its configuration, nothing was changed");
+}
+
+static void log_place(struct place *place)
+{
+    const struct child *child = place->child;
+    if (child == NULL) {
+        pgqrs_log_info("%s: not running deaths=%u", pgqrs_place_name(place), place->restart.deaths);
+        return;
+    }
+    pgqrs_log_info("%s: %s pid=%d generation=%" PRIu64 " job=%" PRId64 " job_ms=%" PRId64
+                   " held=%u settled=%" PRIu64 " beat_age_ms=%" PRId64,
+                   pgqrs_place_name(place), pgqrs_child_state_name(child->state), (int)child->pid,
+                   child->generation, child->beat.job_id, child->beat.job_ms, child->beat.held,
+                   child->beat.settled, pgqrs_mono_ms() - child->beat_at_ms);
+}
+
+static void on_usr2(evutil_socket_t signal, short what, void *arg)
+{
+    struct supervisor *s = arg;
+    (void)signal;
+    (void)what;
+    log_place(&s->broker);
+    pgqrs_each_worker(s, log_place);
+}
+
+static int watch_signals(struct supervisor *s)
+{
+    static const struct {
+        int number;
+        event_callback_fn fn;
+    } table[] = {{SIGCHLD, on_sigchld}, {SIGTERM, on_term}, {SIGINT, on_term},
+                 {SIGQUIT, on_quit},    {SIGHUP, on_hup},   {SIGUSR2, on_usr2}};
+    (void)signal(SIGPIPE, SIG_IGN); /* a closed peer is an error of write */
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        struct event *event = evsignal_new(s->base, table[i].number, table[i].fn, s);
+        if (event == NULL || event_add(event, NULL) < 0) {
+            return -1;
+        }
+        s->signals[s->signal_count++] = event;
+    }
+    return 0;
+}
+
+/* ---- start ---- */
+
+void pgqrs_supervisor_broker_ready(struct supervisor *s)
+{
+    if (s->state == SUPERVISOR_STARTING) {
+        s->state = SUPERVISOR_RUNNING;
+        pgqrs_each_worker(s, pgqrs_place_start);
+    }
+}
+
+static int open_job_socket(struct supervisor *s, struct pgqrs_error *err)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    (void)snprintf(s->job_socket, sizeof s->job_socket, "%s/jobs", s->runtime.path);
+    memcpy(address.sun_path, s->job_socket, sizeof address.sun_path);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd >= 0) {
+        s->listen_fd = fcntl(fd, F_DUPFD_CLOEXEC, LISTEN_FD_MIN);
+        (void)close(fd);
+    }
+    if (s->listen_fd < 0 ||
+        bind(s->listen_fd, (const struct sockaddr *)&address, sizeof address) < 0 ||
+        listen(s->listen_fd, LISTEN_BACKLOG) < 0) {
+        return pgqrs_error_sys(err, PGQRS_ERR_FAILED, errno, "%s", s->job_socket);
+    }
+    return 0;
+}
+
+static int make_instance(struct supervisor *s, struct pgqrs_error *err)
+{
+    uint8_t random[16];
+    if (getrandom(random, sizeof random, 0) != sizeof random) {
+        return pgqrs_error_sys(err, PGQRS_ERR_FAILED, errno, "getrandom");
+    }
+    for (size_t i = 0; i < sizeof random; i++) {
+        (void)snprintf(s->instance + 2 * i, 3, "%02x", random[i]);
+    }
+    return 0;
+}
+
+static int make_places(struct supervisor *s, struct pgqrs_error *err)
+{
+    s->broker = (struct place){.s = s, .role = PGQRS_ROLE_BROKER};
+    s->queues = calloc(s->config->queue_count + 1, sizeof *s->queues);
+    if (s->queues == NULL) {
+        return pgqrs_error_memory(err);
+    }
+    for (size_t q = 0; q < s->config->queue_count; q++) {
+        struct queue *queue = &s->queues[s->queue_count++];
+        queue->config = &s->config->queues[q];
+        queue->places = calloc((size_t)queue->config->consumers + 1, sizeof *queue->places);
+        if (queue->places == NULL) {
+            return pgqrs_error_memory(err);
+        }
+        for (int64_t i = 0; i < queue->config->consumers; i++) {
+            queue->places[queue->place_count++] = (struct place){
+                .s = s, .role = PGQRS_ROLE_WORKER, .queue = queue, .slot = (uint32_t)i};
+        }
+    }
+    return 0;
+}
+
+/* Each child takes a few descriptors of ours; the soft limit is often lower than need be. */
+static void raise_descriptor_limit(const struct supervisor *s)
+{
+    struct rlimit limit;
+    size_t places = 1;
+    for (size_t q = 0; q < s->queue_count; q++) {
+        places += s->queues[q].place_count;
+    }
+    rlim_t needed = places * DESCRIPTORS_PER_CHILD + 64;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < needed) {
+        limit.rlim_cur = limit.rlim_max < needed ? limit.rlim_max : needed;
+        (void)setrlimit(RLIMIT_NOFILE, &limit); /* then fewer children can be started */
+    }
+}
+
+static int start_timers(struct supervisor *s)
+{
+    int64_t ms = s->config->heartbeat_interval_ms;
+    const struct timeval interval = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+    s->drain_timer = evtimer_new(s->base, on_drain_timer, s);
+    s->beat_timer = event_new(s->base, -1, EV_PERSIST, on_beat_check, s);
+    s->beat_checked_ms = pgqrs_mono_ms();
+    return s->drain_timer == NULL || s->beat_timer == NULL ||
+                   evtimer_add(s->beat_timer, &interval) < 0
+               ? -1
+               : 0;
+}
+
+static int start(struct supervisor *s, struct pgqrs_error *err)
+{
+    s->base = event_base_new();
+    if (make_instance(s, err) < 0 || make_places(s, err) < 0 ||
+        pgqrs_runtime_dir_create(s->config->runtime_dir, s->instance, &s->runtime, err) < 0 ||
+        open_job_socket(s, err) < 0) {
+        return -1;
+    }
+    if (s->base == NULL || watch_signals(s) < 0 || start_timers(s) < 0) {
+        return pgqrs_error_memory(err);
+    }
+    raise_descriptor_limit(s);
+    /* What a dead worker leaves behind comes to us, to be reaped. */
+    (void)prctl(PR_SET_CHILD_SUBREAPER, 1);
+    pgqrs_log_info("pgqrsd " PGQRS_VERSION ": starting, %zu queues pid=%d instance=%s",
+                   s->queue_count, (int)getpid(), s->instance);
+    pgqrs_place_start(&s->broker);
+    return 0;
+}
+
+static void free_place(struct place *place)
+{
+    if (place->restart_timer != NULL) {
+        event_free(place->restart_timer);
+    }
+}
+
+static void supervisor_fini(struct supervisor *s)
+{
+    free_place(&s->broker);
+    pgqrs_each_worker(s, free_place);
+    for (size_t i = 0; i < s->queue_count; i++) {
+        free(s->queues[i].places);
+        free(s->queues[i].last_error);
+    }
+    free(s->queues);
+    for (size_t i = 0; i < s->signal_count; i++) {
+        event_free(s->signals[i]);
+    }
+    if (s->drain_timer != NULL) {
+        event_free(s->drain_timer);
+    }
+    if (s->beat_timer != NULL) {
+        event_free(s->beat_timer);
+    }
+    if (s->base != NULL) {
+        event_base_free(s->base);
+    }
+    if (s->listen_fd >= 0) {
+        (void)close(s->listen_fd);
+    }
+    pgqrs_runtime_dir_remove(&s->runtime);
+    pgqrs_control_end();
+}
+
+int pgqrs_supervisor_run(const struct pgqrs_config *config, struct pgqrs_error *err)
+{
+    struct supervisor s = {.config = config, .listen_fd = -1};
+    int rc = start(&s, err);
+    if (rc == 0 && event_base_dispatch(s.base) < 0) {
+        rc = pgqrs_error_set(err, PGQRS_ERR_FAILED, "event loop failed");
+    }
+    if (rc == 0) {
+        rc = s.exit_status;
+        pgqrs_log_info("pgqrsd: stopped, exit status %d", rc);
+    }
+    supervisor_fini(&s);
+    return rc;
+}

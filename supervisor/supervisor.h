@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PGQRS_SUPERVISOR_SUPERVISOR_H
+#define PGQRS_SUPERVISOR_SUPERVISOR_H
+
+/*
+ * The supervisor's state, shared by its files. One thread, one libevent loop; it never opens a
+ * store, never loads a plugin and never blocks.
+ *
+ *   spawn.c        fork and exec of one child
+ *   child.c        one process from its start to its end: messages, deadlines, last words
+ *   places.c       where processes run, and when one is started again
+ *   supervisor.c   signals, start, drain, stop
+ *
+ * A place is one position that should have a process: the broker, or worker 2 of a queue. A child
+ * is the process that is there now; places outlive children.
+ */
+
+#include <stdbool.h>
+#include <sys/queue.h>
+#include <sys/types.h>
+
+#include <event2/event.h>
+
+#include "config/config.h"
+#include "ipc/control.h"
+#include "ipc/spawn_contract.h"
+#include "supervisor/restart_policy.h"
+#include "supervisor/runtime_dir.h"
+
+struct supervisor;
+struct place;
+
+enum child_state {
+    CHILD_NONE = 0,
+    CHILD_STARTING, /* exec'd; no hello yet */
+    CHILD_WELCOMED, /* said hello, is loading its plugin or opening its store */
+    CHILD_READY,    /* works */
+    CHILD_DRAINING, /* was told to finish and end */
+    CHILD_KILLED,   /* SIGKILL was sent; waiting for the kernel */
+    CHILD_STATE_COUNT
+};
+
+struct out_message {
+    STAILQ_ENTRY(out_message) link;
+    struct pgqrs_buf frame;
+};
+STAILQ_HEAD(outbox, out_message);
+
+struct child {
+    struct place *place;
+    enum child_state state;
+    uint64_t generation;
+    pid_t pid;
+    int lifeline; /* our end */
+    struct pgqrs_control *control;
+    struct event *control_event, *deadline, *flush;
+    struct outbox outbox; /* messages that NNG has no room for yet */
+    size_t outbox_count;
+    uint8_t token[PGQRS_TOKEN_SIZE];
+    int64_t ready_at_ms, beat_at_ms; /* monotonic; 0 never */
+    struct pgqrs_child_beat beat;    /* the last one */
+    bool interrupted;                /* it is ended for a stop: its job has not spent its attempt */
+    char *kill_reason;               /* why we killed it; null: we did not */
+};
+
+struct queue {
+    const struct pgqrs_config_queue *config;
+    struct place *places;
+    size_t place_count;
+    bool was_ready;   /* a worker of it has been ready */
+    bool given_up;    /* its plugin can not be started */
+    char *last_error; /* of a failed start, so that the same one is reported once */
+};
+
+struct place {
+    struct supervisor *s;
+    enum pgqrs_role role;
+    struct queue *queue; /* null for the broker */
+    uint32_t slot;
+    struct child *child; /* null: nobody is there */
+    struct pgqrs_restart restart;
+    struct event *restart_timer;
+};
+
+enum supervisor_state {
+    SUPERVISOR_STARTING, /* the broker has not been ready yet; no worker was started */
+    SUPERVISOR_RUNNING,
+    SUPERVISOR_DRAINING, /* workers were told to finish */
+    SUPERVISOR_STOPPING, /* no worker is left; the broker stores what is left and ends */
+    SUPERVISOR_DONE,
+};
+
+struct supervisor {
+    const struct pgqrs_config *config;
+    enum supervisor_state state;
+    struct event_base *base;
+    struct pgqrs_runtime_dir runtime;
+    char instance[33];
+    char job_socket[108];
+    int listen_fd;
+    uint64_t generations; /* the last one that was given out */
+    struct place broker;
+    struct queue *queues;
+    size_t queue_count;
+    struct event *signals[8];
+    size_t signal_count;
+    struct event *drain_timer, *beat_timer;
+    int64_t beat_checked_ms;
+    bool cancelled; /* the drain limit has passed: running jobs were told to stop */
+    int exit_status;
+};
+
+/* ---- spawn.c ---- */
+/* Execs the place's program. *lifeline_out is our end. */
+int pgqrs_spawn(const struct place *place, uint64_t generation, const char *control_url,
+                pid_t *pid_out, int *lifeline_out, struct pgqrs_error *err) PGQRS_MUST_CHECK;
+
+/* ---- child.c ---- */
+int pgqrs_child_create(struct place *place, struct pgqrs_error *err) PGQRS_MUST_CHECK;
+/* The process is reaped: closes everything; last_words gets its text or is empty. */
+void pgqrs_child_destroy(struct child *child, char last_words[PGQRS_LAST_WORDS_MAX + 1]);
+/* Takes the frame's memory. */
+void pgqrs_child_post(struct child *child, struct pgqrs_buf *frame);
+void pgqrs_child_post_empty(struct child *child, enum pgqrs_msg_type type);
+void pgqrs_child_kill(struct child *child, const char *reason);
+void pgqrs_child_drain(struct child *child);
+const char *pgqrs_child_state_name(enum child_state state);
+
+/* ---- places.c ---- */
+/* "broker" or "queue \"mail\": worker 3" */
+const char *pgqrs_place_name(const struct place *place);
+void pgqrs_place_start(struct place *place);
+/* A child in the place has become ready. */
+void pgqrs_place_ready(struct place *place);
+/* The place's process has ended with this status, as waitpid gives it. */
+void pgqrs_place_ended(struct place *place, int wait_status);
+struct place *pgqrs_place_of_pid(struct supervisor *s, pid_t pid);
+struct place *pgqrs_place_of_generation(struct supervisor *s, uint64_t generation);
+size_t pgqrs_workers_alive(const struct supervisor *s);
+typedef void place_fn(struct place *place);
+void pgqrs_each_worker(struct supervisor *s, place_fn *fn);
+
+/* ---- supervisor.c ---- */
+int pgqrs_supervisor_run(const struct pgqrs_config *config,
+                         struct pgqrs_error *err) PGQRS_MUST_CHECK;
+void pgqrs_supervisor_broker_ready(struct supervisor *s);
+/* Something has ended: goes on with a drain or a stop that is under way. */
+void pgqrs_supervisor_step(struct supervisor *s);
+/* Ends everything in order and exits with this status. */
+void pgqrs_supervisor_fail(struct supervisor *s, int exit_status);
+
+#endif
