@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "worker/host.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <jansson.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "worker/utf8.h"
+
+#define DELAY_MAX_MS                                                                               \
+    (INT64_C(100) * 365 * 24 * 3600 * 1000) /* a stored time must stay in range                    \
+                                             */
+#define SNOOZE_DEFAULT_MS 1000
+#define RESULT_KEEP (64u * 1024) /* a larger buffer is not kept for the next job */
+
+struct pgqrs_job_host {
+    struct pgqrs_job view; /* what the plugin sees; it may write to it, so begin fills all of it */
+    char *queue;
+    uint32_t max_attempts;
+    int cancel_fd;         /* an eventfd, readable while cancelled is 1 */
+    atomic_int cancelled;  /* written with the mutex held */
+    pthread_mutex_t mutex; /* guards the next three against the control thread */
+    int64_t running_id;    /* 0: none */
+    int64_t began_ms;
+    struct pgqrs_job_key key;
+
+    /* What the handler has said; main thread only. */
+    struct pgqrs_buf result;
+    char error[PGQRS_ERROR_TEXT_MAX + 1];
+    size_t error_len;
+    int64_t delay_ms; /* -1: not set */
+    struct pgqrs_job_enqueue *enqueues;
+    size_t enqueue_count, enqueue_cap, enqueue_bytes;
+};
+
+/* The host functions are given a job and nothing else. A pointer that is not the job's, such as one
+ * to a copy of it, must be told from the real one before it is followed. */
+static struct pgqrs_job_host *the_host;
+
+static struct pgqrs_job_host *host_of(const struct pgqrs_job *job)
+{
+    struct pgqrs_job_host *host = the_host;
+    return host != NULL && job == &host->view && host->running_id != 0 ? host : NULL;
+}
+
+int pgqrs_host_create(const char *queue, uint32_t max_attempts, struct pgqrs_job_host **host_out,
+                      struct pgqrs_error *err)
+{
+    struct pgqrs_job_host *host = calloc(1, sizeof *host);
+    if (host == NULL || (host->queue = strdup(queue)) == NULL) {
+        free(host);
+        return pgqrs_error_memory(err);
+    }
+    host->cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (host->cancel_fd < 0) {
+        free(host->queue);
+        free(host);
+        return pgqrs_error_sys(err, PGQRS_ERR_FAILED, errno, "eventfd");
+    }
+    host->max_attempts = max_attempts;
+    (void)pthread_mutex_init(&host->mutex, NULL); /* can not fail on Linux */
+    *host_out = the_host = host;
+    return 0;
+}
+
+static void drop_enqueues(struct pgqrs_job_host *host)
+{
+    for (size_t i = 0; i < host->enqueue_count; i++) {
+        /* The payload is behind the name, in the same block. */
+        free((void *)(uintptr_t)host->enqueues[i].queue);
+    }
+    host->enqueue_count = 0;
+    host->enqueue_bytes = 0;
+}
+
+void pgqrs_host_destroy(struct pgqrs_job_host **host_ptr)
+{
+    struct pgqrs_job_host *host = *host_ptr;
+    if (host == NULL) {
+        return;
+    }
+    *host_ptr = the_host = NULL;
+    drop_enqueues(host);
+    free(host->enqueues);
+    pgqrs_buf_fini(&host->result);
+    (void)close(host->cancel_fd);
+    (void)pthread_mutex_destroy(&host->mutex);
+    free(host->queue);
+    free(host);
+}
+
+/* ---- what a plugin calls ---- */
+
+static void on_log(const struct pgqrs_job *job, enum pgqrs_level level, const char *text)
+{
+    static const enum pgqrs_log_level levels[] = {
+        [PGQRS_LEVEL_DEBUG] = PGQRS_LOG_DEBUG,
+        [PGQRS_LEVEL_INFO] = PGQRS_LOG_INFO,
+        [PGQRS_LEVEL_WARN] = PGQRS_LOG_WARN,
+        [PGQRS_LEVEL_ERROR] = PGQRS_LOG_ERROR,
+    };
+    unsigned number = (unsigned)level;
+    enum pgqrs_log_level ours = number >= PGQRS_LEVEL_DEBUG && number <= PGQRS_LEVEL_ERROR
+                                    ? levels[number]
+                                    : PGQRS_LOG_INFO;
+    if (text == NULL || ours < pgqrs_log_level()) {
+        return;
+    }
+    char clean[1000];
+    (void)pgqrs_utf8_copy(clean, sizeof clean, text);
+    const struct pgqrs_job_host *host = host_of(job);
+    if (host == NULL) {
+        pgqrs_log(ours, "handler: %s", clean);
+    } else {
+        pgqrs_log(ours, "job %lld: %s", (long long)host->key.id, clean);
+    }
+}
+
+static int on_cancelled(const struct pgqrs_job *job)
+{
+    struct pgqrs_job_host *host = host_of(job);
+    return host != NULL && atomic_load_explicit(&host->cancelled, memory_order_acquire);
+}
+
+static int on_cancel_fd(const struct pgqrs_job *job)
+{
+    const struct pgqrs_job_host *host = host_of(job);
+    return host == NULL ? -1 : host->cancel_fd;
+}
+
+static bool is_json(const char *text, size_t len)
+{
+    /* A whole number of any length is JSON. */
+    json_t *value = json_loadb(text, len, JSON_DECODE_ANY | JSON_DECODE_INT_AS_REAL, NULL);
+    json_decref(value); /* accepts null */
+    return value != NULL;
+}
+
+static int on_set_result(struct pgqrs_job *job, const char *json, size_t len)
+{
+    struct pgqrs_job_host *host = host_of(job);
+    if (host == NULL || json == NULL || len > PGQRS_RESULT_MAX || !is_json(json, len)) {
+        return -1;
+    }
+    pgqrs_buf_clear(&host->result);
+    pgqrs_buf_put(&host->result, json, len);
+    return host->result.failed ? -1 : 0;
+}
+
+static void on_set_error(struct pgqrs_job *job, const char *text)
+{
+    struct pgqrs_job_host *host = host_of(job);
+    if (host != NULL) {
+        host->error_len = text == NULL ? 0 : pgqrs_utf8_copy(host->error, sizeof host->error, text);
+    }
+}
+
+static void on_set_delay(struct pgqrs_job *job, int64_t delay_ms)
+{
+    struct pgqrs_job_host *host = host_of(job);
+    if (host != NULL && delay_ms >= 0) {
+        host->delay_ms = delay_ms > DELAY_MAX_MS ? DELAY_MAX_MS : delay_ms;
+    }
+}
+
+static struct pgqrs_job_enqueue *add_enqueue(struct pgqrs_job_host *host)
+{
+    if (host->enqueue_count == host->enqueue_cap) {
+        size_t cap = host->enqueue_cap == 0 ? 8 : host->enqueue_cap * 2;
+        struct pgqrs_job_enqueue *grown = reallocarray(host->enqueues, cap, sizeof *grown);
+        if (grown == NULL) {
+            return NULL;
+        }
+        host->enqueues = grown;
+        host->enqueue_cap = cap;
+    }
+    return &host->enqueues[host->enqueue_count];
+}
+
+static int on_enqueue(struct pgqrs_job *job, const char *queue, const char *payload, size_t len,
+                      int64_t delay_ms, int32_t priority)
+{
+    struct pgqrs_job_host *host = host_of(job);
+    size_t name_len = queue == NULL ? 0 : strnlen(queue, PGQRS_NAME_MAX + 1);
+    if (host == NULL || name_len == 0 || name_len > PGQRS_NAME_MAX || payload == NULL ||
+        len > PGQRS_RESULT_MAX || delay_ms < 0 || delay_ms > DELAY_MAX_MS ||
+        host->enqueue_count >= PGQRS_ENQUEUES_MAX ||
+        host->enqueue_bytes + len > PGQRS_ENQUEUES_BYTES_MAX || !pgqrs_utf8_valid(queue) ||
+        !is_json(payload, len)) {
+        return -1;
+    }
+    struct pgqrs_job_enqueue *item = add_enqueue(host);
+    char *block = item == NULL ? NULL : malloc(name_len + 1 + len);
+    if (block == NULL) {
+        return -1;
+    }
+    memcpy(block, queue, name_len + 1);
+    memcpy(block + name_len + 1, payload, len);
+    *item = (struct pgqrs_job_enqueue){.queue = block,
+                                       .payload = {.data = block + name_len + 1, .len = len},
+                                       .delay_ms = delay_ms,
+                                       .priority = priority};
+    host->enqueue_count++;
+    host->enqueue_bytes += len;
+    return 0;
+}
+
+const struct pgqrs_host pgqrs_host_functions = {
+    .abi = PGQRS_HANDLER_ABI,
+    .size = sizeof(struct pgqrs_host),
+    .log = on_log,
+    .cancelled = on_cancelled,
+    .cancel_fd = on_cancel_fd,
+    .set_result = on_set_result,
+    .set_error = on_set_error,
+    .set_delay = on_set_delay,
+    .enqueue = on_enqueue,
+};
+
+/* ---- around run ---- */
+
+struct pgqrs_job *pgqrs_host_begin(struct pgqrs_job_host *host, const struct pgqrs_lease *lease)
+{
+    host->view = (struct pgqrs_job){
+        .size = sizeof host->view,
+        .attempt = lease->key.attempt,
+        .max_attempts = host->max_attempts,
+        .priority = lease->priority,
+        .id = lease->key.id,
+        .enqueued_at_us = lease->enqueued_at_us,
+        .queue = host->queue,
+        .payload = lease->payload,
+        .payload_len = lease->payload_len,
+        .host = &pgqrs_host_functions,
+    };
+    host->error_len = 0;
+    host->delay_ms = -1;
+    drop_enqueues(host);
+    if (host->result.cap > RESULT_KEEP) {
+        pgqrs_buf_fini(&host->result);
+    }
+    pgqrs_buf_clear(&host->result);
+    int64_t now = pgqrs_mono_ms();
+    (void)pthread_mutex_lock(&host->mutex);
+    host->key = lease->key;
+    host->running_id = lease->key.id;
+    host->began_ms = now;
+    (void)pthread_mutex_unlock(&host->mutex);
+    return &host->view;
+}
+
+/* Nobody is running from here on; tells whether a cancellation had come. */
+static bool end_running(struct pgqrs_job_host *host)
+{
+    (void)pthread_mutex_lock(&host->mutex);
+    bool cancelled = atomic_load_explicit(&host->cancelled, memory_order_relaxed) != 0;
+    host->running_id = 0;
+    if (cancelled) {
+        uint64_t count;
+        (void)!read(host->cancel_fd, &count, sizeof count); /* it was written once */
+        atomic_store_explicit(&host->cancelled, 0, memory_order_relaxed);
+    }
+    (void)pthread_mutex_unlock(&host->mutex);
+    return cancelled;
+}
+
+static void explain(struct pgqrs_job_host *host, const char *text)
+{
+    if (host->error_len == 0) {
+        host->error_len = pgqrs_utf8_copy(host->error, sizeof host->error, text);
+    }
+}
+
+static enum pgqrs_job_outcome translate(struct pgqrs_job_host *host, enum pgqrs_outcome outcome,
+                                        bool cancelled)
+{
+    char text[80];
+    switch (outcome) {
+    case PGQRS_DONE:
+        return PGQRS_JOB_DONE;
+    case PGQRS_RETRY:
+        return PGQRS_JOB_RETRY;
+    case PGQRS_FAIL:
+        return PGQRS_JOB_FAIL;
+    case PGQRS_SNOOZE:
+        return PGQRS_JOB_SNOOZE;
+    case PGQRS_CANCELLED:
+        if (cancelled) {
+            return PGQRS_JOB_CANCELLED;
+        }
+        explain(host, "the handler returned PGQRS_CANCELLED without a cancellation");
+        return PGQRS_JOB_RETRY;
+    }
+    (void)snprintf(text, sizeof text, "the handler returned %d, which is no outcome", (int)outcome);
+    explain(host, text);
+    return PGQRS_JOB_RETRY;
+}
+
+void pgqrs_host_end(struct pgqrs_job_host *host, enum pgqrs_outcome outcome,
+                    struct pgqrs_job_result *result_out)
+{
+    enum pgqrs_job_outcome ours = translate(host, outcome, end_running(host));
+    *result_out = (struct pgqrs_job_result){.key = host->key, .outcome = ours, .delay_ms = -1};
+    if (ours == PGQRS_JOB_RETRY) {
+        result_out->delay_ms = host->delay_ms;
+    } else if (ours == PGQRS_JOB_SNOOZE) {
+        result_out->delay_ms = host->delay_ms < 0 ? SNOOZE_DEFAULT_MS : host->delay_ms;
+    }
+    if (ours == PGQRS_JOB_DONE) {
+        result_out->result =
+            (struct pgqrs_bytes){.data = (const char *)host->result.data, .len = host->result.len};
+    } else {
+        result_out->error = (struct pgqrs_bytes){.data = host->error, .len = host->error_len};
+    }
+    if (ours != PGQRS_JOB_CANCELLED) {
+        result_out->enqueues = host->enqueues;
+        result_out->enqueue_count = host->enqueue_count;
+    }
+}
+
+/* ---- the control thread's side ---- */
+
+void pgqrs_host_cancel(struct pgqrs_job_host *host, int64_t job_id)
+{
+    const uint64_t one = 1;
+    (void)pthread_mutex_lock(&host->mutex);
+    bool meant = host->running_id != 0 && (job_id == 0 || job_id == host->running_id);
+    if (meant && atomic_load_explicit(&host->cancelled, memory_order_relaxed) == 0) {
+        atomic_store_explicit(&host->cancelled, 1, memory_order_release);
+        (void)!write(host->cancel_fd, &one, sizeof one); /* its counter is 0: it can not block */
+    }
+    (void)pthread_mutex_unlock(&host->mutex);
+}
+
+int64_t pgqrs_host_running(struct pgqrs_job_host *host, int64_t *ms_out)
+{
+    (void)pthread_mutex_lock(&host->mutex);
+    int64_t id = host->running_id;
+    *ms_out = id == 0 ? 0 : pgqrs_mono_ms() - host->began_ms;
+    (void)pthread_mutex_unlock(&host->mutex);
+    return id;
+}

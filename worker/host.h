@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PGQRS_WORKER_HOST_H
+#define PGQRS_WORKER_HOST_H
+
+/*
+ * What handler.h promises a plugin: the functions of struct pgqrs_host, the job it sees, and
+ * whatever it says about the outcome. There is one of these in a process, and one job at a time.
+ */
+
+#include <pgqrs/handler.h>
+
+#include "worker/held_jobs.h"
+
+struct pgqrs_job_host;
+
+/* queue is copied. Until destroy, the functions below and those of struct pgqrs_host work. */
+int pgqrs_host_create(const char *queue, uint32_t max_attempts, struct pgqrs_job_host **host_out,
+                      struct pgqrs_error *err) PGQRS_MUST_CHECK;
+void pgqrs_host_destroy(struct pgqrs_job_host **host);
+
+extern const struct pgqrs_host pgqrs_host_functions;
+
+/* Main thread: the job for the plugin's run. lease is borrowed until the end. */
+struct pgqrs_job *pgqrs_host_begin(struct pgqrs_job_host *host, const struct pgqrs_lease *lease);
+/* Main thread: what run returned, made into what the broker wants to know. The result borrows from
+ * the host until the next begin. */
+void pgqrs_host_end(struct pgqrs_job_host *host, enum pgqrs_outcome outcome,
+                    struct pgqrs_job_result *result_out);
+
+/* Any thread: the running job should stop, if it is the one that is meant; 0 means any. */
+void pgqrs_host_cancel(struct pgqrs_job_host *host, int64_t job_id);
+/* Any thread: the id of the running job and for how long it has run; 0 for none. */
+int64_t pgqrs_host_running(struct pgqrs_job_host *host, int64_t *ms_out);
+
+#endif

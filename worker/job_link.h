@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PGQRS_WORKER_JOB_LINK_H
+#define PGQRS_WORKER_JOB_LINK_H
+
+/*
+ * The worker's connection to the broker: jobs come in, outcomes go out, and both survive a broker
+ * that dies. What was leased to this worker is in worker/held_jobs.h.
+ *
+ * Two threads use a link, one after the other. Until a drain begins the main thread alone reads,
+ * writes and connects; while a handler runs nobody does, and the kernel's buffer is the mailbox.
+ * When a drain begins the control thread takes over, so that jobs are given back while a handler
+ * still runs; the main thread then only adds its last outcome.
+ */
+
+#include "worker/held_jobs.h"
+
+struct pgqrs_job_link;
+
+struct pgqrs_job_link_setup {
+    const char *socket_path;
+    uint64_t generation;
+    const uint8_t *token; /* PGQRS_TOKEN_SIZE bytes */
+    uint32_t prefetch;
+    int wake_fd; /* an eventfd, written when the control thread should call serve */
+};
+
+/* Copies the setup; does not connect. */
+int pgqrs_job_link_create(const struct pgqrs_job_link_setup *setup,
+                          struct pgqrs_job_link **link_out,
+                          struct pgqrs_error *err) PGQRS_MUST_CHECK;
+void pgqrs_job_link_destroy(struct pgqrs_job_link **link);
+
+/* ---- main thread ---- */
+
+/* Connects, for as long as it takes. 1: the broker said welcome. 0: a drain began. -1: refused. */
+int pgqrs_job_link_open(struct pgqrs_job_link *link, struct pgqrs_error *err) PGQRS_MUST_CHECK;
+/* Waits for the next job. 1: *lease_out is valid until finish. 0: a drain began. -1: refused. */
+int pgqrs_job_link_next(struct pgqrs_job_link *link, const struct pgqrs_lease **lease_out,
+                        struct pgqrs_error *err) PGQRS_MUST_CHECK;
+/* Sends the outcome of the job that next gave. Fails only for want of memory. */
+int pgqrs_job_link_finish(struct pgqrs_job_link *link, const struct pgqrs_job_result *result,
+                          struct pgqrs_error *err) PGQRS_MUST_CHECK;
+/* In a drain: waits until the broker has settled every outcome. -1: refused. */
+int pgqrs_job_link_settle_all(struct pgqrs_job_link *link,
+                              struct pgqrs_error *err) PGQRS_MUST_CHECK;
+
+/* ---- control thread ---- */
+
+/* Gives back what has not begun, now and from now on. May be called again. */
+void pgqrs_job_link_drain(struct pgqrs_job_link *link);
+/* In a drain: what to poll for, and for how long at most (-1 no limit); -1 there is nothing. */
+int pgqrs_job_link_poll_fd(struct pgqrs_job_link *link, short *events_out, int64_t *wait_ms_out);
+/* In a drain: reads, writes and connects, whatever can be done now. Else does nothing. */
+void pgqrs_job_link_serve(struct pgqrs_job_link *link);
+
+/* ---- any thread ---- */
+
+/* Jobs held that are not finished, and outcomes sent since the start. */
+void pgqrs_job_link_counts(struct pgqrs_job_link *link, uint32_t *held_out, uint64_t *sent_out);
+
+#endif

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PGQRS_WORKER_UTF8_H
+#define PGQRS_WORKER_UTF8_H
+
+/* Texts from plugins, which may be anything, made fit for a database that takes only UTF-8. */
+
+#include <stdbool.h>
+#include <stddef.h>
+
+bool pgqrs_utf8_valid(const char *text);
+
+/*
+ * Copies at most size - 1 bytes and terminates. Every byte that is not part of valid UTF-8 becomes
+ * a question mark, and no character is cut in two. Returns the length.
+ */
+size_t pgqrs_utf8_copy(char *out, size_t size, const char *text);
+
+#endif

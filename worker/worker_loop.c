@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "worker/worker.h"
+
+int pgqrs_worker_loop(struct pgqrs_worker *worker, struct pgqrs_error *err)
+{
+    const struct pgqrs_handler *handler = &worker->plugin.handler;
+    int status = PGQRS_EXIT_OK;
+    int got = pgqrs_job_link_open(worker->link, err);
+    if (got > 0) {
+        pgqrs_control_thread_announce(worker);
+    }
+    while (got > 0) {
+        const struct pgqrs_lease *lease;
+        got = pgqrs_job_link_next(worker->link, &lease, err);
+        if (got <= 0) {
+            break;
+        }
+        struct pgqrs_job *job = pgqrs_host_begin(worker->host, lease);
+        enum pgqrs_outcome outcome = handler->run(worker->plugin.state, job);
+
+        struct pgqrs_job_result result;
+        pgqrs_host_end(worker->host, outcome, &result);
+        if (result.outcome == PGQRS_JOB_CANCELLED) {
+            status = PGQRS_EXIT_RETURNED;
+        }
+        if (pgqrs_job_link_finish(worker->link, &result, err) < 0) {
+            return -1;
+        }
+    }
+    if (got < 0 || pgqrs_job_link_settle_all(worker->link, err) < 0) {
+        return -1;
+    }
+    return status;
+}
