@@ -144,7 +144,8 @@ check: test-build
 	@tests/run.sh $(B) $(T)
 
 check-asan: deps
-	ASAN_OPTIONS=detect_leaks=1 $(MAKE) --no-print-directory check B=$(B)/asan SANITIZE=address
+	ASAN_OPTIONS=detect_leaks=1 LSAN_OPTIONS="suppressions=$(CURDIR)/tests/support/lsan.supp:print_suppressions=0" \
+	    $(MAKE) --no-print-directory check B=$(B)/asan SANITIZE=address
 check-ubsan: deps
 	$(MAKE) --no-print-directory check B=$(B)/ubsan SANITIZE=undefined
 check-tsan: deps
