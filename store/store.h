@@ -38,6 +38,12 @@ int pgqrs_store_open(const char *dsn, const struct pgqrs_store_options *options,
                      struct pgqrs_store **store_out, struct pgqrs_error *err) PGQRS_MUST_CHECK;
 void pgqrs_store_close(struct pgqrs_store **store); /* accepts null; nulls the pointer */
 
+/*
+ * Makes this process the store's one broker until it closes the store. PGQRS_ERR_UNAVAILABLE when
+ * another one is. Everybody else may still read, enqueue and lease.
+ */
+int pgqrs_store_claim(struct pgqrs_store *store, struct pgqrs_error *err) PGQRS_MUST_CHECK;
+
 /* ---- schema ---- */
 
 /*
@@ -184,6 +190,19 @@ struct pgqrs_release {
 int64_t pgqrs_store_worker_end(struct pgqrs_store *store, int64_t worker_id,
                                const struct pgqrs_release *release,
                                struct pgqrs_error *err) PGQRS_MUST_CHECK;
+struct pgqrs_lease_ref {
+    int64_t message_id, worker_id;
+    uint32_t attempt;
+};
+
+/*
+ * Leases of the worker that are not among the known ones never reached it: each goes back as
+ * PGQRS_SETTLE_RETURN does. Returns how many.
+ */
+int64_t pgqrs_store_worker_reconcile(struct pgqrs_store *store, int64_t worker_id,
+                                     const struct pgqrs_lease_ref *known, size_t count,
+                                     struct pgqrs_error *err) PGQRS_MUST_CHECK;
+
 struct pgqrs_worker_ref {
     int64_t id, queue_id;
     uint64_t generation;
@@ -282,11 +301,6 @@ struct pgqrs_exchange {
 int pgqrs_store_exchange(struct pgqrs_store *store, struct pgqrs_exchange *exchange,
                          struct pgqrs_error *err) PGQRS_MUST_CHECK;
 void pgqrs_exchange_fini(struct pgqrs_exchange *exchange);
-
-struct pgqrs_lease_ref {
-    int64_t message_id, worker_id;
-    uint32_t attempt;
-};
 
 /* vt := now + lease_ms where the lease holds, in one transaction. Returns how many held. */
 int64_t pgqrs_store_renew(struct pgqrs_store *store, const struct pgqrs_lease_ref *leases,

@@ -13,6 +13,7 @@
 struct pgqrs_store_ops {
     const char *name;
     void (*close)(struct pgqrs_store *store);
+    int (*claim)(struct pgqrs_store *store, struct pgqrs_error *err);
     int (*install)(struct pgqrs_store *store, struct pgqrs_error *err);
     int (*verify)(struct pgqrs_store *store, struct pgqrs_error *err);
     int (*queue_create)(struct pgqrs_store *store, const char *name, int64_t *id_out,
@@ -35,6 +36,9 @@ struct pgqrs_store_ops {
                        struct pgqrs_error *err);
     int64_t (*worker_end)(struct pgqrs_store *store, int64_t worker_id,
                           const struct pgqrs_release *release, struct pgqrs_error *err);
+    int64_t (*worker_reconcile)(struct pgqrs_store *store, int64_t worker_id,
+                                const struct pgqrs_lease_ref *known, size_t count,
+                                struct pgqrs_error *err);
     int (*worker_list_live)(struct pgqrs_store *store, struct pgqrs_worker_list *list_out,
                             struct pgqrs_error *err);
     int (*exchange)(struct pgqrs_store *store, struct pgqrs_exchange *exchange,
@@ -49,8 +53,8 @@ struct pgqrs_store {
     const struct pgqrs_store_ops *ops;
 };
 
-/* dsn is what follows the scheme. */
-int pgqrs_store_sqlite_open(const char *path, const struct pgqrs_store_options *options,
+/* dsn is what follows the scheme and its slashes. */
+int pgqrs_store_sqlite_open(const char *dsn, const struct pgqrs_store_options *options,
                             struct pgqrs_store **store_out,
                             struct pgqrs_error *err) PGQRS_MUST_CHECK;
 
