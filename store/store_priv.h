@@ -53,6 +53,10 @@ struct pgqrs_store {
     const struct pgqrs_store_ops *ops;
 };
 
+/* Whether an item may be enqueued; index is for the error's text. */
+int pgqrs_store_check_item(const struct pgqrs_enqueue *item, size_t index,
+                           struct pgqrs_error *err) PGQRS_MUST_CHECK;
+
 /* dsn is what follows the scheme and its slashes. */
 int pgqrs_store_sqlite_open(const char *dsn, const struct pgqrs_store_options *options,
                             struct pgqrs_store **store_out,

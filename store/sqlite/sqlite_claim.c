@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "store/sqlite/sqlite_priv.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+/*
+ * The claim is a lock on a file of its own beside the database, which stays there: descriptors of
+ * the database itself are SQLite's, since closing one of ours would drop SQLite's locks. The file
+ * holds the process id of who has claimed it, for people.
+ */
+
+static int claimed_by_other(struct sqlite_store *s, int fd, struct pgqrs_error *err)
+{
+    char pid[16] = "";
+    ssize_t n = pread(fd, pid, sizeof pid - 1, 0);
+    pid[n < 0 ? 0 : strcspn(pid, "\n")] = 0;
+    return pgqrs_error_set(err, PGQRS_ERR_UNAVAILABLE,
+                           "store \"%s\": found another broker serving it (pid %s), expected none",
+                           s->shown, pid[0] == 0 ? "unknown" : pid);
+}
+
+static int lock_file(struct sqlite_store *s, int fd, struct pgqrs_error *err)
+{
+    if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+        if (errno == EWOULDBLOCK) {
+            return claimed_by_other(s, fd, err);
+        }
+        return pgqrs_error_sys(err, PGQRS_ERR_UNAVAILABLE, errno, "store \"%s\": claim", s->shown);
+    }
+    char pid[16];
+    int len = snprintf(pid, sizeof pid, "%d\n", (int)getpid());
+    if (ftruncate(fd, 0) < 0 || pwrite(fd, pid, (size_t)len, 0) < 0) {
+        return 0; /* the lock is what counts */
+    }
+    return 0;
+}
+
+int pgqrs_sqlite_claim(struct pgqrs_store *store, struct pgqrs_error *err)
+{
+    struct sqlite_store *s = sqlite_of(store);
+    if (s->path == NULL || s->claim_fd >= 0) {
+        return 0; /* a database in memory is nobody else's */
+    }
+    char *name = NULL;
+    if (asprintf(&name, "%s-broker", s->path) < 0) {
+        return pgqrs_error_memory(err);
+    }
+    int fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0) {
+        (void)pgqrs_error_sys(err, PGQRS_ERR_UNAVAILABLE, errno, "store \"%s\": claim file \"%s\"",
+                              s->shown, name);
+    } else if (lock_file(s, fd, err) < 0) {
+        (void)close(fd); /* nothing was written */
+        fd = -1;
+    }
+    free(name);
+    s->claim_fd = fd;
+    return fd < 0 ? -1 : 0;
+}

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "store/sqlite/sqlite_priv.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- enqueue ---- */
+
+int64_t pgqrs_sqlite_insert(struct sqlite_store *s, int64_t queue_id,
+                            const struct pgqrs_enqueue *item, const struct moment *now,
+                            struct pgqrs_error *err)
+{
+    sqlite3_stmt *stmt = pgqrs_sqlite_stmt(s, STMT_ENQUEUE, err);
+    if (stmt == NULL) {
+        return -1;
+    }
+    struct moment due = *now;
+    if (item->delay_ms > 0) {
+        due = pgqrs_sqlite_moment(pgqrs_sqlite_after(now->us, item->delay_ms));
+    }
+    pgqrs_sqlite_bind_int(stmt, 1, queue_id);
+    pgqrs_sqlite_bind_bytes(stmt, 2, item->payload);
+    pgqrs_sqlite_bind_text(stmt, 3, due.text);
+    pgqrs_sqlite_bind_text(stmt, 4, now->text);
+    pgqrs_sqlite_bind_int(stmt, 5, item->priority);
+    if (pgqrs_sqlite_run(s, stmt, err) < 0) {
+        if (sqlite3_extended_errcode(s->db) == SQLITE_CONSTRAINT_FOREIGNKEY) {
+            (void)pgqrs_error_set(err, PGQRS_ERR_NOT_FOUND, "queue %lld does not exist",
+                                  (long long)queue_id);
+        }
+        return -1;
+    }
+    return sqlite3_last_insert_rowid(s->db);
+}
+
+int pgqrs_sqlite_enqueue(struct pgqrs_store *store, int64_t queue_id,
+                         const struct pgqrs_enqueue *items, size_t count, int64_t *ids_out,
+                         struct pgqrs_error *err)
+{
+    struct sqlite_store *s = sqlite_of(store);
+    if (pgqrs_sqlite_begin(s, err) < 0) {
+        return -1;
+    }
+    const struct moment now = pgqrs_sqlite_moment(pgqrs_wall_us());
+    int64_t rc = 0;
+    for (size_t i = 0; rc >= 0 && i < count; i++) {
+        rc = pgqrs_sqlite_insert(s, queue_id, &items[i], &now, err);
+        ids_out[i] = rc;
+    }
+    return pgqrs_sqlite_end(s, rc, err) < 0 ? -1 : 0;
+}
+
+/* ---- reading ---- */
+
+static enum pgqrs_message_state state_of(const struct pgqrs_message *m, int64_t now_us)
+{
+    if (m->archived_at_us != 0) {
+        return PGQRS_STATE_ARCHIVED;
+    }
+    if (m->consumer_worker_id != 0) {
+        return PGQRS_STATE_LEASED;
+    }
+    return m->vt_us <= now_us ? PGQRS_STATE_READY : PGQRS_STATE_DELAYED;
+}
+
+/* A row of PGQRS_SQLITE_MESSAGE_COLUMNS. On failure the message still needs its fini. */
+static int read_message(sqlite3_stmt *row, int64_t now_us, struct pgqrs_message *m,
+                        struct pgqrs_error *err)
+{
+    m->id = sqlite3_column_int64(row, 0);
+    m->queue_id = sqlite3_column_int64(row, 1);
+    if (pgqrs_sqlite_time(row, 2, &m->enqueued_at_us, err) < 0 ||
+        pgqrs_sqlite_time(row, 3, &m->vt_us, err) < 0 ||
+        pgqrs_sqlite_time(row, 4, &m->dequeued_at_us, err) < 0 ||
+        pgqrs_sqlite_time(row, 5, &m->archived_at_us, err) < 0) {
+        return pgqrs_error_prefix(err, "message %lld", (long long)m->id);
+    }
+    m->consumer_worker_id = sqlite3_column_int64(row, 6);
+    m->read_ct = sqlite3_column_int(row, 7);
+    m->priority = sqlite3_column_int(row, 8);
+    m->crash_ct = sqlite3_column_int(row, 9);
+    m->state = state_of(m, now_us);
+    if (pgqrs_sqlite_dup(row, 10, &m->payload, err) < 0 ||
+        pgqrs_sqlite_dup(row, 11, &m->outcome, err) < 0 ||
+        pgqrs_sqlite_dup(row, 12, &m->result, err) < 0) {
+        return -1;
+    }
+    return pgqrs_sqlite_dup(row, 13, &m->error, err);
+}
+
+int pgqrs_sqlite_message_get(struct pgqrs_store *store, int64_t id,
+                             struct pgqrs_message *message_out, struct pgqrs_error *err)
+{
+    struct sqlite_store *s = sqlite_of(store);
+    sqlite3_stmt *stmt = pgqrs_sqlite_stmt(s, STMT_MESSAGE_GET, err);
+    if (stmt == NULL) {
+        return -1;
+    }
+    pgqrs_sqlite_bind_int(stmt, 1, id);
+    int rc = pgqrs_sqlite_step(s, stmt, err);
+    if (rc == 0) {
+        return pgqrs_error_set(err, PGQRS_ERR_NOT_FOUND, "message %lld does not exist",
+                               (long long)id);
+    }
+    if (rc < 0) {
+        return -1;
+    }
+    struct pgqrs_message message = {0};
+    rc = read_message(stmt, pgqrs_wall_us(), &message, err);
+    (void)sqlite3_reset(stmt); /* the row was read */
+    if (rc < 0) {
+        pgqrs_message_fini(&message);
+        return -1;
+    }
+    *message_out = message;
+    return 0;
+}
+
+/* ---- listing ---- */
+
+static const char *const state_conditions[] = {
+    [PGQRS_STATE_NONE] = "",
+    [PGQRS_STATE_READY] = " AND archived_at IS NULL AND consumer_worker_id IS NULL"
+                          " AND (vt <= ?2 OR vt IS NULL)",
+    [PGQRS_STATE_DELAYED] = " AND archived_at IS NULL AND consumer_worker_id IS NULL AND vt > ?2",
+    [PGQRS_STATE_LEASED] = " AND archived_at IS NULL AND consumer_worker_id IS NOT NULL",
+    [PGQRS_STATE_ARCHIVED] = " AND archived_at IS NOT NULL",
+};
+_Static_assert(sizeof state_conditions / sizeof *state_conditions == PGQRS_STATE_COUNT,
+               "every state has its condition");
+
+/* The outcome stands in the text where it can be, so that the index of the failed serves. */
+static const char *outcome_condition(const char *outcome)
+{
+    if (outcome == NULL) {
+        return "";
+    }
+    return strcmp(outcome, "failed") == 0 ? " AND pgqrsd_outcome = 'failed'"
+                                          : " AND pgqrsd_outcome = ?4";
+}
+
+static sqlite3_stmt *prepare_list(struct sqlite_store *s, const struct pgqrs_message_filter *filter,
+                                  const char *now, struct pgqrs_error *err)
+{
+    char sql[800];
+    (void)snprintf(sql, sizeof sql,
+                   "SELECT " PGQRS_SQLITE_MESSAGE_COLUMNS
+                   " FROM pgqrs_messages WHERE id < ?1%s%s%s ORDER BY id DESC LIMIT ?5",
+                   filter->queue_id == 0 ? "" : " AND queue_id = ?3",
+                   state_conditions[filter->state], outcome_condition(filter->outcome));
+    sqlite3_stmt *stmt = NULL;
+    if (sqlite3_prepare_v2(s->db, sql, -1, &stmt, NULL) != SQLITE_OK) {
+        (void)pgqrs_sqlite_prepare_failed(s, err);
+        return NULL;
+    }
+    pgqrs_sqlite_bind_int(stmt, 1, filter->before_id == 0 ? INT64_MAX : filter->before_id);
+    pgqrs_sqlite_bind_text(stmt, 2, now);
+    pgqrs_sqlite_bind_int(stmt, 3, filter->queue_id);
+    pgqrs_sqlite_bind_text(stmt, 4, filter->outcome);
+    pgqrs_sqlite_bind_int(stmt, 5, filter->limit);
+    return stmt;
+}
+
+int pgqrs_sqlite_message_list(struct pgqrs_store *store, const struct pgqrs_message_filter *filter,
+                              struct pgqrs_message_list *list_out, struct pgqrs_error *err)
+{
+    struct sqlite_store *s = sqlite_of(store);
+    const struct moment now = pgqrs_sqlite_moment(pgqrs_wall_us());
+    struct pgqrs_message_list list = {.items = calloc(filter->limit, sizeof *list.items)};
+    if (list.items == NULL) {
+        return pgqrs_error_memory(err);
+    }
+    sqlite3_stmt *stmt = prepare_list(s, filter, now.text, err);
+    int rc = stmt == NULL ? -1 : 0;
+    while (rc >= 0 && (rc = pgqrs_sqlite_step(s, stmt, err)) > 0) {
+        rc = read_message(stmt, now.us, &list.items[list.count++], err);
+    }
+    (void)sqlite3_finalize(stmt); /* repeats the error of the step */
+    if (rc < 0) {
+        pgqrs_message_list_fini(&list);
+        return -1;
+    }
+    *list_out = list;
+    return 0;
+}

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "store/sqlite/sqlite_priv.h"
+
+#include <libgen.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/inotify.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+/*
+ * A program that commits writes to the -wal file. The kernel tells that before the commit is
+ * visible (with a sync in between), so when nothing new is seen, a timer has another look, a few
+ * times and ever later. The files are watched by name: opening one and closing it again would drop
+ * the locks that SQLite holds for this process.
+ */
+
+#define LOOK_AGAIN_MS 1
+#define LOOKS 8 /* the last one after a quarter of a second */
+
+void pgqrs_sqlite_wake_init(struct sqlite_wake *wake)
+{
+    *wake = (struct sqlite_wake){
+        .fd = -1, .inotify = -1, .timer = -1, .wal_watch = -1, .dir_watch = -1};
+}
+
+static void close_fd(int fd)
+{
+    if (fd >= 0) {
+        (void)close(fd); /* nothing is written to it */
+    }
+}
+
+void pgqrs_sqlite_wake_fini(struct sqlite_wake *wake)
+{
+    close_fd(wake->fd);
+    close_fd(wake->inotify);
+    close_fd(wake->timer);
+    pgqrs_sqlite_wake_init(wake);
+}
+
+/* The -wal file; or, while there is none, the directory in which it will appear. */
+static bool add_watch(struct sqlite_store *s)
+{
+    char path[PATH_MAX];
+    if (snprintf(path, sizeof path, "%s-wal", s->path) >= (int)sizeof path) {
+        return false;
+    }
+    struct sqlite_wake *w = &s->wake;
+    w->wal_watch = inotify_add_watch(w->inotify, path, IN_MODIFY | IN_DELETE_SELF | IN_MOVE_SELF);
+    if (w->wal_watch >= 0) {
+        if (w->dir_watch >= 0) {
+            (void)inotify_rm_watch(w->inotify, w->dir_watch); /* it is gone in any case */
+            w->dir_watch = -1;
+        }
+        return true;
+    }
+    if (w->dir_watch < 0) {
+        w->dir_watch = inotify_add_watch(w->inotify, dirname(path), IN_CREATE | IN_MOVED_TO);
+    }
+    return w->dir_watch >= 0;
+}
+
+static bool listen_to(int epoll, int fd)
+{
+    struct epoll_event event = {.events = EPOLLIN};
+    return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0;
+}
+
+static int64_t data_version(struct sqlite_store *s)
+{
+    sqlite3_stmt *stmt = pgqrs_sqlite_stmt(s, STMT_DATA_VERSION, NULL);
+    int64_t version = -1;
+    if (stmt != NULL && pgqrs_sqlite_step(s, stmt, NULL) > 0) {
+        version = sqlite3_column_int64(stmt, 0);
+        (void)sqlite3_reset(stmt); /* the row was read */
+    }
+    return version;
+}
+
+int pgqrs_sqlite_wake_fd(struct pgqrs_store *store)
+{
+    struct sqlite_store *s = sqlite_of(store);
+    struct sqlite_wake *w = &s->wake;
+    if (s->path == NULL || w->fd >= 0) {
+        return w->fd;
+    }
+    w->fd = epoll_create1(EPOLL_CLOEXEC);
+    w->inotify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+    w->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    w->data_version = data_version(s); /* opens the -wal file if nothing has */
+    if (w->fd < 0 || w->inotify < 0 || w->timer < 0 || !add_watch(s) ||
+        !listen_to(w->fd, w->inotify) || !listen_to(w->fd, w->timer)) {
+        pgqrs_sqlite_wake_fini(w); /* the caller polls instead */
+    }
+    return w->fd;
+}
+
+/* Takes all events away. True when there were some. */
+static bool drain(struct sqlite_store *s)
+{
+    struct sqlite_wake *w = &s->wake;
+    char events[4096] __attribute__((aligned(__alignof__(struct inotify_event))));
+    bool any = false;
+    bool lost = false;
+    ssize_t n;
+    while ((n = read(w->inotify, events, sizeof events)) > 0) {
+        any = true;
+        const struct inotify_event *event;
+        for (const char *at = events; at < events + n; at += sizeof *event + event->len) {
+            event = (const struct inotify_event *)(const void *)at;
+            lost = lost || (event->wd == w->wal_watch &&
+                            (event->mask & (IN_DELETE_SELF | IN_MOVE_SELF | IN_IGNORED)) != 0);
+        }
+    }
+    if (lost || w->wal_watch < 0) {
+        (void)add_watch(s); /* when it fails, polling is left */
+    }
+    return any;
+}
+
+static void arm(struct sqlite_wake *w, int64_t ms)
+{
+    const struct itimerspec when = {
+        .it_value = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000}};
+    w->armed = timerfd_settime(w->timer, 0, &when, NULL) == 0 && ms > 0;
+}
+
+static bool expired(struct sqlite_wake *w)
+{
+    uint64_t count;
+    if (!w->armed || read(w->timer, &count, sizeof count) != (ssize_t)sizeof count) {
+        return false;
+    }
+    w->armed = false;
+    return true;
+}
+
+bool pgqrs_sqlite_woken(struct pgqrs_store *store)
+{
+    struct sqlite_store *s = sqlite_of(store);
+    struct sqlite_wake *w = &s->wake;
+    if (w->fd < 0) {
+        return false;
+    }
+    bool wrote = drain(s);
+    bool again = expired(w);
+    int64_t version = data_version(s);
+    if (version != w->data_version) {
+        w->data_version = version;
+        w->tries = 0;
+        if (w->armed) {
+            arm(w, 0);
+        }
+        return true;
+    }
+    w->tries = wrote ? 0 : w->tries + (again ? 1 : 0);
+    if (!w->armed && (wrote || again) && w->tries < LOOKS) {
+        arm(w, LOOK_AGAIN_MS << w->tries);
+    }
+    return false;
+}

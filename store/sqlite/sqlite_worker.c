@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "store/sqlite/sqlite_priv.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- registering ---- */
+
+/* Sets *id_out to the row's id, 0 when there is none, and *same_out when the process is the same.
+ */
+static int find_row(struct sqlite_store *s, const struct pgqrs_worker_row *row, int64_t *id_out,
+                    bool *same_out, struct pgqrs_error *err)
+{
+    sqlite3_stmt *stmt = pgqrs_sqlite_stmt(s, STMT_WORKER_FIND, err);
+    if (stmt == NULL) {
+        return -1;
+    }
+    pgqrs_sqlite_bind_text(stmt, 1, row->name);
+    int rc = pgqrs_sqlite_step(s, stmt, err);
+    if (rc <= 0) {
+        *id_out = 0;
+        *same_out = false;
+        return rc;
+    }
+    *id_out = sqlite3_column_int64(stmt, 0);
+    struct pgqrs_bytes status = pgqrs_sqlite_bytes(stmt, 1);
+    struct pgqrs_bytes instance = pgqrs_sqlite_bytes(stmt, 2);
+    *same_out = status.data != NULL && strcmp(status.data, "stopped") != 0 &&
+                instance.data != NULL && strcmp(instance.data, row->instance) == 0 &&
+                (uint64_t)sqlite3_column_int64(stmt, 3) == row->generation;
+    (void)sqlite3_reset(stmt); /* the row was read */
+    return 0;
+}
+
+static int64_t write_row(struct sqlite_store *s, const struct pgqrs_worker_row *row, bool there,
+                         struct pgqrs_error *err)
+{
+    const struct moment now = pgqrs_sqlite_moment(pgqrs_wall_us());
+    sqlite3_stmt *stmt = pgqrs_sqlite_stmt(s, there ? STMT_WORKER_TAKE : STMT_WORKER_INSERT, err);
+    if (stmt == NULL) {
+        return -1;
+    }
+    pgqrs_sqlite_bind_int(stmt, 1, row->queue_id);
+    pgqrs_sqlite_bind_text(stmt, 2, row->name);
+    pgqrs_sqlite_bind_text(stmt, 3, now.text);
+    pgqrs_sqlite_bind_text(stmt, 4, row->instance);
+    pgqrs_sqlite_bind_int(stmt, 5, (int64_t)row->generation);
+    pgqrs_sqlite_bind_int(stmt, 6, row->pid);
+    int64_t rc = pgqrs_sqlite_run(s, stmt, err);
+    if (rc < 0 && sqlite3_extended_errcode(s->db) == SQLITE_CONSTRAINT_FOREIGNKEY) {
+        (void)pgqrs_error_set(err, PGQRS_ERR_NOT_FOUND, "queue %lld does not exist",
+                              (long long)row->queue_id);
+    }
+    return rc;
+}
+
+int pgqrs_sqlite_worker_register(struct pgqrs_store *store, const struct pgqrs_worker_row *row,
+                                 int64_t *id_out, struct pgqrs_error *err)
+{
+    struct sqlite_store *s = sqlite_of(store);
+    int64_t id = 0;
+    bool same = false;
+    if (pgqrs_sqlite_begin(s, err) < 0) {
+        return -1;
+    }
+    int64_t rc = find_row(s, row, &id, &same, err);
+    if (rc == 0 && !same) {
+        rc = write_row(s, row, id != 0, err);
+        id = id != 0 ? id : sqlite3_last_insert_rowid(s->db);
+    }
+    if (pgqrs_sqlite_end(s, rc, err) < 0) {
+        return -1;
+    }
+    *id_out = id;
+    return 0;
+}
+
+/* ---- beating ---- */
+
+int pgqrs_sqlite_worker_beat(struct pgqrs_store *store, const int64_t *ids, size_t count,
+                             struct pgqrs_error *err)
+{
+    struct sqlite_store *s = sqlite_of(store);
+    const struct moment now = pgqrs_sqlite_moment(pgqrs_wall_us());
+    sqlite3_stmt *stmt = pgqrs_sqlite_stmt(s, STMT_WORKER_BEAT, err);
+    if (stmt == NULL || pgqrs_sqlite_begin(s, err) < 0) {
+        return -1;
+    }
+    int64_t rc = 0;
+    int64_t missing = 0;
+    for (size_t i = 0; rc >= 0 && i < count; i++) {
+        pgqrs_sqlite_bind_int(stmt, 1, ids[i]);
+        pgqrs_sqlite_bind_text(stmt, 2, now.text);
+        rc = pgqrs_sqlite_run(s, stmt, err);
+        missing = rc == 0 ? ids[i] : missing;
+    }
+    if (pgqrs_sqlite_end(s, rc, err) < 0) {
+        return -1;
+    }
+    if (missing != 0) {
+        return pgqrs_error_set(err, PGQRS_ERR_NOT_FOUND, "worker %lld does not exist",
+                               (long long)missing);
+    }
+    return 0;
+}
+
+/* ---- ending ---- */
+
+static int64_t release_held(struct sqlite_store *s, enum sqlite_stmt_id id, int64_t worker_id,
+                            const struct pgqrs_release *release, const char *now,
+                            struct pgqrs_error *err)
+{
+    sqlite3_stmt *stmt = pgqrs_sqlite_stmt(s, id, err);
+    if (stmt == NULL) {
+        return -1;
+    }
+    pgqrs_sqlite_bind_int(stmt, 1, worker_id);
+    if (id == STMT_WORKER_BURY) {
+        pgqrs_sqlite_bind_int(stmt, 2, release->max_attempts);
+    }
+    pgqrs_sqlite_bind_text(stmt, 3, now);
+    pgqrs_sqlite_bind_text(stmt, 4, release->reason);
+    pgqrs_sqlite_bind_int(stmt, 5, release->crashed ? 1 : 0);
+    return pgqrs_sqlite_run(s, stmt, err);
+}
+
+static int64_t end_worker(struct sqlite_store *s, int64_t worker_id,
+                          const struct pgqrs_release *release, struct pgqrs_error *err)
+{
+    const struct moment now = pgqrs_sqlite_moment(pgqrs_wall_us());
+    int64_t ended = release_held(s, STMT_WORKER_BURY, worker_id, release, now.text, err);
+    if (ended < 0) {
+        return -1;
+    }
+    int64_t freed = release_held(s, STMT_WORKER_FREE, worker_id, release, now.text, err);
+    sqlite3_stmt *stop = freed < 0 ? NULL : pgqrs_sqlite_stmt(s, STMT_WORKER_STOP, err);
+    if (stop == NULL) {
+        return -1;
+    }
+    pgqrs_sqlite_bind_int(stop, 1, worker_id);
+    pgqrs_sqlite_bind_text(stop, 2, now.text);
+    return pgqrs_sqlite_run(s, stop, err) < 0 ? -1 : ended + freed;
+}
+
+int64_t pgqrs_sqlite_worker_end(struct pgqrs_store *store, int64_t worker_id,
+                                const struct pgqrs_release *release, struct pgqrs_error *err)
+{
+    struct sqlite_store *s = sqlite_of(store);
+    if (pgqrs_sqlite_begin(s, err) < 0) {
+        return -1;
+    }
+    return pgqrs_sqlite_end(s, end_worker(s, worker_id, release, err), err);
+}
+
+/* ---- reconciling ---- */
+
+static bool is_known(const struct pgqrs_lease_ref *known, size_t count, int64_t message_id,
+                     uint32_t attempt)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (known[i].message_id == message_id && known[i].attempt == attempt) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What the worker holds and does not know of; the caller frees *lost_out. */
+static int find_lost(struct sqlite_store *s, int64_t worker_id, const struct pgqrs_lease_ref *known,
+                     size_t count, struct pgqrs_buf *lost, struct pgqrs_error *err)
+{
+    sqlite3_stmt *stmt = pgqrs_sqlite_stmt(s, STMT_WORKER_HELD, err);
+    if (stmt == NULL) {
+        return -1;
+    }
+    pgqrs_sqlite_bind_int(stmt, 1, worker_id);
+    int rc;
+    while ((rc = pgqrs_sqlite_step(s, stmt, err)) > 0) {
+        const struct pgqrs_lease_ref lease = {.message_id = sqlite3_column_int64(stmt, 0),
+                                              .worker_id = worker_id,
+                                              .attempt = (uint32_t)sqlite3_column_int64(stmt, 1)};
+        if (!is_known(known, count, lease.message_id, lease.attempt)) {
+            pgqrs_buf_put(lost, &lease, sizeof lease);
+        }
+    }
+    return rc == 0 && lost->failed ? pgqrs_error_memory(err) : rc;
+}
+
+static int64_t reconcile(struct sqlite_store *s, int64_t worker_id,
+                         const struct pgqrs_lease_ref *known, size_t count, struct pgqrs_error *err)
+{
+    const struct moment now = pgqrs_sqlite_moment(pgqrs_wall_us());
+    struct pgqrs_buf lost = {0};
+    int64_t freed = find_lost(s, worker_id, known, count, &lost, err);
+    for (size_t at = 0; freed >= 0 && at < lost.len; at += sizeof(struct pgqrs_lease_ref)) {
+        struct pgqrs_lease_ref lease;
+        memcpy(&lease, lost.data + at, sizeof lease);
+        int64_t held = pgqrs_sqlite_give_back(s, &lease, &now, err);
+        freed = held < 0 ? -1 : freed + held;
+    }
+    pgqrs_buf_fini(&lost);
+    return freed;
+}
+
+int64_t pgqrs_sqlite_worker_reconcile(struct pgqrs_store *store, int64_t worker_id,
+                                      const struct pgqrs_lease_ref *known, size_t count,
+                                      struct pgqrs_error *err)
+{
+    struct sqlite_store *s = sqlite_of(store);
+    if (pgqrs_sqlite_begin(s, err) < 0) {
+        return -1;
+    }
+    return pgqrs_sqlite_end(s, reconcile(s, worker_id, known, count, err), err);
+}
+
+/* ---- listing ---- */
+
+static int read_worker(sqlite3_stmt *row, struct pgqrs_worker_ref *worker, struct pgqrs_error *err)
+{
+    worker->id = sqlite3_column_int64(row, 0);
+    worker->queue_id = sqlite3_column_int64(row, 1);
+    worker->generation = (uint64_t)sqlite3_column_int64(row, 2);
+    if (pgqrs_sqlite_dup(row, 3, &worker->instance, err) < 0) {
+        return -1;
+    }
+    return pgqrs_sqlite_dup(row, 4, &worker->name, err);
+}
+
+int pgqrs_sqlite_worker_list_live(struct pgqrs_store *store, struct pgqrs_worker_list *list_out,
+                                  struct pgqrs_error *err)
+{
+    struct sqlite_store *s = sqlite_of(store);
+    sqlite3_stmt *stmt = pgqrs_sqlite_stmt(s, STMT_WORKER_LIVE, err);
+    struct pgqrs_worker_list list = {0};
+    int rc = stmt == NULL ? -1 : 0;
+    while (rc >= 0 && (rc = pgqrs_sqlite_step(s, stmt, err)) > 0) {
+        struct pgqrs_worker_ref *items = realloc(list.items, (list.count + 1) * sizeof *items);
+        if (items == NULL) {
+            rc = pgqrs_error_memory(err);
+            break;
+        }
+        list.items = items;
+        items[list.count] = (struct pgqrs_worker_ref){0};
+        rc = read_worker(stmt, &items[list.count++], err);
+    }
+    if (rc < 0) {
+        (void)sqlite3_reset(stmt); /* the failure is known */
+        pgqrs_worker_list_fini(&list);
+        return -1;
+    }
+    *list_out = list;
+    return 0;
+}

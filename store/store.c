@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "store/store.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "store/store_priv.h"
+
+#define QUEUE_NAME_MAX 255
+#define LIST_LIMIT_MAX 1000
+#define SUPPORTED "sqlite:"
+
+/* ---- opening ---- */
+
+typedef int (*open_fn)(const char *dsn, const struct pgqrs_store_options *options,
+                       struct pgqrs_store **store_out, struct pgqrs_error *err);
+
+static const struct {
+    const char *scheme;
+    open_fn open; /* null: known, but not in this build */
+} schemes[] = {
+    {"sqlite://", pgqrs_store_sqlite_open},
+    {"sqlite:", pgqrs_store_sqlite_open},
+    {"postgres://", NULL},
+    {"postgresql://", NULL},
+    {"turso:", NULL},
+    {"s3:", NULL},
+};
+
+#define SCHEME_COUNT (sizeof schemes / sizeof *schemes)
+
+/* Only what stands before the first colon is shown: a password may follow. */
+static int unknown_scheme(const char *dsn, struct pgqrs_error *err)
+{
+    const char *colon = strchr(dsn, ':');
+    if (colon == NULL) {
+        return pgqrs_error_set(err, PGQRS_ERR_CONFIG,
+                               "store DSN: found no scheme, expected " SUPPORTED "PATH");
+    }
+    int len = colon - dsn > 20 ? 20 : (int)(colon - dsn);
+    return pgqrs_error_set(err, PGQRS_ERR_CONFIG,
+                           "store DSN: found scheme \"%.*s:\", expected " SUPPORTED, len, dsn);
+}
+
+int pgqrs_store_open(const char *dsn, const struct pgqrs_store_options *options,
+                     struct pgqrs_store **store_out, struct pgqrs_error *err)
+{
+    for (size_t i = 0; i < SCHEME_COUNT; i++) {
+        size_t len = strlen(schemes[i].scheme);
+        if (strncmp(dsn, schemes[i].scheme, len) != 0) {
+            continue;
+        }
+        if (schemes[i].open == NULL) {
+            return pgqrs_error_set(err, PGQRS_ERR_CONFIG,
+                                   "store DSN: %s is not supported yet by this build; "
+                                   "supported: " SUPPORTED,
+                                   schemes[i].scheme);
+        }
+        return schemes[i].open(dsn + len, options, store_out, err);
+    }
+    return unknown_scheme(dsn, err);
+}
+
+void pgqrs_store_close(struct pgqrs_store **store)
+{
+    if (*store != NULL) {
+        (*store)->ops->close(*store);
+        *store = NULL;
+    }
+}
+
+int pgqrs_store_claim(struct pgqrs_store *store, struct pgqrs_error *err)
+{
+    return store->ops->claim(store, err);
+}
+
+int pgqrs_store_install(struct pgqrs_store *store, struct pgqrs_error *err)
+{
+    return store->ops->install(store, err);
+}
+
+int pgqrs_store_verify(struct pgqrs_store *store, struct pgqrs_error *err)
+{
+    return store->ops->verify(store, err);
+}
+
+/* ---- queues ---- */
+
+int pgqrs_store_queue_create(struct pgqrs_store *store, const char *name, int64_t *id_out,
+                             struct pgqrs_error *err)
+{
+    size_t len = strlen(name);
+    if (len == 0 || len > QUEUE_NAME_MAX) {
+        return pgqrs_error_set(err, PGQRS_ERR_INVALID,
+                               "queue name: found %zu bytes, expected 1 to %d", len,
+                               QUEUE_NAME_MAX);
+    }
+    return store->ops->queue_create(store, name, id_out, err);
+}
+
+int pgqrs_store_queue_find(struct pgqrs_store *store, const char *name, int64_t *id_out,
+                           struct pgqrs_error *err)
+{
+    return store->ops->queue_find(store, name, id_out, err);
+}
+
+int pgqrs_store_queue_list(struct pgqrs_store *store, struct pgqrs_queue_list *list_out,
+                           struct pgqrs_error *err)
+{
+    return store->ops->queue_list(store, list_out, err);
+}
+
+void pgqrs_queue_list_fini(struct pgqrs_queue_list *list)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        free(list->items[i].name);
+    }
+    free(list->items);
+    *list = (struct pgqrs_queue_list){0};
+}
+
+int pgqrs_store_queue_metrics(struct pgqrs_store *store, int64_t queue_id,
+                              struct pgqrs_queue_metrics *metrics_out, struct pgqrs_error *err)
+{
+    return store->ops->queue_metrics(store, queue_id, metrics_out, err);
+}
+
+/* ---- messages ---- */
+
+int pgqrs_store_check_item(const struct pgqrs_enqueue *item, size_t index, struct pgqrs_error *err)
+{
+    if (item->payload.len == 0 || memchr(item->payload.data, 0, item->payload.len) != NULL) {
+        return pgqrs_error_set(err, PGQRS_ERR_INVALID,
+                               "payload %zu: found %s, expected one JSON value", index + 1,
+                               item->payload.len == 0 ? "nothing" : "a zero byte");
+    }
+    if (item->delay_ms < 0) {
+        return pgqrs_error_set(err, PGQRS_ERR_INVALID,
+                               "payload %zu: found a delay of %lld ms, expected 0 or more",
+                               index + 1, (long long)item->delay_ms);
+    }
+    return 0;
+}
+
+int pgqrs_store_enqueue(struct pgqrs_store *store, int64_t queue_id,
+                        const struct pgqrs_enqueue *items, size_t count, int64_t *ids_out,
+                        struct pgqrs_error *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (pgqrs_store_check_item(&items[i], i, err) < 0) {
+            return -1;
+        }
+    }
+    return count == 0 ? 0 : store->ops->enqueue(store, queue_id, items, count, ids_out, err);
+}
+
+int pgqrs_store_message_get(struct pgqrs_store *store, int64_t id,
+                            struct pgqrs_message *message_out, struct pgqrs_error *err)
+{
+    return store->ops->message_get(store, id, message_out, err);
+}
+
+void pgqrs_message_fini(struct pgqrs_message *message)
+{
+    free(message->payload);
+    free(message->outcome);
+    free(message->result);
+    free(message->error);
+    *message = (struct pgqrs_message){0};
+}
+
+int pgqrs_store_message_list(struct pgqrs_store *store, const struct pgqrs_message_filter *filter,
+                             struct pgqrs_message_list *list_out, struct pgqrs_error *err)
+{
+    if (filter->limit == 0 || filter->limit > LIST_LIMIT_MAX) {
+        return pgqrs_error_set(err, PGQRS_ERR_INVALID, "limit: found %lu, expected 1 to %d",
+                               (unsigned long)filter->limit, LIST_LIMIT_MAX);
+    }
+    if ((unsigned)filter->state >= PGQRS_STATE_COUNT) {
+        return pgqrs_error_set(err, PGQRS_ERR_INVALID, "message state: found %d, which is none",
+                               (int)filter->state);
+    }
+    return store->ops->message_list(store, filter, list_out, err);
+}
+
+void pgqrs_message_list_fini(struct pgqrs_message_list *list)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        pgqrs_message_fini(&list->items[i]);
+    }
+    free(list->items);
+    *list = (struct pgqrs_message_list){0};
+}
+
+/* ---- workers ---- */
+
+int pgqrs_store_worker_register(struct pgqrs_store *store, const struct pgqrs_worker_row *row,
+                                int64_t *id_out, struct pgqrs_error *err)
+{
+    if (row->name[0] == 0 || row->instance[0] == 0) {
+        return pgqrs_error_set(err, PGQRS_ERR_INVALID,
+                               "worker: found an empty name or instance, expected both");
+    }
+    return store->ops->worker_register(store, row, id_out, err);
+}
+
+int pgqrs_store_worker_beat(struct pgqrs_store *store, const int64_t *ids, size_t count,
+                            struct pgqrs_error *err)
+{
+    return count == 0 ? 0 : store->ops->worker_beat(store, ids, count, err);
+}
+
+int64_t pgqrs_store_worker_end(struct pgqrs_store *store, int64_t worker_id,
+                               const struct pgqrs_release *release, struct pgqrs_error *err)
+{
+    return store->ops->worker_end(store, worker_id, release, err);
+}
+
+int64_t pgqrs_store_worker_reconcile(struct pgqrs_store *store, int64_t worker_id,
+                                     const struct pgqrs_lease_ref *known, size_t count,
+                                     struct pgqrs_error *err)
+{
+    return store->ops->worker_reconcile(store, worker_id, known, count, err);
+}
+
+int pgqrs_store_worker_list_live(struct pgqrs_store *store, struct pgqrs_worker_list *list_out,
+                                 struct pgqrs_error *err)
+{
+    return store->ops->worker_list_live(store, list_out, err);
+}
+
+void pgqrs_worker_list_fini(struct pgqrs_worker_list *list)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        free(list->items[i].instance);
+        free(list->items[i].name);
+    }
+    free(list->items);
+    *list = (struct pgqrs_worker_list){0};
+}
+
+/* ---- the exchange ---- */
+
+/* What a handler sent is not checked here: it must not keep the results of others from storage. */
+static int check_exchange(const struct pgqrs_exchange *x, struct pgqrs_error *err)
+{
+    for (size_t i = 0; i < x->settlement_count; i++) {
+        const struct pgqrs_settlement *item = &x->settlements[i];
+        if ((unsigned)item->how - 1 >= PGQRS_SETTLE_COUNT - 1 || item->delay_ms < 0) {
+            return pgqrs_error_set(err, PGQRS_ERR_INVALID,
+                                   "settlement %zu: found kind %d with a delay of %lld ms", i,
+                                   (int)item->how, (long long)item->delay_ms);
+        }
+    }
+    for (size_t i = 0; i < x->want_count; i++) {
+        if (x->wants[i].lease_ms <= 0) {
+            return pgqrs_error_set(err, PGQRS_ERR_INVALID,
+                                   "want %zu: found a lease of %lld ms, expected more than 0", i,
+                                   (long long)x->wants[i].lease_ms);
+        }
+    }
+    return 0;
+}
+
+int pgqrs_store_exchange(struct pgqrs_store *store, struct pgqrs_exchange *exchange,
+                         struct pgqrs_error *err)
+{
+    if (check_exchange(exchange, err) < 0) {
+        return -1;
+    }
+    return store->ops->exchange(store, exchange, err);
+}
+
+void pgqrs_exchange_fini(struct pgqrs_exchange *exchange)
+{
+    free(exchange->leases);
+    pgqrs_buf_fini(&exchange->payloads);
+    *exchange = (struct pgqrs_exchange){0};
+}
+
+int64_t pgqrs_store_renew(struct pgqrs_store *store, const struct pgqrs_lease_ref *leases,
+                          size_t count, int64_t lease_ms, struct pgqrs_error *err)
+{
+    if (lease_ms <= 0) {
+        return pgqrs_error_set(err, PGQRS_ERR_INVALID,
+                               "renew: found a lease of %lld ms, expected more than 0",
+                               (long long)lease_ms);
+    }
+    return count == 0 ? 0 : store->ops->renew(store, leases, count, lease_ms, err);
+}
+
+/* ---- waking up ---- */
+
+int pgqrs_store_wake_fd(struct pgqrs_store *store)
+{
+    return store->ops->wake_fd == NULL ? -1 : store->ops->wake_fd(store);
+}
+
+bool pgqrs_store_woken(struct pgqrs_store *store)
+{
+    return store->ops->woken != NULL && store->ops->woken(store);
+}
