@@ -5,6 +5,7 @@
  *
  * Settings: {"file": PATH}. Payload, every key optional:
  *   ms             work for so long, in slices, looking for a cancellation in between
+ *   ms_after_first the same from the second attempt on
  *   ignore_cancel  true: do not look
  *   crash          N: kill this process while the attempt is N or less
  *   outcome        "done" (default), "retry", "fail", "snooze", "cancelled", "nonsense"
@@ -113,7 +114,11 @@ static enum pgqrs_outcome run(void *opaque, struct pgqrs_job *job)
         (void)raise(SIGKILL);
     }
     const char *ignore = find(job->payload, "ignore_cancel");
-    if (!work(job, find_number(job->payload, "ms", 0), ignore != NULL && *ignore == 't')) {
+    long long ms = find_number(job->payload, "ms", 0);
+    if (job->attempt > 1) {
+        ms = find_number(job->payload, "ms_after_first", ms);
+    }
+    if (!work(job, ms, ignore != NULL && *ignore == 't')) {
         return PGQRS_CANCELLED;
     }
     find_text(job->payload, "then", text, sizeof text);
