@@ -80,7 +80,9 @@ static int take_env(const struct pgqrs_setup *setup, json_t *value, struct state
     {
         const char *text = json_string_value(item);
         if (text == NULL || name[0] == 0 || strchr(name, '=') != NULL) {
-            return bad_setting(setup, "env", value, "an object of names and strings");
+            (void)snprintf(setup->error, setup->error_size,
+                           "settings: env: \"%.100s\": expected a name and a string", name);
+            return -1;
         }
         if (asprintf(&state->env[count], "%s=%s", name, text) < 0) {
             state->env[count] = NULL;
