@@ -358,5 +358,7 @@ int main(void)
         RIG_TEST(test_signals),
         RIG_TEST(test_drain_before_ready),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    pgqrs_control_end();
+    return failed;
 }

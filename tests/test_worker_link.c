@@ -62,5 +62,7 @@ int main(void)
         cmocka_unit_test(test_program),
         cmocka_unit_test_setup_teardown(test_running_worker, rig_setup, rig_teardown),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    pgqrs_control_end();
+    return failed;
 }

@@ -27,9 +27,9 @@ struct pgqrs_control_thread {
     int64_t beat_at_ms;
 };
 
-/* For the signal handler. */
-static volatile sig_atomic_t terminate;
-static volatile sig_atomic_t terminate_fd = -1;
+/* For the signal handler, which may run on either thread: lock-free atomics. */
+static atomic_int terminate;
+static atomic_int terminate_fd = -1;
 
 static void wake(int fd)
 {
@@ -41,8 +41,8 @@ static void on_terminate(int signal)
 {
     (void)signal;
     int saved_errno = errno;
-    terminate = 1;
-    wake((int)terminate_fd);
+    atomic_store(&terminate, 1);
+    wake(atomic_load(&terminate_fd));
     errno = saved_errno;
 }
 
@@ -56,7 +56,7 @@ static void set_signals(int wake_fd)
 {
     struct sigaction action = {.sa_flags = SA_RESTART};
     (void)sigemptyset(&action.sa_mask);
-    terminate_fd = wake_fd;
+    atomic_store(&terminate_fd, wake_fd);
     action.sa_handler = on_terminate;
     (void)sigaction(SIGTERM, &action, NULL); /* these can not fail: the numbers are right */
     action.sa_handler = on_ignored;
@@ -118,7 +118,7 @@ static void on_wake(struct pgqrs_control_thread *t)
     if (atomic_exchange(&t->announce, false)) {
         pgqrs_child_send_empty(&t->worker->child, PGQRS_MSG_CHILD_READY);
     }
-    if (terminate) {
+    if (atomic_load(&terminate)) {
         begin_drain(t, "SIGTERM");
     }
 }

@@ -132,6 +132,7 @@ static void spawn(struct rig *rig)
     char *program = strdup(rig_built("libexec/pgqrs/pgqrs-worker"));
     static char valgrind[] = "/usr/bin/valgrind";
     static char options[] = "VALGRIND_OPTS=--quiet --error-exitcode=99 --leak-check=full "
+                            "--show-leak-kinds=definite "
                             "--errors-for-leak-kinds=definite";
     char *argv[] = {valgrind, program, NULL};
     bool watched = getenv("PGQRS_TEST_VALGRIND") != NULL;
@@ -321,9 +322,11 @@ struct pgqrs_frame rig_expect(struct rig *rig, enum pgqrs_msg_type type)
 {
     struct pgqrs_frame frame;
     struct pgqrs_error err;
-    rig->in.len -= rig->in_used;
-    memmove(rig->in.data, rig->in.data + rig->in_used, rig->in.len);
-    rig->in_used = 0;
+    if (rig->in_used > 0) {
+        rig->in.len -= rig->in_used;
+        memmove(rig->in.data, rig->in.data + rig->in_used, rig->in.len);
+        rig->in_used = 0;
+    }
     for (;;) {
         int got = pgqrs_msg_parse(rig->in.data, rig->in.len, PGQRS_ROLE_WORKER, PGQRS_ROLE_BROKER,
                                   &frame, &rig->in_used, &err);
