@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config/settings.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/units.h"
+#include "config/config.h"
+#include "config/locate.h"
+#include "ipc/msg.h"
+
+#define SECOND INT64_C(1000)
+#define HOUR (3600 * SECOND)
+#define DAY (24 * HOUR)
+
+static const struct pgqrs_choice booleans[] = {{"true", 1}, {"false", 0}, {0}};
+static const struct pgqrs_choice strategies[] = {
+    {"exponential", PGQRS_RETRY_EXPONENTIAL}, {"fixed", PGQRS_RETRY_FIXED}, {0}};
+static const struct pgqrs_choice done_actions[] = {{"archive", 0}, {"delete", 1}, {0}};
+static const struct pgqrs_choice synchronous[] = {{"full", 1}, {"normal", 0}, {0}};
+static const struct pgqrs_choice formats[] = {
+    {"text", PGQRS_LOG_TEXT}, {"json", PGQRS_LOG_JSON}, {0}};
+static const struct pgqrs_choice levels[] = {{"debug", PGQRS_LOG_DEBUG},
+                                             {"info", PGQRS_LOG_INFO},
+                                             {"warn", PGQRS_LOG_WARN},
+                                             {"error", PGQRS_LOG_ERROR},
+                                             {0}};
+
+#define PLACE(type, member) offsetof(struct type, member), sizeof((struct type *)0)->member
+#define TOP(member) PLACE(pgqrs_config, member)
+#define OF_QUEUE(member) PLACE(pgqrs_config_queue, member)
+
+/* clang-format off */
+static const struct pgqrs_setting top_rows[] = {
+    {"dsn", PGQRS_SETTING_DSN, NULL, "PGQRS_DSN", 0, 0, NULL, TOP(dsn),
+     "The store: sqlite:PATH. Required."},
+    {"runtime_dir", PGQRS_SETTING_PATH, NULL, "PGQRS_RUNTIME_DIR", 0, 0, NULL, TOP(runtime_dir),
+     "Directory for sockets; else $RUNTIME_DIRECTORY, $XDG_RUNTIME_DIR/pgqrs or /tmp/pgqrs-UID."},
+    {"queues", PGQRS_SETTING_QUEUES, NULL, NULL, 0, 0, NULL, TOP(queues),
+     "The queues to serve, by name. Required."},
+    {"shutdown.drain", PGQRS_SETTING_DURATION, "25s", NULL, 0, DAY, NULL, TOP(drain_ms),
+     "How long running jobs may take to finish when pgqrsd stops."},
+    {"shutdown.cancel_grace", PGQRS_SETTING_DURATION, "3s", NULL, 0, HOUR, NULL,
+     TOP(cancel_grace_ms),
+     "Then, how long after being told to cancel, before the workers are killed."},
+    {"start_timeout", PGQRS_SETTING_DURATION, "30s", NULL, 100, HOUR, NULL, TOP(start_timeout_ms),
+     "How long a broker or worker may take to become ready."},
+    {"heartbeat.interval", PGQRS_SETTING_DURATION, "1s", NULL, 50, HOUR, NULL,
+     TOP(heartbeat_interval_ms), "How often a broker or worker says that it lives."},
+    {"heartbeat.timeout", PGQRS_SETTING_DURATION, "30s", NULL, 150, DAY, NULL,
+     TOP(heartbeat_timeout_ms), "Silence after which it is killed; at least 3 intervals."},
+    {"lease", PGQRS_SETTING_DURATION, "30s", NULL, 3 * SECOND, DAY, NULL, TOP(lease_ms),
+     "How long a job is leased at a time. Live workers' leases are renewed."},
+    {"poll", PGQRS_SETTING_DURATION, "1s", NULL, 50, HOUR, NULL, TOP(poll_ms),
+     "How often to look for jobs when nothing says that there are any."},
+    {"sqlite.synchronous", PGQRS_SETTING_CHOICE, "full", NULL, 0, 0, synchronous,
+     TOP(synchronous_full),
+     "full: what is stored survives a power cut; normal: it may lose the last moments, and is "
+     "faster."},
+    {"log.format", PGQRS_SETTING_CHOICE, "text", "PGQRS_LOG_FORMAT", 0, 0, formats,
+     TOP(log_format), "How log lines on standard error look."},
+    {"log.level", PGQRS_SETTING_CHOICE, "info", "PGQRS_LOG_LEVEL", 0, 0, levels, TOP(log_level),
+     "The least important lines that are written."},
+};
+
+static const struct pgqrs_setting queue_rows[] = {
+    {"handler", PGQRS_SETTING_HANDLER, NULL, NULL, 0, 0, NULL, OF_QUEUE(handler),
+     "The plugin: a path, or the name of one that was installed with pgqrsd. Required."},
+    {"settings", PGQRS_SETTING_OBJECT, "{}", NULL, 0, 0, NULL, OF_QUEUE(settings),
+     "Handed to the plugin's init as a JSON object."},
+    {"consumers", PGQRS_SETTING_INTEGER, "1", NULL, 0, PGQRS_CONSUMERS_MAX, NULL,
+     OF_QUEUE(consumers), "Worker processes; each runs one job at a time."},
+    {"prefetch", PGQRS_SETTING_INTEGER, "1", NULL, 1, PGQRS_PREFETCH_MAX, NULL,
+     OF_QUEUE(prefetch), "Jobs a worker may hold, the running one among them."},
+    {"max_attempts", PGQRS_SETTING_INTEGER, "5", NULL, 1, 1000000, NULL, OF_QUEUE(max_attempts),
+     "Attempts after which a job that does not succeed has failed for good."},
+    {"retry.strategy", PGQRS_SETTING_CHOICE, "exponential", NULL, 0, 0, strategies,
+     OF_QUEUE(retry_strategy), "exponential: the delay doubles with each attempt."},
+    {"retry.base", PGQRS_SETTING_DURATION, "1s", NULL, 1, 30 * DAY, NULL, OF_QUEUE(retry_base_ms),
+     "Delay before the second attempt."},
+    {"retry.max", PGQRS_SETTING_DURATION, "10m", NULL, 1, 30 * DAY, NULL, OF_QUEUE(retry_max_ms),
+     "The longest delay; at least retry.base."},
+    {"retry.jitter", PGQRS_SETTING_CHOICE, "true", NULL, 0, 0, booleans, OF_QUEUE(retry_jitter),
+     "Spread each delay by up to a quarter either way."},
+    {"on_done", PGQRS_SETTING_CHOICE, "archive", NULL, 0, 0, done_actions, OF_QUEUE(delete_done),
+     "Keep a finished job with its result, or delete it."},
+};
+/* clang-format on */
+
+#define ROWS(table)                                                                                \
+    {                                                                                              \
+        .rows = (table), .count = sizeof(table) / sizeof *(table)                                  \
+    }
+const struct pgqrs_settings pgqrs_settings_top = ROWS(top_rows);
+const struct pgqrs_settings pgqrs_settings_of_queue = ROWS(queue_rows);
+
+const struct pgqrs_setting *pgqrs_setting_find(const struct pgqrs_settings *settings,
+                                               const char *key)
+{
+    for (size_t i = 0; i < settings->count; i++) {
+        if (strcmp(settings->rows[i].key, key) == 0) {
+            return &settings->rows[i];
+        }
+    }
+    return NULL;
+}
+
+bool pgqrs_setting_is_group(const struct pgqrs_settings *settings, const char *key)
+{
+    size_t len = strlen(key);
+    for (size_t i = 0; i < settings->count; i++) {
+        if (strncmp(settings->rows[i].key, key, len) == 0 && settings->rows[i].key[len] == '.') {
+            return true;
+        }
+    }
+    return false;
+}
+
+void pgqrs_setting_expects(const struct pgqrs_setting *setting, char *out, size_t size)
+{
+    char min[32];
+    char max[32];
+    switch (setting->type) {
+    case PGQRS_SETTING_INTEGER:
+        (void)snprintf(out, size, "a whole number from %" PRId64 " to %" PRId64, setting->min,
+                       setting->max);
+        return;
+    case PGQRS_SETTING_DURATION:
+        pgqrs_duration_format(setting->min, min, sizeof min);
+        pgqrs_duration_format(setting->max, max, sizeof max);
+        (void)snprintf(out, size, "a duration with a unit, from %s to %s", min, max);
+        return;
+    case PGQRS_SETTING_CHOICE:
+        for (const struct pgqrs_choice *c = setting->choices; c->name != NULL; c++) {
+            bool last = c[1].name == NULL;
+            int n = snprintf(out, size, "%s%s", c->name, last ? "" : c[2].name ? ", " : " or ");
+            out += n;
+            size -= (size_t)n; /* choices are few and short */
+        }
+        return;
+    case PGQRS_SETTING_PATH:
+        (void)snprintf(out, size, "a path");
+        return;
+    case PGQRS_SETTING_DSN:
+        (void)snprintf(out, size, "sqlite:PATH");
+        return;
+    case PGQRS_SETTING_HANDLER:
+        (void)snprintf(out, size, "the path of a plugin or the name of an installed one");
+        return;
+    case PGQRS_SETTING_OBJECT:
+        (void)snprintf(out, size, "a mapping");
+        return;
+    case PGQRS_SETTING_QUEUES:
+        (void)snprintf(out, size, "a mapping from queue names to their settings");
+        return;
+    case PGQRS_SETTING_NONE:
+        break;
+    }
+    *out = 0;
+}
+
+/* ---- storing ---- */
+
+static int bad_value(const struct pgqrs_setting *setting, const char *text, struct pgqrs_error *err)
+{
+    char expected[128];
+    pgqrs_setting_expects(setting, expected, sizeof expected);
+    return pgqrs_error_set(err, PGQRS_ERR_CONFIG, "found \"%.60s\", expected %s", text, expected);
+}
+
+static void store_number(const struct pgqrs_setting *setting, void *object, int64_t value)
+{
+    char *to = (char *)object + setting->offset;
+    if (setting->size == sizeof(bool)) {
+        bool flag = value != 0;
+        memcpy(to, &flag, sizeof flag);
+    } else if (setting->size == sizeof(unsigned)) {
+        unsigned number = (unsigned)value;
+        memcpy(to, &number, sizeof number);
+    } else {
+        memcpy(to, &value, sizeof value);
+    }
+}
+
+static void store_text(const struct pgqrs_setting *setting, void *object, char *text)
+{
+    char *to = (char *)object + setting->offset;
+    char *old;
+    memcpy(&old, to, sizeof old);
+    free(old);
+    memcpy(to, &text, sizeof text);
+}
+
+static int parse_number(const struct pgqrs_setting *setting, const char *text, int64_t *value_out)
+{
+    int64_t value = 0;
+    if (setting->type == PGQRS_SETTING_CHOICE) {
+        for (const struct pgqrs_choice *c = setting->choices; c->name != NULL; c++) {
+            if (strcmp(c->name, text) == 0) {
+                *value_out = c->value;
+                return 0;
+            }
+        }
+        return -1;
+    }
+    if (setting->type == PGQRS_SETTING_INTEGER) {
+        return pgqrs_integer_parse(text, setting->min, setting->max, value_out, NULL);
+    }
+    if (pgqrs_duration_parse(text, &value, NULL) < 0 || value < setting->min ||
+        value > setting->max) {
+        return -1;
+    }
+    *value_out = value;
+    return 0;
+}
+
+int pgqrs_setting_store(const struct pgqrs_setting *setting, void *object, const char *text,
+                        const char *dir, struct pgqrs_error *err)
+{
+    int64_t number;
+    char *found = NULL;
+    int rc = 0;
+    switch (setting->type) {
+    case PGQRS_SETTING_INTEGER:
+    case PGQRS_SETTING_DURATION:
+    case PGQRS_SETTING_CHOICE:
+        if (parse_number(setting, text, &number) < 0) {
+            return bad_value(setting, text, err);
+        }
+        store_number(setting, object, number);
+        return 0;
+    case PGQRS_SETTING_PATH:
+        rc = pgqrs_locate_path(text, dir, &found, err);
+        break;
+    case PGQRS_SETTING_DSN:
+        rc = pgqrs_locate_dsn(text, dir, &found, err);
+        break;
+    case PGQRS_SETTING_HANDLER:
+        rc = pgqrs_locate_handler(text, dir, &found, err);
+        break;
+    case PGQRS_SETTING_OBJECT:
+        found = strdup(text);
+        rc = found == NULL ? pgqrs_error_memory(err) : 0;
+        break;
+    case PGQRS_SETTING_NONE:
+    case PGQRS_SETTING_QUEUES:
+        return bad_value(setting, text, err);
+    }
+    if (rc == 0) {
+        store_text(setting, object, found);
+    }
+    return rc;
+}
+
+int pgqrs_settings_defaults(const struct pgqrs_settings *settings, void *object,
+                            struct pgqrs_error *err)
+{
+    for (size_t i = 0; i < settings->count; i++) {
+        const struct pgqrs_setting *row = &settings->rows[i];
+        if (row->def != NULL && pgqrs_setting_store(row, object, row->def, "/", err) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+int pgqrs_settings_environment(const struct pgqrs_settings *settings, void *object,
+                               struct pgqrs_error *err)
+{
+    for (size_t i = 0; i < settings->count; i++) {
+        const struct pgqrs_setting *row = &settings->rows[i];
+        const char *text = row->variable == NULL ? NULL : getenv(row->variable);
+        if (text != NULL && *text != 0 && pgqrs_setting_store(row, object, text, ".", err) < 0) {
+            return pgqrs_error_prefix(err, "%s", row->variable);
+        }
+    }
+    return 0;
+}
