@@ -24,26 +24,21 @@ static struct pgqrs_lease *take_waiting(struct pgqrs_held_jobs *held)
     return lease;
 }
 
-static void drop_unsettled(struct pgqrs_held_jobs *held, struct pgqrs_unsettled *outcome)
-{
-    TAILQ_REMOVE(&held->unsettled, outcome, link);
-    held->unsettled_count--;
-    free(outcome);
-}
-
 void pgqrs_held_fini(struct pgqrs_held_jobs *held)
 {
     struct pgqrs_lease *lease;
-    struct pgqrs_unsettled *outcome;
     while ((lease = take_waiting(held)) != NULL) {
         free(lease);
     }
-    while ((outcome = TAILQ_FIRST(&held->unsettled)) != NULL) {
-        drop_unsettled(held, outcome);
+    struct pgqrs_unsettled *outcome = TAILQ_FIRST(&held->unsettled);
+    while (outcome != NULL) {
+        struct pgqrs_unsettled *next = TAILQ_NEXT(outcome, link);
+        free(outcome);
+        outcome = next;
     }
     free(held->running);
-    held->running = NULL;
     pgqrs_buf_fini(&held->scratch);
+    pgqrs_held_init(held);
 }
 
 int pgqrs_held_add(struct pgqrs_held_jobs *held, const struct pgqrs_job_lease *m,
@@ -122,7 +117,9 @@ void pgqrs_held_settle(struct pgqrs_held_jobs *held, struct pgqrs_job_key key)
     TAILQ_FOREACH(outcome, &held->unsettled, link)
     { /* outcomes are settled in order: the first */
         if (outcome->key.id == key.id && outcome->key.attempt == key.attempt) {
-            drop_unsettled(held, outcome);
+            TAILQ_REMOVE(&held->unsettled, outcome, link);
+            held->unsettled_count--;
+            free(outcome);
             return;
         }
     }

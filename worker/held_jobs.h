@@ -29,8 +29,8 @@ struct pgqrs_unsettled { /* an outcome that was sent, or is about to be */
 
 struct pgqrs_held_jobs {
     struct pgqrs_lease *running; /* null: none */
-    STAILQ_HEAD(, pgqrs_lease) waiting;
-    TAILQ_HEAD(, pgqrs_unsettled) unsettled;
+    STAILQ_HEAD(pgqrs_lease_list, pgqrs_lease) waiting;
+    TAILQ_HEAD(pgqrs_unsettled_list, pgqrs_unsettled) unsettled;
     size_t waiting_count, unsettled_count;
     struct pgqrs_buf scratch;
 };

@@ -31,7 +31,8 @@ static int take_welcome(struct pgqrs_worker *worker, const struct pgqrs_frame *f
     worker->heartbeat_ms = welcome.heartbeat_ms < 1 ? 1 : welcome.heartbeat_ms;
     if (worker->queue == NULL || worker->plugin_path == NULL || worker->settings == NULL ||
         worker->job_socket == NULL) {
-        return pgqrs_error_memory(err);
+        (void)pgqrs_error_memory(err);
+        return -1;
     }
     return 0;
 }
@@ -101,7 +102,7 @@ int main(void)
     }
     if (status < 0) {
         pgqrs_child_last_words(&worker.child, err.text);
-        status = PGQRS_EXIT_FAILURE;
+        status = worker.child.lifeline < 0 ? PGQRS_EXIT_USAGE : PGQRS_EXIT_FAILURE;
     }
     tear_down(&worker);
     return status;

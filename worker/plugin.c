@@ -38,35 +38,40 @@ static int check(const char *path, const struct pgqrs_handler *found, struct pgq
     return 0;
 }
 
-static int find_entry(const char *path, entry_fn *entry_out, struct pgqrs_error *err)
+/* Null: *err is filled. */
+static entry_fn find_entry(const char *path, struct pgqrs_error *err)
 {
     /* dlopen would search the library path for a name without a slash. */
     char resolved[PATH_MAX];
     if (realpath(path, resolved) == NULL || access(resolved, R_OK) < 0) {
-        return pgqrs_error_sys(err, PGQRS_ERR_INVALID, errno,
-                               "plugin %s: expected a shared object that can be read, found", path);
+        (void)pgqrs_error_sys(err, PGQRS_ERR_INVALID, errno,
+                              "plugin %s: expected a shared object that can be read, found", path);
+        return NULL;
     }
     void *object = dlopen(resolved, RTLD_NOW | RTLD_LOCAL);
     if (object == NULL) {
-        return pgqrs_error_set(err, PGQRS_ERR_INVALID,
-                               "plugin %s: expected a shared object that can be loaded, found: %s",
-                               path, dlerror());
+        (void)pgqrs_error_set(err, PGQRS_ERR_INVALID,
+                              "plugin %s: expected a shared object that can be loaded, found: %s",
+                              path, dlerror());
+        return NULL;
     }
     void *symbol = dlsym(object, ENTRY);
     if (symbol == NULL) {
-        return pgqrs_error_set(err, PGQRS_ERR_INVALID,
-                               "plugin %s: found no symbol " ENTRY
-                               ", expected one; declare it with PGQRS_EXPORT",
-                               path);
+        (void)pgqrs_error_set(err, PGQRS_ERR_INVALID,
+                              "plugin %s: found no symbol " ENTRY
+                              ", expected one; declare it with PGQRS_EXPORT",
+                              path);
+        return NULL;
     }
-    memcpy(entry_out, &symbol, sizeof symbol); /* ISO C has no cast from object to function */
-    return 0;
+    entry_fn entry;
+    memcpy(&entry, &symbol, sizeof entry); /* ISO C has no cast from object to function */
+    return entry;
 }
 
 int pgqrs_plugin_load(const char *path, struct pgqrs_plugin *plugin_out, struct pgqrs_error *err)
 {
-    entry_fn entry = NULL;
-    if (find_entry(path, &entry, err) < 0) {
+    entry_fn entry = find_entry(path, err);
+    if (entry == NULL) {
         return -1;
     }
     const struct pgqrs_handler *found = entry();
