@@ -95,7 +95,7 @@ struct broker {
     int64_t stop_by_ms;
     uint32_t random;
     uint64_t settled; /* outcomes stored */
-    int exit_status;
+    int exit_status; /* PGQRS_EXIT_RETURNED once a drain has given back a job that had begun */
 
     int64_t trouble_since_ms; /* the store fails since; 0: it works */
     int64_t backoff_ms;

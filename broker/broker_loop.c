@@ -8,6 +8,7 @@
 #include "broker/broker.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -18,6 +19,8 @@
 #define BUSY_MS 100 /* how long another program's lock may hold up the loop at a time */
 #define ROW_BEAT_MS 5000
 #define STOP_MS 10000 /* how long the last outcomes may take to be stored */
+#define CLAIM_MS 1000
+#define CLAIM_RETRY_MS 10
 #define CONTROL_PER_TURN 64
 #define RENEW_AT_ONCE 1000
 
@@ -313,13 +316,24 @@ static int find_queues(struct broker *b, struct pgqrs_error *err)
     return 0;
 }
 
+/* A broker that was killed this instant may still be on its way out. */
+static int claim_store(struct broker *b, struct pgqrs_error *err)
+{
+    int64_t give_up_ms = pgqrs_mono_ms() + CLAIM_MS;
+    int rc;
+    while ((rc = pgqrs_store_claim(b->store, err)) < 0 && pgqrs_mono_ms() < give_up_ms) {
+        (void)poll(NULL, 0, CLAIM_RETRY_MS);
+    }
+    return rc;
+}
+
 static int open_store(struct broker *b, const struct pgqrs_broker_welcome *m,
                       struct pgqrs_error *err)
 {
     const struct pgqrs_store_options options = {
         .create = true, .synchronous_full = m->synchronous_full != 0, .busy_ms = BUSY_MS};
-    if (pgqrs_store_open(m->dsn, &options, &b->store, err) < 0 ||
-        pgqrs_store_claim(b->store, err) < 0 || pgqrs_store_install(b->store, err) < 0) {
+    if (pgqrs_store_open(m->dsn, &options, &b->store, err) < 0 || claim_store(b, err) < 0 ||
+        pgqrs_store_install(b->store, err) < 0) {
         return -1;
     }
     return find_queues(b, err);

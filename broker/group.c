@@ -116,6 +116,9 @@ static void decide(struct broker *b, const struct broker_queue *queue,
         item->delay_ms = result->delay_ms >= 0 ? result->delay_ms : SNOOZE_DEFAULT_MS;
         break;
     case PGQRS_JOB_CANCELLED: /* by a shutdown: interrupted is not failed */
+        b->exit_status = PGQRS_EXIT_RETURNED;
+        item->how = PGQRS_SETTLE_RETURN;
+        break;
     case PGQRS_JOB_RETURNED:
         item->how = PGQRS_SETTLE_RETURN;
         break;

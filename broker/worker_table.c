@@ -207,6 +207,9 @@ void pgqrs_worker_ended(struct broker *b, const struct pgqrs_worker_ended *m)
 static int gather(struct broker *b, struct worker *worker, struct pgqrs_error *err)
 {
     const char *reason = worker->reason == NULL ? "worker ended" : worker->reason;
+    if (worker->held_count > 0 && b->draining) {
+        b->exit_status = PGQRS_EXIT_RETURNED;
+    }
     while (worker->held_count > 0) {
         /* From the back, so that a failure leaves the running job the first one. */
         struct pgqrs_job_key key = worker->held[worker->held_count - 1].key;

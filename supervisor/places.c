@@ -99,6 +99,18 @@ static void start_after(struct place *place, int64_t ms)
     }
 }
 
+static int64_t ready_ms(const struct child *child)
+{
+    return child->ready_at_ms == 0 ? -1 : pgqrs_mono_ms() - child->ready_at_ms;
+}
+
+static int64_t restart_delay(struct place *place, int64_t ready_for_ms)
+{
+    return pgqrs_restart_after(&place->restart, ready_for_ms,
+                               place->role == PGQRS_ROLE_BROKER ? PGQRS_RESTART_BROKER_MAX_MS
+                                                                : PGQRS_RESTART_MAX_MS);
+}
+
 /* A worker is not needed once a drain has begun; a broker is, to store what the workers finish. */
 static bool wanted(const struct place *place)
 {
@@ -114,7 +126,7 @@ void pgqrs_place_start(struct place *place)
         return;
     }
     if (pgqrs_child_create(place, &err) < 0) {
-        int64_t delay = pgqrs_restart_after(&place->restart, -1);
+        int64_t delay = restart_delay(place, -1);
         delay = delay < PGQRS_RESTART_MIN_MS ? PGQRS_RESTART_MIN_MS : delay;
         pgqrs_log_error("%s: not started, trying again in %" PRId64 " ms: %s",
                         pgqrs_place_name(place), delay, err.text);
@@ -200,7 +212,7 @@ static void give_up(struct supervisor *s, struct queue *queue, const char *why, 
 static void failed_start(struct place *place, int exit_code, const char *why)
 {
     struct queue *queue = place->queue;
-    int64_t delay = pgqrs_restart_after(&place->restart, -1);
+    int64_t delay = restart_delay(place, -1);
     if (exit_code == PGQRS_EXIT_BAD_PLUGIN) {
         give_up(place->s, queue, why, PGQRS_EXIT_CONFIG);
         return;
@@ -228,12 +240,12 @@ static void worker_ended(struct place *place, const struct child *child, int wai
     bool ready = child->ready_at_ms != 0;
     report_to_broker(place, child->generation, !child->interrupted, why);
     if (s->state >= SUPERVISOR_DRAINING) {
-        if (code != 0 && ready && s->exit_status == PGQRS_EXIT_OK) {
-            s->exit_status = PGQRS_EXIT_RETURNED;
+        if (code == PGQRS_EXIT_RETURNED && s->exit_status == PGQRS_EXIT_OK) {
+            s->exit_status = PGQRS_EXIT_RETURNED; /* a killed one's job is known to the broker */
         }
         if (code != 0 && code != PGQRS_EXIT_RETURNED && ready) {
-            pgqrs_log_warn("%s: %s, its job goes back to the queue pid=%d", pgqrs_place_name(place),
-                           why, (int)child->pid);
+            pgqrs_log_warn("%s: %s, what it held goes back to the queue pid=%d",
+                           pgqrs_place_name(place), why, (int)child->pid);
         }
         return;
     }
@@ -241,7 +253,7 @@ static void worker_ended(struct place *place, const struct child *child, int wai
         failed_start(place, code, why);
         return;
     }
-    int64_t delay = pgqrs_restart_after(&place->restart, pgqrs_mono_ms() - child->ready_at_ms);
+    int64_t delay = restart_delay(place, ready_ms(child));
     pgqrs_log_warn("%s: %s, starting it again in %" PRId64 " ms pid=%d generation=%" PRIu64,
                    pgqrs_place_name(place), why, delay, (int)child->pid, child->generation);
     start_after(place, delay);
@@ -262,8 +274,7 @@ static void broker_ended(struct place *place, const struct child *child, int wai
         return;
     }
     bool never_ready = s->state == SUPERVISOR_STARTING || child->ready_at_ms == 0;
-    int64_t delay = pgqrs_restart_after(
-        &place->restart, child->ready_at_ms == 0 ? -1 : pgqrs_mono_ms() - child->ready_at_ms);
+    int64_t delay = restart_delay(place, ready_ms(child));
     bool hopeless = code == PGQRS_EXIT_CONFIG || code == PGQRS_EXIT_UNAVAILABLE ||
                     place->restart.failed_starts >= PGQRS_RESTART_START_TRIES;
     if (s->state == SUPERVISOR_STARTING && hopeless) {

@@ -11,6 +11,8 @@
 
 #define PGQRS_RESTART_MIN_MS 100
 #define PGQRS_RESTART_MAX_MS 30000
+/* Without its broker a host does nothing at all, so that one is not kept waiting long. */
+#define PGQRS_RESTART_BROKER_MAX_MS 1000
 #define PGQRS_RESTART_HEALTHY_MS 60000
 /* A queue none of whose workers was ever ready is given up after so many failed starts of one. */
 #define PGQRS_RESTART_START_TRIES 5
@@ -21,6 +23,6 @@ struct pgqrs_restart {
 };
 
 /* ready_ms: for how long the process was ready, -1 if it never was. Returns the delay in ms. */
-int64_t pgqrs_restart_after(struct pgqrs_restart *restart, int64_t ready_ms);
+int64_t pgqrs_restart_after(struct pgqrs_restart *restart, int64_t ready_ms, int64_t max_ms);
 
 #endif

@@ -132,14 +132,19 @@ static void interrupt_place(struct place *place)
     }
 }
 
-static void begin_drain(struct supervisor *s, const char *why)
+static void enter_drain(struct supervisor *s)
 {
-    pgqrs_log_info("%s: draining %zu workers, for at most %" PRId64 " ms", why,
-                   pgqrs_workers_alive(s), s->config->drain_ms);
     s->state = SUPERVISOR_DRAINING;
     if (s->broker.child != NULL && s->broker.child->state >= CHILD_WELCOMED) {
         pgqrs_child_post_empty(s->broker.child, PGQRS_MSG_CHILD_DRAIN);
     }
+}
+
+static void begin_drain(struct supervisor *s, const char *why)
+{
+    pgqrs_log_info("%s: draining %zu workers, for at most %" PRId64 " ms", why,
+                   pgqrs_workers_alive(s), s->config->drain_ms);
+    enter_drain(s);
     pgqrs_each_worker(s, drain_place);
     after(s, s->config->drain_ms);
     pgqrs_supervisor_step(s);
@@ -149,7 +154,7 @@ static void kill_workers(struct supervisor *s, const char *why)
 {
     pgqrs_log_warn("%s: killing %zu workers, their jobs go back to the queue", why,
                    pgqrs_workers_alive(s));
-    s->state = SUPERVISOR_DRAINING;
+    enter_drain(s);
     s->cancelled = true;
     pgqrs_each_worker(s, interrupt_place);
     pgqrs_supervisor_step(s);

@@ -202,7 +202,7 @@ static void test_a_second_daemon_on_the_same_store_is_refused(void **state)
     second.daemon = (struct daemon){0};
     daemon_start(&second.daemon, &f->scratch);
     assert_int_equal(daemon_wait(&second.daemon), 69);
-    assert_true(daemon_log_has(&f->daemon, "is served by another broker"));
+    assert_true(daemon_log_has(&f->daemon, "found another broker serving it"));
     fixture_enqueue(f, 1, "{}");
     effects_await(&f->scratch, "end ", 1);
     assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);

@@ -16,10 +16,11 @@ static void test_restart_is_immediate_once_then_doubles_to_a_bound(void **state)
     struct pgqrs_restart restart = {0};
     const int64_t expected[] = {0, 100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 30000};
     for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
-        assert_int_equal(pgqrs_restart_after(&restart, 10), expected[i]);
+        assert_int_equal(pgqrs_restart_after(&restart, 10, PGQRS_RESTART_MAX_MS), expected[i]);
     }
     for (int i = 0; i < 1000; i++) {
-        assert_int_equal(pgqrs_restart_after(&restart, 10), PGQRS_RESTART_MAX_MS);
+        assert_int_equal(pgqrs_restart_after(&restart, 10, PGQRS_RESTART_MAX_MS),
+                         PGQRS_RESTART_MAX_MS);
     }
 }
 
@@ -27,20 +28,22 @@ static void test_a_healthy_run_forgets_deaths(void **state)
 {
     (void)state;
     struct pgqrs_restart restart = {0};
-    (void)pgqrs_restart_after(&restart, 10);
-    assert_int_equal(pgqrs_restart_after(&restart, 10), 100);
-    assert_int_equal(pgqrs_restart_after(&restart, PGQRS_RESTART_HEALTHY_MS), 0);
-    assert_int_equal(pgqrs_restart_after(&restart, PGQRS_RESTART_HEALTHY_MS - 1), 100);
+    (void)pgqrs_restart_after(&restart, 10, PGQRS_RESTART_MAX_MS);
+    assert_int_equal(pgqrs_restart_after(&restart, 10, PGQRS_RESTART_MAX_MS), 100);
+    assert_int_equal(pgqrs_restart_after(&restart, PGQRS_RESTART_HEALTHY_MS, PGQRS_RESTART_MAX_MS),
+                     0);
+    assert_int_equal(
+        pgqrs_restart_after(&restart, PGQRS_RESTART_HEALTHY_MS - 1, PGQRS_RESTART_MAX_MS), 100);
 }
 
 static void test_failed_starts_are_counted_in_a_row(void **state)
 {
     (void)state;
     struct pgqrs_restart restart = {0};
-    (void)pgqrs_restart_after(&restart, -1);
-    (void)pgqrs_restart_after(&restart, -1);
+    (void)pgqrs_restart_after(&restart, -1, PGQRS_RESTART_MAX_MS);
+    (void)pgqrs_restart_after(&restart, -1, PGQRS_RESTART_MAX_MS);
     assert_int_equal(restart.failed_starts, 2);
-    (void)pgqrs_restart_after(&restart, 0);
+    (void)pgqrs_restart_after(&restart, 0, PGQRS_RESTART_MAX_MS);
     assert_int_equal(restart.failed_starts, 0);
 }
 

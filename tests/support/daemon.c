@@ -414,6 +414,7 @@ void fixture_start(struct fixture *f, const char *queue_settings)
                   "    settings: {file: %s}\n"
                   "%s",
                   built("tests/handlers/effect.so"), f->scratch.effects, queue_settings);
+    (void)remove(f->daemon.log); /* of a run before; empty the first time */
     daemon_start(&f->daemon, &f->scratch);
     daemon_await_log(&f->daemon, "ready pid=", 2); /* the broker and a worker */
 }
