@@ -224,22 +224,16 @@ static void test_background_processes_end_with_the_command(void **state)
     expect_gone(2);
 }
 
-static void test_output_held_by_a_process_outside_the_group(void **state)
+static void test_a_process_that_left_the_group(void **state)
 {
     (void)state;
     struct handler_rig rig;
-    open_shell(&rig, "setsid sh -c 'echo $$ >>$PIDS; exec sleep 1000' & "
-                     "while ! test -s $PIDS; do :; done; echo 8");
+    open_shell(&rig, "setsid sh -c 'echo $$ >>$PIDS; sleep 1000 & echo $! >>$PIDS; wait' & "
+                     "while ! test \"$(wc -l <$PIDS)\" = 2; do :; done; echo 8");
     assert_int_equal(handler_run(&rig, "1"), PGQRS_JOB_DONE);
     assert_true(rig.took_ms < 10000);
     expect_output(&rig, "8");
-    FILE *file = fopen(pids, "r");
-    int pid = 0;
-    assert_non_null(file);
-    assert_int_equal(fscanf(file, "%d", &pid), 1);
-    (void)fclose(file);
-    (void)kill(pid, SIGKILL);
-    expect_gone(1);
+    expect_gone(2);
 }
 
 static void test_cancel(void **state)
@@ -272,25 +266,26 @@ static void test_the_command_dies_with_the_worker(void **state)
     if (worker == 0) {
         struct handler_rig rig;
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-        open_shell(&rig, "trap '' TERM HUP; sleep 1000 & echo $! $$ $PPID >$PIDS; wait");
+        open_shell(&rig, "trap '' TERM HUP; sleep 1000 & one=$!; setsid sleep 1000 & "
+                         "echo $one $! $$ $PPID >$PIDS; wait");
         (void)handler_run(&rig, "1");
         _exit(1);
     }
     int64_t deadline = pgqrs_mono_ms() + WAIT_MS;
     int found = 0;
-    while (found != 3 && pgqrs_mono_ms() < deadline) {
-        int pid[3];
+    while (found != 4 && pgqrs_mono_ms() < deadline) {
+        int pid[4];
         FILE *file = fopen(pids, "r");
-        found = file == NULL ? 0 : fscanf(file, "%d %d %d", &pid[0], &pid[1], &pid[2]);
+        found = file == NULL ? 0 : fscanf(file, "%d %d %d %d", &pid[0], &pid[1], &pid[2], &pid[3]);
         if (file != NULL) {
             (void)fclose(file);
         }
         nap();
     }
-    assert_int_equal(found, 3);
+    assert_int_equal(found, 4);
     assert_int_equal(kill(worker, SIGKILL), 0);
     assert_int_equal(waitpid(worker, NULL, 0), worker);
-    expect_gone(3); /* the child, the command, and the keeper */
+    expect_gone(4); /* its children, the command, and the keeper */
 }
 
 static int setup(void **state)
@@ -321,7 +316,7 @@ int main(void)
         cmocka_unit_test(test_settings),
         cmocka_unit_test(test_large_streams),
         cmocka_unit_test(test_background_processes_end_with_the_command),
-        cmocka_unit_test(test_output_held_by_a_process_outside_the_group),
+        cmocka_unit_test(test_a_process_that_left_the_group),
         cmocka_unit_test(test_cancel),
         cmocka_unit_test(test_cancel_of_a_command_that_does_not_listen),
         cmocka_unit_test(test_the_command_dies_with_the_worker),

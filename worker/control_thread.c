@@ -133,6 +133,7 @@ static void beat_when_due(struct pgqrs_control_thread *t)
     beat.job_id = pgqrs_host_running(t->worker->host, &beat.job_ms);
     pgqrs_job_link_counts(t->worker->link, &beat.held, &beat.settled);
     pgqrs_child_send_beat(&t->worker->child, &beat);
+    pgqrs_job_link_check(t->worker->link);
     t->beat_at_ms = now + t->worker->heartbeat_ms;
 }
 

@@ -252,6 +252,20 @@ void pgqrs_job_link_serve(struct pgqrs_job_link *link)
     unlock(link);
 }
 
+void pgqrs_job_link_check(struct pgqrs_job_link *link)
+{
+    lock(link);
+    if (!link->draining && !link->main_polls && link->held.running != NULL) {
+        struct pollfd p = {.fd = link->fd, .events = 0}; /* asks only for errors and the end */
+        if (link->fd >= 0 && poll(&p, 1, 0) > 0) {
+            while (link->fd >= 0 && pgqrs_job_wire_receive(link)) {
+            }
+        }
+        pgqrs_job_wire_connect(link);
+    }
+    unlock(link);
+}
+
 void pgqrs_job_link_counts(struct pgqrs_job_link *link, uint32_t *held_out, uint64_t *sent_out)
 {
     lock(link);

@@ -7,7 +7,8 @@
  * that dies. What was leased to this worker is in worker/held_jobs.h.
  *
  * Two threads use a link, one after the other. Until a drain begins the main thread alone reads,
- * writes and connects; while a handler runs nobody does, and the kernel's buffer is the mailbox.
+ * writes and connects; while a handler runs nobody does, and the kernel's buffer is the mailbox,
+ * except that the control thread looks now and then whether the broker is still there.
  * When a drain begins the control thread takes over, so that jobs are given back while a handler
  * still runs; the main thread then only adds its last outcome.
  */
@@ -48,6 +49,9 @@ int pgqrs_job_link_settle_all(struct pgqrs_job_link *link,
 
 /* Gives back what has not begun, now and from now on. May be called again. */
 void pgqrs_job_link_drain(struct pgqrs_job_link *link);
+/* Now and then, while a handler runs: connects again if the broker has died, so that the next one
+ * soon knows what is held here. */
+void pgqrs_job_link_check(struct pgqrs_job_link *link);
 /* In a drain: what to poll for, and for how long at most (-1 no limit); -1 there is nothing. */
 int pgqrs_job_link_poll_fd(struct pgqrs_job_link *link, short *events_out, int64_t *wait_ms_out);
 /* In a drain: reads, writes and connects, whatever can be done now. Else does nothing. */

@@ -15,10 +15,10 @@
  * The last line of standard error is the reason that is stored. A program that can not be executed
  * is a failure for good.
  *
- * The job ends with the command: what it left in the background is killed. On a cancellation the
- * command and all its children get SIGTERM, and two seconds later SIGKILL. The same children die
- * at once when the worker dies, however that happens; only one that left the command's process
- * group escapes (see exec_keeper.h).
+ * The job ends with the command: whatever it left in the background is killed, daemons included.
+ * On a cancellation the command's process group gets SIGTERM, and what is left after two seconds is
+ * killed. All of it is killed at once when the worker dies, however that happens: exec_keeper.h
+ * says how.
  */
 #include <time.h>
 
@@ -26,7 +26,7 @@
 #include "exec_settings.h"
 
 #define GRACE_MS 2000    /* between SIGTERM and SIGKILL */
-#define LEFTOVER_MS 1000 /* for output that somebody outside the group keeps open */
+#define LEFTOVER_MS 1000 /* for the rest of the output, after the keeper's end */
 
 static int64_t now_ms(void)
 {
@@ -107,11 +107,11 @@ static void pump(struct child *c, const struct state *state, const struct pgqrs_
         int64_t left = c->deadline == 0 ? -1 : c->deadline - now_ms();
         if (c->deadline != 0 && left <= 0) {
             if (c->killed || c->socket < 0) {
-                return; /* the group is dead, somebody else has the output */
+                return; /* somebody whom the keeper could not find holds the output open */
             }
             c->killed = true;
             c->deadline = now_ms() + LEFTOVER_MS;
-            (void)kill(-c->keeper, SIGKILL);
+            (void)shutdown(c->socket, SHUT_WR); /* the keeper kills, then ends */
             continue;
         }
         struct pollfd fds[] = {

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Part of exec.c: the keeper. Between the worker and the command stands a process that leads the
- * command's process group, waits for the command's end and for the worker's, and then kills the
- * group, itself included. The worker and the keeper each hold one end of a socket; nobody else
- * does, so the end of the worker, however it comes, is the end of the file on the keeper's side.
+ * command's process group and inherits its orphans. It waits for the command's end and for the
+ * worker's, then kills all that is below it. The worker and the keeper each hold one end of a
+ * socket; nobody else does, so the end of the worker, however it comes, is an end of file here.
  */
 #ifndef PGQRS_EXEC_KEEPER_H
 #define PGQRS_EXEC_KEEPER_H
@@ -44,7 +44,7 @@ struct child {
     int status;       /* wait status */
     bool ended;       /* status is set */
     bool cancelled;   /* SIGTERM was sent */
-    bool killed;      /* SIGKILL was sent */
+    bool killed;      /* the keeper was told to */
     int64_t deadline; /* monotonic ms; 0 none */
     size_t sent;      /* bytes of the payload */
     char *output;     /* the state's */
@@ -99,11 +99,56 @@ _Noreturn static void be_command(const char *path, char *const argv[], char *con
     _exit(EX_UNAVAILABLE);
 }
 
+/* Of the command, which is reported, or of the worker. */
+static void wait_for_an_end(pid_t command, const sigset_t *waiting)
+{
+    for (;;) {
+        int status;
+        pid_t pid;
+        struct pollfd worker = {.fd = KEEPER_FD, .events = POLLIN};
+        while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+            if (pid == command) {
+                tell(REPORT_ENDED, status);
+                return;
+            }
+        }
+        if (ppoll(&worker, 1, NULL, waiting) > 0) {
+            return; /* the worker is dead, or does not want to wait any longer */
+        }
+    }
+}
+
+/* Until there are none: whoever loses its parent becomes our child, whatever group it is in. */
+static void kill_children(void)
+{
+    char list[4096];
+    for (;;) {
+        int fd = open("/proc/thread-self/children", O_RDONLY | O_CLOEXEC);
+        ssize_t n = fd < 0 ? -1 : read(fd, list, sizeof list - 1);
+        (void)close(fd);
+        if (n <= 0) {
+            return;
+        }
+        list[n] = 0;
+        pid_t pid = 0;
+        for (const char *at = list; *at != 0; at++) { /* a number that is cut off is left out */
+            if (*at == ' ') {
+                (void)kill(pid, SIGKILL);
+                pid = 0;
+            } else {
+                pid = pid * 10 + (*at - '0');
+            }
+        }
+        (void)waitpid(-1, NULL, 0);
+    }
+}
+
 _Noreturn static void be_keeper(const char *path, char *const argv[], char *const env[],
                                 const sigset_t *mask)
 {
     sigset_t waiting;
     (void)prctl(PR_SET_NAME, "pgqrs-keeper");
+    (void)prctl(PR_SET_CHILD_SUBREAPER, 1);
     (void)sigfillset(&waiting);
     (void)sigdelset(&waiting, SIGCHLD);
     (void)signal(SIGCHLD, on_child_signal);
@@ -118,19 +163,10 @@ _Noreturn static void be_keeper(const char *path, char *const argv[], char *cons
     for (int fd = 0; fd < KEEPER_FD; fd++) {
         (void)close(fd); /* or the worker would never see the end of the output */
     }
-    for (;;) {
-        int status;
-        struct pollfd worker = {.fd = KEEPER_FD, .events = POLLIN};
-        if (waitpid(command, &status, WNOHANG) == command) {
-            tell(REPORT_ENDED, status);
-            break;
-        }
-        if (ppoll(&worker, 1, NULL, &waiting) > 0) {
-            break; /* the worker is dead */
-        }
-    }
-    (void)kill(0, SIGKILL);
-    _exit(EX_OSERR); /* not reached */
+    wait_for_an_end(command, &waiting);
+    kill_children();
+    (void)kill(0, SIGKILL); /* should there be no /proc */
+    _exit(EX_OSERR);        /* not reached */
 }
 
 /* ---- start ---- */

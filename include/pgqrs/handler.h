@@ -12,8 +12,10 @@
  *
  * Threads: init, run and fini are called on the worker's main thread, one at a time. cancelled,
  * cancel_fd and log may be called from any thread while run has not returned; the other host
- * functions only from the thread that called run. Signals are blocked on threads of the host, not
- * on yours.
+ * functions only from the thread that called run.
+ *
+ * Signals: the worker handles TERM, INT, HUP and PIPE, so that a write to a closed pipe fails with
+ * EPIPE, and a program that you execute starts with the defaults. Leave these four alone.
  *
  * Memory: everything reached through a job or a setup is borrowed until the call returns. The host
  * copies what it is given. Nothing is freed across the boundary.
@@ -76,8 +78,9 @@ struct pgqrs_host {
     /* Adds a job to a queue, in the transaction that stores this job's outcome: it exists if and
      * only if that outcome does. payload is one JSON value. Not with PGQRS_CANCELLED. Bigger
      * priority is served first; 0 is usual.
-     * 0, or -1 when it is not JSON or over 1 MiB, or 1,000 jobs were added already. An outcome that
-     * names a queue that does not exist is stored as PGQRS_FAIL. */
+     * 0, or -1 when it is not JSON or over 1 MiB, when 1,000 jobs or 8 MiB were added already, or
+     * when the name is empty or over 255 bytes, or the delay negative. An outcome that names a
+     * queue that does not exist is stored as PGQRS_FAIL. */
     int (*enqueue)(struct pgqrs_job *job, const char *queue, const char *payload, size_t len,
                    int64_t delay_ms, int32_t priority);
     /* ABI 1 as first released ends here. */
