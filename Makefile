@@ -27,7 +27,10 @@ Q := $(if $(V),,@)
 all: programs
 
 WARN   := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wformat=2 -Wundef \
-          -Wpointer-arith -Wcast-qual -Wwrite-strings -Wvla -Wno-format-truncation -Werror
+          -Wpointer-arith -Wcast-qual -Wwrite-strings -Wvla -Werror
+ifeq ($(findstring clang,$(shell $(CC) --version)),)
+WARN   += -Wno-format-truncation
+endif
 HARDEN := -fstack-protector-strong -fPIC
 ifeq ($(SANITIZE),)
 HARDEN += -D_FORTIFY_SOURCE=2

@@ -4,8 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static void fill(struct pgqrs_error *err, enum pgqrs_err code, int sys_errno, const char *fmt,
-                 va_list args)
+static void __attribute__((format(printf, 4, 0)))
+fill(struct pgqrs_error *err, enum pgqrs_err code, int sys_errno, const char *fmt, va_list args)
 {
     char text[sizeof err->text];
     int n = vsnprintf(text, sizeof text, fmt, args);

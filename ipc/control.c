@@ -60,7 +60,7 @@ static int open_pair(const char *url, struct pgqrs_control **control_out, struct
 int pgqrs_control_listen(const char *url, struct pgqrs_control **control_out,
                          struct pgqrs_error *err)
 {
-    struct pgqrs_control *control;
+    struct pgqrs_control *control = NULL;
     if (open_pair(url, &control, err) < 0) {
         return -1;
     }
@@ -75,7 +75,7 @@ int pgqrs_control_listen(const char *url, struct pgqrs_control **control_out,
 
 int pgqrs_control_dial(const char *url, struct pgqrs_control **control_out, struct pgqrs_error *err)
 {
-    struct pgqrs_control *control;
+    struct pgqrs_control *control = NULL;
     if (open_pair(url, &control, err) < 0) {
         return -1;
     }
