@@ -35,33 +35,34 @@ static void on_pipe(nng_pipe pipe, nng_pipe_ev event, void *unused)
     }
 }
 
-static int open_pair(const char *url, struct pgqrs_control **control_out, struct pgqrs_error *err)
+static struct pgqrs_control *open_pair(const char *url, struct pgqrs_error *err)
 {
     struct pgqrs_control *control = calloc(1, sizeof *control);
     if (control == NULL) {
-        return pgqrs_error_memory(err);
+        (void)pgqrs_error_memory(err);
+        return NULL;
     }
     int code = nng_pair0_open(&control->socket);
     if (code != 0) {
         free(control);
-        return nng_failed(err, code, "open", url);
+        (void)nng_failed(err, code, "open", url);
+        return NULL;
     }
     if ((code = nng_socket_set_int(control->socket, NNG_OPT_SENDBUF, QUEUE_DEPTH)) != 0 ||
         (code = nng_socket_set_int(control->socket, NNG_OPT_RECVBUF, QUEUE_DEPTH)) != 0 ||
         (code = nng_socket_get_int(control->socket, NNG_OPT_RECVFD, &control->fd)) != 0 ||
         (code = nng_pipe_notify(control->socket, NNG_PIPE_EV_ADD_PRE, on_pipe, NULL)) != 0) {
         pgqrs_control_close(&control);
-        return nng_failed(err, code, "set up", url);
+        (void)nng_failed(err, code, "set up", url);
     }
-    *control_out = control;
-    return 0;
+    return control;
 }
 
 int pgqrs_control_listen(const char *url, struct pgqrs_control **control_out,
                          struct pgqrs_error *err)
 {
-    struct pgqrs_control *control = NULL;
-    if (open_pair(url, &control, err) < 0) {
+    struct pgqrs_control *control = open_pair(url, err);
+    if (control == NULL) {
         return -1;
     }
     int code = nng_listen(control->socket, url, NULL, 0);
@@ -75,8 +76,8 @@ int pgqrs_control_listen(const char *url, struct pgqrs_control **control_out,
 
 int pgqrs_control_dial(const char *url, struct pgqrs_control **control_out, struct pgqrs_error *err)
 {
-    struct pgqrs_control *control = NULL;
-    if (open_pair(url, &control, err) < 0) {
+    struct pgqrs_control *control = open_pair(url, err);
+    if (control == NULL) {
         return -1;
     }
     int code = nng_dial(control->socket, url, NULL, 0);
