@@ -164,8 +164,11 @@ static void test_drain_while_the_broker_is_away(void **state)
     rig_lease(rig, 1, LONG);
     rig_lease(rig, 2, "{}");
     rig_await_trace(rig, "start 1 ");
+    rig_unlisten(rig);
     rig_disconnect(rig);
     rig_drain(rig);
+    rig_await_beats(rig, 10); /* more than were under way: the drain has begun */
+    rig_listen(rig);
     rig_expect_hello(rig, 0, first, COUNT(first)); /* while the handler runs */
     rig_expect_result(rig, 2, PGQRS_JOB_RETURNED, NULL);
     rig_welcome(rig);

@@ -56,6 +56,9 @@ void rig_last_words(struct rig *rig, char *out, size_t size);
 
 void rig_accept(struct rig *rig);
 void rig_disconnect(struct rig *rig);
+/* Takes the listening socket away, and gives it back. */
+void rig_unlisten(struct rig *rig);
+void rig_listen(struct rig *rig);
 /* The next frame must be of this type; valid until the next call. */
 struct pgqrs_frame rig_expect(struct rig *rig, enum pgqrs_msg_type type);
 /* Accepts, and checks the hello; the keys are compared with ids, all of attempt 1. */
@@ -69,7 +72,9 @@ void rig_expect_result(struct rig *rig, int64_t id, enum pgqrs_job_outcome outco
                        struct pgqrs_job_result *out);
 void rig_settle(struct rig *rig, int64_t id, enum pgqrs_verdict verdict);
 
-/* ---- files ---- */
+/* ---- helpers ---- */
+
+void rig_await_readable(int fd, const char *what);
 
 /* The path of a built file below the build directory ($PGQRS_TEST_BUILD). Static storage. */
 const char *rig_built(const char *relative);
