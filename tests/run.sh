@@ -7,8 +7,14 @@ name=${2-}
 PGQRS_TEST_BUILD=$(cd "$build" && pwd)
 export PGQRS_TEST_BUILD
 
+# How many tests ended so; cmocka names some of them twice.
+count() {
+    grep "^\[ *$1 *\] [a-z_0-9]*$" "$output" | sort -u | wc -l
+}
+
 passed=0
 failed=0
+skipped=0
 failures=
 for test in "$build"/tests/test_* "$build"/tests/it_*; do
     if [ ! -x "$test" ] || { [ -n "$name" ] && [ "${test##*/}" != "$name" ]; }; then
@@ -18,8 +24,8 @@ for test in "$build"/tests/test_* "$build"/tests/it_*; do
     output=$build/tests/${test##*/}.log
     timeout -k 10 600 "$test" >"$output" 2>&1
     status=$?
-    ok=$(grep -c '^\[       OK \]' "$output")
-    bad=$(grep -c '^\[  FAILED  \] [a-z_0-9]*$' "$output")
+    ok=$(count OK)
+    bad=$(count FAILED)
     if [ $status -ne 0 ]; then
         [ "$bad" -gt 0 ] || bad=1
         cat "$output"
@@ -30,8 +36,9 @@ for test in "$build"/tests/test_* "$build"/tests/it_*; do
         tail -n 1 "$output"
     fi
     passed=$((passed + ok))
+    skipped=$((skipped + $(count SKIPPED)))
     failed=$((failed + bad))
 done
 [ -z "$failures" ] || echo "failed:$failures"
-echo "$passed passed, $failed failed"
+echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

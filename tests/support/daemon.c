@@ -135,6 +135,10 @@ void daemon_start(struct daemon *d, const struct scratch *s)
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
         (void)dup2(log, STDOUT_FILENO);
         (void)dup2(log, STDERR_FILENO);
+        if (d->uid != 0 && (setgid((gid_t)d->uid) < 0 || setuid(d->uid) < 0)) {
+            _exit(126);
+        }
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* again: a change of user clears it */
         if (valgrind) {
             (void)execlp("valgrind", "valgrind", "--quiet", "--leak-check=full",
                          "--trace-children=yes", "--error-exitcode=99", program, "-c", config,

@@ -32,6 +32,7 @@ const char *built(const char *relative);
 struct daemon {
     const struct scratch *scratch;
     pid_t pid;
+    uid_t uid; /* run as this user; 0: as the test does */
     char log[96];
 };
 
