@@ -40,9 +40,11 @@ static void test_runs_jobs_in_order_and_drains(void **state)
     for (int64_t id = 1; id <= 4; id++) {
         rig_settle(rig, id, PGQRS_VERDICT_STORED);
     }
-    rig_await_beats(rig, 3);
+    while (rig->beat.settled != 5) {
+        rig_await_beats(rig, 1);
+    }
+    rig_await_beats(rig, 2);
     assert_true(rig_runs(rig)); /* the last outcome may not be stored yet */
-    assert_int_equal(rig->beat.settled, 5);
     rig_settle(rig, 5, PGQRS_VERDICT_REFUSED);
     assert_int_equal(rig_wait(rig), PGQRS_EXIT_OK);
 }
@@ -97,9 +99,10 @@ static void test_drain_gives_back_while_a_handler_runs(void **state)
     rig_expect_result(rig, 3, PGQRS_JOB_RETURNED, NULL);
     rig_lease(rig, 4, "{}"); /* was on its way */
     rig_expect_result(rig, 4, PGQRS_JOB_RETURNED, NULL);
-    rig_await_beats(rig, 2);
+    do {
+        rig_await_beats(rig, 1);
+    } while (rig->beat.held != 1);
     assert_int_equal(rig->beat.job_id, 1);
-    assert_int_equal(rig->beat.held, 1);
     rig_cancel(rig, 0);
     rig_expect_result(rig, 1, PGQRS_JOB_CANCELLED, NULL);
     for (int64_t id = 1; id <= 4; id++) {
@@ -207,7 +210,7 @@ static void test_cancel_is_for_the_job_that_is_meant(void **state)
     rig_start_ready(rig, "effect", 8);
     rig_cancel(rig, 0); /* nothing runs */
     rig_cancel(rig, 1);
-    rig_await_beats(rig, 2);
+    rig_await_beats(rig, 10); /* they have been ignored by now */
     rig_lease(rig, 1, "{\"ms\":150}");
     rig_await_trace(rig, "start 1 ");
     rig_cancel(rig, 2);
