@@ -80,19 +80,10 @@ static int note_later(struct sqlite_store *s, struct pgqrs_exchange *x, const st
 
 /* ---- leasing ---- */
 
-static int grow(struct sqlite_store *s, struct pgqrs_exchange *x, size_t count,
-                struct pgqrs_error *err)
+static int grow(struct pgqrs_exchange *x, struct pgqrs_error *err)
 {
-    if (s->ranked_cap < count) {
-        struct ranked_lease *ranked = realloc(s->ranked, count * 2 * sizeof *ranked);
-        if (ranked == NULL) {
-            return pgqrs_error_memory(err);
-        }
-        s->ranked = ranked;
-        s->ranked_cap = count * 2;
-    }
-    if (x->lease_cap - x->lease_count < count) {
-        size_t cap = (x->lease_count + count) * 2;
+    if (x->lease_count == x->lease_cap) {
+        size_t cap = x->lease_cap == 0 ? 64 : x->lease_cap * 2;
         struct pgqrs_lease *leases = realloc(x->leases, cap * sizeof *leases);
         if (leases == NULL) {
             return pgqrs_error_memory(err);
@@ -104,76 +95,64 @@ static int grow(struct sqlite_store *s, struct pgqrs_exchange *x, size_t count,
 }
 
 /* The payload goes to x->payloads, which may move: until the end, data is the place in it. */
-static int read_lease(sqlite3_stmt *row, struct pgqrs_exchange *x, struct ranked_lease *ranked,
+static int read_lease(sqlite3_stmt *row, struct pgqrs_exchange *x, struct pgqrs_lease *lease,
                       struct pgqrs_error *err)
 {
-    struct pgqrs_lease *lease = &ranked->lease;
     lease->message_id = sqlite3_column_int64(row, 0);
     lease->attempt = (uint32_t)sqlite3_column_int64(row, 1);
-    struct pgqrs_bytes payload = pgqrs_sqlite_bytes(row, 4);
-    lease->payload = (struct pgqrs_bytes){.data = (const char *)x->payloads.len, /* see above */
-                                          .len = payload.len};
+    struct pgqrs_bytes payload = pgqrs_sqlite_bytes(row, 3);
+    lease->payload.data = (const char *)x->payloads.len;
+    lease->payload.len = payload.len;
     pgqrs_buf_put(&x->payloads, payload.data, payload.len);
     pgqrs_buf_put_u8(&x->payloads, 0);
     if (x->payloads.failed) {
         return pgqrs_error_memory(err);
     }
-    if (pgqrs_sqlite_time(row, 2, &ranked->due_us, err) < 0) {
+    return pgqrs_sqlite_time(row, 2, &lease->enqueued_at_us, err);
+}
+
+/* Appends up to count rows of a level, in the order in which they are served. */
+static int pick(struct sqlite_store *s, struct pgqrs_exchange *x, size_t want,
+                const struct level *level, uint32_t count, const struct moment *now,
+                struct pgqrs_error *err)
+{
+    sqlite3_stmt *stmt = of_level(s, STMT_PICK, level, now, err);
+    if (stmt == NULL) {
         return -1;
     }
-    return pgqrs_sqlite_time(row, 3, &lease->enqueued_at_us, err);
-}
-
-static int by_due_and_id(const void *a, const void *b)
-{
-    const struct ranked_lease *x = a;
-    const struct ranked_lease *y = b;
-    if (x->due_us != y->due_us) {
-        return x->due_us < y->due_us ? -1 : 1;
-    }
-    return x->lease.message_id < y->lease.message_id ? -1 : 1;
-}
-
-/* RETURNING knows no order, so it is made here. */
-static void append_ranked(struct sqlite_store *s, struct pgqrs_exchange *x, size_t count)
-{
-    qsort(s->ranked, count, sizeof *s->ranked, by_due_and_id);
-    for (size_t i = 0; i < count; i++) {
-        x->leases[x->lease_count++] = s->ranked[i].lease;
-    }
-}
-
-/* Leases up to count rows of a level for a want. Returns how many. */
-static int64_t lease_level(struct sqlite_store *s, struct pgqrs_exchange *x, size_t want,
-                           const struct level *level, uint32_t count, const struct moment *now,
-                           struct pgqrs_error *err)
-{
-    const struct pgqrs_want *w = &x->wants[want];
-    const struct moment end = pgqrs_sqlite_moment(pgqrs_sqlite_after(now->us, w->lease_ms));
-    sqlite3_stmt *stmt = of_level(s, STMT_LEASE, level, now, err);
-    if (stmt == NULL || grow(s, x, count, err) < 0) {
-        return -1;
-    }
-    pgqrs_sqlite_bind_text(stmt, 4, end.text);
-    pgqrs_sqlite_bind_int(stmt, 5, w->worker_id);
-    pgqrs_sqlite_bind_int(stmt, 6, w->max_attempts);
+    pgqrs_sqlite_bind_int(stmt, 6, x->wants[want].max_attempts);
     pgqrs_sqlite_bind_int(stmt, 7, count);
-    size_t n = 0;
     int rc;
     while ((rc = pgqrs_sqlite_step(s, stmt, err)) > 0) {
-        struct ranked_lease *ranked = &s->ranked[n++];
-        ranked->lease = (struct pgqrs_lease){.want = want, .priority = (int32_t)level->priority};
-        if (read_lease(stmt, x, ranked, err) < 0) {
+        struct pgqrs_lease lease = {.want = want, .priority = (int32_t)level->priority};
+        if (grow(x, err) < 0 || read_lease(stmt, x, &lease, err) < 0) {
             (void)sqlite3_reset(stmt); /* the failure is known */
             return -1;
         }
+        x->leases[x->lease_count++] = lease;
     }
-    if (rc < 0) {
-        /* Somebody has deleted the worker's row: it gets nothing, the others must not suffer. */
-        return sqlite3_extended_errcode(s->db) == SQLITE_CONSTRAINT_FOREIGNKEY ? 0 : -1;
+    return rc;
+}
+
+/* Makes what was picked, from first on, the worker's. */
+static int take(struct sqlite_store *s, const struct pgqrs_exchange *x, size_t first,
+                const struct pgqrs_want *w, const struct moment *now, struct pgqrs_error *err)
+{
+    const struct moment end = pgqrs_sqlite_moment(pgqrs_sqlite_after(now->us, w->lease_ms));
+    sqlite3_stmt *stmt = pgqrs_sqlite_stmt(s, STMT_TAKE, err);
+    if (stmt == NULL) {
+        return -1;
     }
-    append_ranked(s, x, n);
-    return (int64_t)n;
+    for (size_t i = first; i < x->lease_count; i++) {
+        pgqrs_sqlite_bind_int(stmt, 1, x->leases[i].message_id);
+        pgqrs_sqlite_bind_text(stmt, 2, end.text);
+        pgqrs_sqlite_bind_int(stmt, 3, w->worker_id);
+        pgqrs_sqlite_bind_text(stmt, 4, now->text);
+        if (pgqrs_sqlite_run(s, stmt, err) < 0) {
+            return -1;
+        }
+    }
+    return 0;
 }
 
 static int repair_vt(struct sqlite_store *s, const struct level *level, const struct moment *now,
@@ -183,23 +162,34 @@ static int repair_vt(struct sqlite_store *s, const struct level *level, const st
     return stmt == NULL || pgqrs_sqlite_run(s, stmt, err) < 0 ? -1 : 0;
 }
 
+/* Leases up to count rows of a level that is due. Returns how many. */
+static int64_t lease_level(struct sqlite_store *s, struct pgqrs_exchange *x, size_t want,
+                           const struct level *level, uint32_t count, const struct moment *now,
+                           struct pgqrs_error *err)
+{
+    size_t first = x->lease_count;
+    if ((level->missing_vt && repair_vt(s, level, now, err) < 0) ||
+        pick(s, x, want, level, count, now, err) < 0 ||
+        take(s, x, first, &x->wants[want], now, err) < 0) {
+        return -1;
+    }
+    return (int64_t)(x->lease_count - first);
+}
+
 static int lease_for(struct sqlite_store *s, struct pgqrs_exchange *x, size_t want,
                      const struct moment *now, struct pgqrs_error *err)
 {
     const struct pgqrs_want *w = &x->wants[want];
     struct level level = {.queue_id = w->queue_id, .priority = ABOVE_EVERY_PRIORITY};
     uint32_t left = w->count;
-    while (left > 0) {
-        int rc = next_level(s, &level, now, err);
-        if (rc <= 0) {
-            return rc;
-        }
+    int rc = left == 0 ? 0 : pgqrs_sqlite_exists(s, STMT_WORKER_EXISTS, w->worker_id, err);
+    if (rc <= 0) {
+        return rc; /* a row that somebody has deleted gets nothing, the others must not suffer */
+    }
+    while (left > 0 && (rc = next_level(s, &level, now, err)) > 0) {
         if (!level.due) {
             note_due(x, level.first_us);
             continue;
-        }
-        if (level.missing_vt && repair_vt(s, &level, now, err) < 0) {
-            return -1;
         }
         int64_t leased = lease_level(s, x, want, &level, left, now, err);
         if (leased < 0) {
@@ -210,7 +200,7 @@ static int lease_for(struct sqlite_store *s, struct pgqrs_exchange *x, size_t wa
             return -1;
         }
     }
-    return 0;
+    return rc < 0 ? -1 : 0;
 }
 
 int pgqrs_sqlite_lease(struct sqlite_store *s, struct pgqrs_exchange *x, const struct moment *now,

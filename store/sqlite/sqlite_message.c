@@ -24,14 +24,7 @@ int64_t pgqrs_sqlite_insert(struct sqlite_store *s, int64_t queue_id,
     pgqrs_sqlite_bind_text(stmt, 3, due.text);
     pgqrs_sqlite_bind_text(stmt, 4, now->text);
     pgqrs_sqlite_bind_int(stmt, 5, item->priority);
-    if (pgqrs_sqlite_run(s, stmt, err) < 0) {
-        if (sqlite3_extended_errcode(s->db) == SQLITE_CONSTRAINT_FOREIGNKEY) {
-            (void)pgqrs_error_set(err, PGQRS_ERR_NOT_FOUND, "queue %lld does not exist",
-                                  (long long)queue_id);
-        }
-        return -1;
-    }
-    return sqlite3_last_insert_rowid(s->db);
+    return pgqrs_sqlite_run(s, stmt, err) < 0 ? -1 : sqlite3_last_insert_rowid(s->db);
 }
 
 int pgqrs_sqlite_enqueue(struct pgqrs_store *store, int64_t queue_id,
@@ -43,7 +36,7 @@ int pgqrs_sqlite_enqueue(struct pgqrs_store *store, int64_t queue_id,
         return -1;
     }
     const struct moment now = pgqrs_sqlite_moment(pgqrs_wall_us());
-    int64_t rc = 0;
+    int64_t rc = pgqrs_sqlite_need_queue(s, queue_id, err);
     for (size_t i = 0; rc >= 0 && i < count; i++) {
         rc = pgqrs_sqlite_insert(s, queue_id, &items[i], &now, err);
         ids_out[i] = rc;

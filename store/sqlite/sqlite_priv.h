@@ -20,6 +20,7 @@ enum sqlite_stmt_id {
     STMT_QUEUE_CREATE,
     STMT_QUEUE_FIND,
     STMT_QUEUE_LIST,
+    STMT_QUEUE_EXISTS,
     STMT_METRICS_LIVE,
     STMT_METRICS_PENDING,
     STMT_METRICS_ARCHIVED,
@@ -27,6 +28,7 @@ enum sqlite_stmt_id {
     STMT_METRICS_NEWEST_ARCHIVED,
     STMT_ENQUEUE,
     STMT_MESSAGE_GET,
+    STMT_WORKER_EXISTS,
     STMT_WORKER_FIND,
     STMT_WORKER_INSERT,
     STMT_WORKER_TAKE,
@@ -43,16 +45,11 @@ enum sqlite_stmt_id {
     STMT_RENEW,
     STMT_LEVEL,
     STMT_LEASABLE,
-    STMT_LEASE,
+    STMT_PICK,
+    STMT_TAKE,
     STMT_LATER,
     STMT_REPAIR_VT,
     STMT_COUNT
-};
-
-/* A leased row while the rows of its priority are put in order. */
-struct ranked_lease {
-    int64_t due_us;
-    struct pgqrs_lease lease;
 };
 
 struct sqlite_wake {
@@ -76,8 +73,6 @@ struct sqlite_store {
     int64_t busy_since_ms;
     struct sqlite_wake wake;
     sqlite3_stmt *stmts[STMT_COUNT];
-    struct ranked_lease *ranked; /* scratch of the exchange */
-    size_t ranked_cap;
 };
 
 static inline struct sqlite_store *sqlite_of(struct pgqrs_store *store)
@@ -113,6 +108,9 @@ sqlite3_stmt *pgqrs_sqlite_stmt(struct sqlite_store *s, enum sqlite_stmt_id id,
 int pgqrs_sqlite_step(struct sqlite_store *s, sqlite3_stmt *stmt, struct pgqrs_error *err);
 /* Runs a statement without rows to its end; returns how many rows it changed. */
 int64_t pgqrs_sqlite_run(struct sqlite_store *s, sqlite3_stmt *stmt, struct pgqrs_error *err);
+/* Whether a STMT_..._EXISTS finds the id: 1, 0, or -1. */
+int pgqrs_sqlite_exists(struct sqlite_store *s, enum sqlite_stmt_id stmt_id, int64_t id,
+                        struct pgqrs_error *err);
 /* Runs SQL text that is not cached and gives no rows. */
 int pgqrs_sqlite_exec(struct sqlite_store *s, const char *sql, struct pgqrs_error *err);
 int pgqrs_sqlite_begin(struct sqlite_store *s, struct pgqrs_error *err);
@@ -158,7 +156,9 @@ int pgqrs_sqlite_queue_list(struct pgqrs_store *store, struct pgqrs_queue_list *
 int pgqrs_sqlite_queue_metrics(struct pgqrs_store *store, int64_t queue_id,
                                struct pgqrs_queue_metrics *metrics_out, struct pgqrs_error *err);
 
-/* Within the caller's transaction. Returns the id, or -1. */
+/* 0, or -1 with PGQRS_ERR_NOT_FOUND. */
+int pgqrs_sqlite_need_queue(struct sqlite_store *s, int64_t queue_id, struct pgqrs_error *err);
+/* Within the caller's transaction, into a queue that exists. Returns the id, or -1. */
 int64_t pgqrs_sqlite_insert(struct sqlite_store *s, int64_t queue_id,
                             const struct pgqrs_enqueue *item, const struct moment *now,
                             struct pgqrs_error *err);

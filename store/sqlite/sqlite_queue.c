@@ -47,6 +47,16 @@ int pgqrs_sqlite_queue_find(struct pgqrs_store *store, const char *name, int64_t
     return rc < 0 ? -1 : 0;
 }
 
+int pgqrs_sqlite_need_queue(struct sqlite_store *s, int64_t queue_id, struct pgqrs_error *err)
+{
+    int there = pgqrs_sqlite_exists(s, STMT_QUEUE_EXISTS, queue_id, err);
+    if (there == 0) {
+        return pgqrs_error_set(err, PGQRS_ERR_NOT_FOUND, "queue %lld does not exist",
+                               (long long)queue_id);
+    }
+    return there < 0 ? -1 : 0;
+}
+
 static int read_queue(sqlite3_stmt *row, struct pgqrs_queue *queue, struct pgqrs_error *err)
 {
     queue->id = sqlite3_column_int64(row, 0);

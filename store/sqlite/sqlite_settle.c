@@ -63,10 +63,8 @@ static int64_t delete_message(struct sqlite_store *s, const struct pgqrs_settlem
 {
     sqlite3_stmt *stmt = fenced(s, STMT_SETTLE_DELETE, item, err);
     int64_t changed = stmt == NULL ? -1 : pgqrs_sqlite_run(s, stmt, err);
-    if (changed < 0 && sqlite3_extended_errcode(s->db) == SQLITE_CONSTRAINT_FOREIGNKEY) {
-        return end_message(s, item, "done", now, err); /* a workflow run refers to it */
-    }
-    return changed;
+    /* A row to which a workflow run refers stays, as an archived one. */
+    return changed == 0 ? end_message(s, item, "done", now, err) : changed;
 }
 
 static int64_t apply(struct sqlite_store *s, const struct pgqrs_settlement *item,

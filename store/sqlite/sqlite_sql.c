@@ -20,6 +20,7 @@ static const char *const texts[] = {
     [STMT_QUEUE_CREATE] = "INSERT INTO pgqrs_queues (queue_name, created_at) VALUES (?1, ?2)",
     [STMT_QUEUE_FIND] = "SELECT id FROM pgqrs_queues WHERE queue_name = ?1",
     [STMT_QUEUE_LIST] = "SELECT id, queue_name, created_at FROM pgqrs_queues ORDER BY queue_name",
+    [STMT_QUEUE_EXISTS] = "SELECT 1 FROM pgqrs_queues WHERE id = ?1",
     [STMT_METRICS_LIVE] = "SELECT count(*), max(enqueued_at) FROM pgqrs_messages"
                           " WHERE queue_id = ?1 AND archived_at IS NULL",
     [STMT_METRICS_PENDING] = "SELECT count(*), count(CASE WHEN vt <= ?2 THEN 1 END),"
@@ -39,6 +40,7 @@ static const char *const texts[] = {
     [STMT_MESSAGE_GET] =
         "SELECT " PGQRS_SQLITE_MESSAGE_COLUMNS " FROM pgqrs_messages WHERE id = ?1",
 
+    [STMT_WORKER_EXISTS] = "SELECT 1 FROM pgqrs_workers WHERE id = ?1",
     [STMT_WORKER_FIND] = "SELECT id, status, pgqrsd_instance, pgqrsd_generation"
                          " FROM pgqrs_workers WHERE name = ?1",
     [STMT_WORKER_INSERT] = "INSERT INTO pgqrs_workers (queue_id, name, started_at, heartbeat_at,"
@@ -66,7 +68,9 @@ static const char *const texts[] = {
 
     [STMT_SETTLE_END] = "UPDATE pgqrs_messages SET archived_at = ?6, pgqrsd_outcome = ?7,"
                         " pgqrsd_result = ?8, " FAILURE " WHERE " FENCE,
-    [STMT_SETTLE_DELETE] = "DELETE FROM pgqrs_messages WHERE " FENCE,
+    [STMT_SETTLE_DELETE] = "DELETE FROM pgqrs_messages WHERE " FENCE
+                           " AND NOT EXISTS (SELECT 1 FROM pgqrs_workflow_runs"
+                           " WHERE message_id = ?1)",
     [STMT_SETTLE_RELEASE] =
         "UPDATE pgqrs_messages SET consumer_worker_id = NULL,"
         " vt = coalesce(?6, pgqrsd_due_at, ?7), read_ct = read_ct - ?8, " FAILURE " WHERE " FENCE,
@@ -80,12 +84,12 @@ static const char *const texts[] = {
     [STMT_LEASABLE] = "SELECT 1 FROM pgqrs_messages INDEXED BY pgqrsd_messages_lease"
                       " WHERE queue_id = ?1 AND pgqrsd_priority = ?2 AND " PENDING
                       " AND vt <= ?3 AND read_ct < ?6 LIMIT 1",
-    [STMT_LEASE] = "UPDATE pgqrs_messages SET pgqrsd_due_at = vt, vt = ?4, read_ct = read_ct + 1,"
-                   " consumer_worker_id = ?5, dequeued_at = coalesce(dequeued_at, ?3)"
-                   " WHERE id IN (SELECT id FROM pgqrs_messages INDEXED BY pgqrsd_messages_lease"
-                   " WHERE queue_id = ?1 AND pgqrsd_priority = ?2 AND " PENDING
-                   " AND vt <= ?3 AND read_ct < ?6 ORDER BY vt, id LIMIT ?7)"
-                   " RETURNING id, read_ct, pgqrsd_due_at, enqueued_at, payload",
+    [STMT_PICK] = "SELECT id, read_ct + 1, enqueued_at, payload FROM pgqrs_messages"
+                  " INDEXED BY pgqrsd_messages_lease"
+                  " WHERE queue_id = ?1 AND pgqrsd_priority = ?2 AND " PENDING
+                  " AND vt <= ?3 AND read_ct < ?6 ORDER BY vt, id LIMIT ?7",
+    [STMT_TAKE] = "UPDATE pgqrs_messages SET pgqrsd_due_at = vt, vt = ?2, read_ct = read_ct + 1,"
+                  " consumer_worker_id = ?3, dequeued_at = coalesce(dequeued_at, ?4) WHERE id = ?1",
     [STMT_LATER] = "SELECT vt FROM pgqrs_messages INDEXED BY pgqrsd_messages_lease"
                    " WHERE queue_id = ?1 AND pgqrsd_priority = ?2 AND " PENDING
                    " AND vt > ?3 ORDER BY vt LIMIT 1",

@@ -91,6 +91,21 @@ int64_t pgqrs_sqlite_run(struct sqlite_store *s, sqlite3_stmt *stmt, struct pgqr
     return sqlite3_changes64(s->db);
 }
 
+int pgqrs_sqlite_exists(struct sqlite_store *s, enum sqlite_stmt_id stmt_id, int64_t id,
+                        struct pgqrs_error *err)
+{
+    sqlite3_stmt *stmt = pgqrs_sqlite_stmt(s, stmt_id, err);
+    if (stmt == NULL) {
+        return -1;
+    }
+    pgqrs_sqlite_bind_int(stmt, 1, id);
+    int rc = pgqrs_sqlite_step(s, stmt, err);
+    if (rc > 0) {
+        (void)sqlite3_reset(stmt); /* the row is enough */
+    }
+    return rc;
+}
+
 int pgqrs_sqlite_exec(struct sqlite_store *s, const char *sql, struct pgqrs_error *err)
 {
     return sqlite3_exec(s->db, sql, NULL, NULL, NULL) == SQLITE_OK ? 0 : pgqrs_sqlite_fail(s, err);

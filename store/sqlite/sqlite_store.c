@@ -15,6 +15,14 @@
 #define BUSY_SLEEP_MIN_US 200
 #define BUSY_SLEEP_MAX_US 2000
 
+/*
+ * References between rows are checked by our statements, in the transactions that write them:
+ * SQLite's own check makes it keep a journal for each changed row, a fifth of the time of a lease.
+ */
+#define SETTINGS                                                                                   \
+    "PRAGMA foreign_keys=OFF; PRAGMA temp_store=MEMORY; PRAGMA cache_size=-16384;"                 \
+    "PRAGMA journal_size_limit=67108864"
+
 /* Called while another connection holds the lock; returning 0 gives up. */
 static int on_busy(void *arg, int calls)
 {
@@ -155,15 +163,12 @@ static int configure(struct sqlite_store *s, const struct pgqrs_store_options *o
     if (use_wal(s, err) < 0) {
         return -1;
     }
-    return pgqrs_sqlite_exec(s,
-                             options->synchronous_full
-                                 ? "PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;"
-                                   "PRAGMA temp_store=MEMORY; PRAGMA cache_size=-16384;"
-                                   "PRAGMA journal_size_limit=67108864;"
-                                 : "PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON;"
-                                   "PRAGMA temp_store=MEMORY; PRAGMA cache_size=-16384;"
-                                   "PRAGMA journal_size_limit=67108864;",
-                             err);
+    if (pgqrs_sqlite_exec(s, SETTINGS, err) < 0) {
+        return -1;
+    }
+    return pgqrs_sqlite_exec(
+        s, options->synchronous_full ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL",
+        err);
 }
 
 static void close_store(struct pgqrs_store *store)
@@ -177,7 +182,6 @@ static void close_store(struct pgqrs_store *store)
     if (s->claim_fd >= 0) {
         (void)close(s->claim_fd); /* only held for its lock */
     }
-    free(s->ranked);
     free(s->path);
     free(s->shown);
     free(s);

@@ -46,12 +46,7 @@ static int64_t write_row(struct sqlite_store *s, const struct pgqrs_worker_row *
     pgqrs_sqlite_bind_text(stmt, 4, row->instance);
     pgqrs_sqlite_bind_int(stmt, 5, (int64_t)row->generation);
     pgqrs_sqlite_bind_int(stmt, 6, row->pid);
-    int64_t rc = pgqrs_sqlite_run(s, stmt, err);
-    if (rc < 0 && sqlite3_extended_errcode(s->db) == SQLITE_CONSTRAINT_FOREIGNKEY) {
-        (void)pgqrs_error_set(err, PGQRS_ERR_NOT_FOUND, "queue %lld does not exist",
-                              (long long)row->queue_id);
-    }
-    return rc;
+    return pgqrs_sqlite_run(s, stmt, err);
 }
 
 int pgqrs_sqlite_worker_register(struct pgqrs_store *store, const struct pgqrs_worker_row *row,
@@ -64,6 +59,7 @@ int pgqrs_sqlite_worker_register(struct pgqrs_store *store, const struct pgqrs_w
         return -1;
     }
     int64_t rc = find_row(s, row, &id, &same, err);
+    rc = rc < 0 ? -1 : pgqrs_sqlite_need_queue(s, row->queue_id, err);
     if (rc == 0 && !same) {
         rc = write_row(s, row, id != 0, err);
         id = id != 0 ? id : sqlite3_last_insert_rowid(s->db);

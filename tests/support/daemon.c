@@ -222,35 +222,52 @@ int daemon_stop(struct daemon *d, int signal)
     return daemon_wait(d);
 }
 
-/* Fields of /proc/PID/stat that come after the name, which may hold anything. */
-static bool read_stat(pid_t pid, char name[64], char *state_out, pid_t *parent_out)
+static size_t read_proc(pid_t pid, const char *name, char *text, size_t size)
 {
     char path[64];
-    char text[512] = "";
-    (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    (void)snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, name);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    ssize_t n = fd < 0 ? -1 : read(fd, text, size - 1);
     if (fd >= 0) {
         (void)close(fd);
     }
-    const char *begin = strchr(text, '(');
-    const char *end = strrchr(text, ')');
+    text[n < 0 ? 0 : n] = 0;
+    return n < 0 ? 0 : (size_t)n;
+}
+
+/* Fields of /proc/PID/stat that come after the name, which may hold anything. */
+static bool read_stat(pid_t pid, char *state_out, pid_t *parent_out)
+{
+    char text[512];
     int parent;
-    if (n <= 0 || begin == NULL || end == NULL ||
-        sscanf(end + 1, " %c %d", state_out, &parent) != 2) {
+    (void)read_proc(pid, "stat", text, sizeof text);
+    const char *end = strrchr(text, ')');
+    if (end == NULL || sscanf(end + 1, " %c %d", state_out, &parent) != 2) {
         return false;
     }
-    (void)snprintf(name, 64, "%.*s", (int)(end - begin - 1), begin + 1);
     *parent_out = parent;
     return true;
 }
 
+/* Whether one of the words of its command line ends so; under valgrind it is not the first. */
+static bool runs_program(pid_t pid, const char *program)
+{
+    char text[4096];
+    size_t len = read_proc(pid, "cmdline", text, sizeof text);
+    for (size_t at = 0; at < len; at += strlen(text + at) + 1) {
+        const char *slash = strrchr(text + at, '/');
+        if (slash != NULL && strcmp(slash + 1, program) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool process_gone(pid_t pid)
 {
-    char name[64];
     char state;
     pid_t parent;
-    return !read_stat(pid, name, &state, &parent) || state == 'Z' || state == 'X';
+    return !read_stat(pid, &state, &parent) || state == 'Z' || state == 'X';
 }
 
 size_t daemon_children(const struct daemon *d, const char *program, pid_t *pids, size_t max)
@@ -259,12 +276,11 @@ size_t daemon_children(const struct daemon *d, const char *program, pid_t *pids,
     DIR *proc = opendir("/proc");
     struct dirent *entry;
     while (proc != NULL && count < max && (entry = readdir(proc)) != NULL) {
-        char name[64];
         char state;
         pid_t parent;
         pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
-        if (pid > 0 && read_stat(pid, name, &state, &parent) && parent == d->pid && state != 'Z' &&
-            strncmp(name, program, 15) == 0) {
+        if (pid > 0 && read_stat(pid, &state, &parent) && parent == d->pid && state != 'Z' &&
+            runs_program(pid, program)) {
             pids[count++] = pid;
         }
     }
