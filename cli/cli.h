@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PGQRS_CLI_CLI_H
+#define PGQRS_CLI_CLI_H
+
+/*
+ * What the commands of pgqrs share. A command is a row of pgqrs_cli_commands; it gets its words and
+ * options, opens the store, and returns the exit status. Errors are printed as they happen, to
+ * standard error.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "store/store.h"
+
+enum pgqrs_cli_exit {
+    PGQRS_CLI_OK = 0,
+    PGQRS_CLI_FAILURE = 1,
+    PGQRS_CLI_USAGE = 2,
+    PGQRS_CLI_UNAVAILABLE = 69,
+    PGQRS_CLI_CONFIG = 78,
+};
+
+enum pgqrs_cli_option { /* rows of the table in pgqrs.c */
+                        PGQRS_OPT_DSN = 0,
+                        PGQRS_OPT_CONFIG,
+                        PGQRS_OPT_OUTPUT,
+                        PGQRS_OPT_HELP,
+                        PGQRS_OPT_VERSION,
+                        PGQRS_OPT_DELAY,
+                        PGQRS_OPT_PRIORITY,
+                        PGQRS_OPT_BATCH,
+                        PGQRS_OPT_WRAP,
+                        PGQRS_OPT_QUEUE,
+                        PGQRS_OPT_STATE,
+                        PGQRS_OPT_OUTCOME,
+                        PGQRS_OPT_LIMIT,
+                        PGQRS_OPT_BEFORE,
+                        PGQRS_OPT_TIMEOUT,
+                        PGQRS_OPT_COUNT
+};
+#define PGQRS_OPT(name) (1u << PGQRS_OPT_##name)
+
+struct pgqrs_cli {
+    const char *options[PGQRS_OPT_COUNT]; /* null: not given; without a value: "" */
+    const char *const *words;             /* after the command's own two */
+    size_t word_count;
+    bool json;
+    bool create;               /* make the database file when there is none */
+    struct pgqrs_store *store; /* null until pgqrs_cli_open */
+};
+
+struct pgqrs_cli_command {
+    const char *group, *name, *words, *help;
+    const char *more; /* printed below its options; may be null */
+    size_t min_words, max_words;
+    uint32_t options; /* those that are its own, as PGQRS_OPT() */
+    bool create;
+    int (*run)(struct pgqrs_cli *cli);
+};
+
+extern const struct pgqrs_cli_command pgqrs_cli_commands[];
+extern const size_t pgqrs_cli_command_count;
+
+/* ---- commands.c ---- */
+
+/* "pgqrs: " and the text, with control characters escaped, to standard error. */
+void pgqrs_cli_error(const char *fmt, ...) PGQRS_PRINTF(1, 2);
+/* Prints the error and returns the exit status for it. */
+int pgqrs_cli_fail(const struct pgqrs_error *err);
+/* Prints the error and returns PGQRS_CLI_USAGE. */
+int pgqrs_cli_usage(const char *fmt, ...) PGQRS_PRINTF(1, 2);
+
+/* Waits and says true when the call that failed should be made again; zero it before the first. */
+struct pgqrs_cli_retry {
+    unsigned tries;
+};
+bool pgqrs_cli_again(struct pgqrs_cli_retry *retry, const struct pgqrs_error *err);
+
+/* The option's value, or value when it is not given; -1 with the reason printed. */
+int pgqrs_cli_integer(const struct pgqrs_cli *cli, enum pgqrs_cli_option option, int64_t min,
+                      int64_t max, int64_t value, int64_t *value_out);
+int pgqrs_cli_duration(const struct pgqrs_cli *cli, enum pgqrs_cli_option option, int64_t ms,
+                       int64_t *ms_out);
+/* Prints why not, and what to do about it. */
+int pgqrs_cli_find_queue(struct pgqrs_cli *cli, const char *name, int64_t *id_out);
+int pgqrs_cli_list_queues(struct pgqrs_cli *cli, struct pgqrs_queue_list *list_out);
+
+/* ---- pgqrs.c ---- */
+
+/* Opens the store; a command does so once its words and options are known to be right. */
+int pgqrs_cli_open(struct pgqrs_cli *cli);
+const char *pgqrs_cli_option_name(enum pgqrs_cli_option option);
+
+/* ---- the commands ---- */
+
+int pgqrs_cmd_admin_install(struct pgqrs_cli *cli);
+int pgqrs_cmd_admin_verify(struct pgqrs_cli *cli);
+int pgqrs_cmd_queue_create(struct pgqrs_cli *cli);
+int pgqrs_cmd_queue_list(struct pgqrs_cli *cli);
+int pgqrs_cmd_queue_metrics(struct pgqrs_cli *cli);
+int pgqrs_cmd_queue_wait(struct pgqrs_cli *cli);
+int pgqrs_cmd_message_enqueue(struct pgqrs_cli *cli);
+int pgqrs_cmd_message_get(struct pgqrs_cli *cli);
+int pgqrs_cmd_message_list(struct pgqrs_cli *cli);
+
+#endif

@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/units.h"
+#include "cli/cli.h"
+#include "cli/output.h"
+
+#define LIMIT_DEFAULT 20
+#define LIMIT_MAX 1000
+
+static const char *const state_names[PGQRS_STATE_COUNT] = {
+    [PGQRS_STATE_READY] = "ready",
+    [PGQRS_STATE_DELAYED] = "delayed",
+    [PGQRS_STATE_LEASED] = "leased",
+    [PGQRS_STATE_ARCHIVED] = "archived",
+};
+
+static const char *queue_name(const struct pgqrs_queue_list *queues, int64_t id)
+{
+    for (size_t i = 0; i < queues->count; i++) {
+        if (queues->items[i].id == id) {
+            return queues->items[i].name;
+        }
+    }
+    return "?"; /* created since the list was read */
+}
+
+/* ---- showing ---- */
+
+static void as_json(struct pgqrs_json *json, const struct pgqrs_message *m, const char *queue)
+{
+    pgqrs_json_begin(json, NULL, '{');
+    pgqrs_json_integer(json, "id", m->id);
+    pgqrs_json_text(json, "queue", queue);
+    pgqrs_json_text(json, "state", state_names[m->state]);
+    pgqrs_json_text(json, "outcome", m->outcome);
+    pgqrs_json_integer(json, "attempts", m->read_ct);
+    pgqrs_json_integer(json, "crashes", m->crash_ct);
+    pgqrs_json_integer(json, "priority", m->priority);
+    pgqrs_json_time(json, "enqueued_at", m->enqueued_at_us);
+    pgqrs_json_time(json, "visible_at", m->vt_us);
+    pgqrs_json_time(json, "leased_at", m->dequeued_at_us);
+    pgqrs_json_time(json, "archived_at", m->archived_at_us);
+    if (m->consumer_worker_id == 0) {
+        pgqrs_json_text(json, "worker_id", NULL);
+    } else {
+        pgqrs_json_integer(json, "worker_id", m->consumer_worker_id);
+    }
+    pgqrs_json_embed(json, "payload", m->payload);
+    pgqrs_json_embed(json, "result", m->result);
+    pgqrs_json_text(json, "error", m->error);
+    pgqrs_json_end(json, '}');
+}
+
+static void line(const char *name, const char *text)
+{
+    struct pgqrs_buf shown = {0};
+    if (text != NULL) {
+        pgqrs_show(&shown, text);
+        (void)printf("%-9s ", name);
+        (void)fwrite(shown.data, 1, shown.len, stdout);
+        (void)fputc('\n', stdout);
+    }
+    pgqrs_buf_fini(&shown);
+}
+
+static void number_line(const char *name, int64_t value)
+{
+    (void)printf("%-9s %" PRId64 "\n", name, value);
+}
+
+static void time_line(const char *name, int64_t us)
+{
+    char time[PGQRS_TIME_SIZE];
+    line(name, us == 0 ? NULL : pgqrs_time_json(us, time));
+}
+
+/* What is not there has no line. */
+static void as_lines(const struct pgqrs_message *m, const char *queue)
+{
+    number_line("id", m->id);
+    line("queue", queue);
+    line("state", state_names[m->state]);
+    line("outcome", m->outcome);
+    number_line("attempts", m->read_ct);
+    if (m->crash_ct != 0) {
+        number_line("crashes", m->crash_ct);
+    }
+    number_line("priority", m->priority);
+    time_line("enqueued", m->enqueued_at_us);
+    if (m->state != PGQRS_STATE_ARCHIVED) {
+        time_line(m->state == PGQRS_STATE_LEASED ? "lease to" : "due", m->vt_us);
+    }
+    time_line("leased", m->dequeued_at_us);
+    time_line("archived", m->archived_at_us);
+    if (m->consumer_worker_id != 0) {
+        number_line("worker", m->consumer_worker_id);
+    }
+    line("payload", m->payload);
+    line("result", m->result);
+    line("error", m->error);
+}
+
+int pgqrs_cmd_message_get(struct pgqrs_cli *cli)
+{
+    struct pgqrs_cli_retry retry = {0};
+    struct pgqrs_queue_list queues = {0};
+    struct pgqrs_message message = {0};
+    struct pgqrs_json json = {0};
+    struct pgqrs_error err;
+    int64_t id;
+    int rc;
+    if (pgqrs_integer_parse(cli->words[0], 1, INT64_MAX, &id, &err) < 0) {
+        return pgqrs_cli_usage("ID: %s", err.text);
+    }
+    int status = pgqrs_cli_open(cli);
+    if (status != PGQRS_CLI_OK) {
+        return status;
+    }
+    do {
+        rc = pgqrs_store_message_get(cli->store, id, &message, &err);
+    } while (rc < 0 && pgqrs_cli_again(&retry, &err));
+    if (rc < 0) {
+        return pgqrs_cli_fail(&err);
+    }
+    status = pgqrs_cli_list_queues(cli, &queues);
+    if (status == PGQRS_CLI_OK && cli->json) {
+        as_json(&json, &message, queue_name(&queues, message.queue_id));
+    } else if (status == PGQRS_CLI_OK) {
+        as_lines(&message, queue_name(&queues, message.queue_id));
+    }
+    pgqrs_queue_list_fini(&queues);
+    pgqrs_message_fini(&message);
+    return status;
+}
+
+/* ---- list ---- */
+
+static int parse_filter(struct pgqrs_cli *cli, struct pgqrs_message_filter *filter)
+{
+    const char *state = cli->options[PGQRS_OPT_STATE];
+    const char *outcome = cli->options[PGQRS_OPT_OUTCOME];
+    int64_t limit;
+    if (pgqrs_cli_integer(cli, PGQRS_OPT_LIMIT, 1, LIMIT_MAX, LIMIT_DEFAULT, &limit) < 0 ||
+        pgqrs_cli_integer(cli, PGQRS_OPT_BEFORE, 1, INT64_MAX, 0, &filter->before_id) < 0) {
+        return PGQRS_CLI_USAGE;
+    }
+    filter->limit = (uint32_t)limit;
+    filter->outcome = outcome;
+    for (int i = PGQRS_STATE_READY; state != NULL && i < PGQRS_STATE_COUNT; i++) {
+        if (strcmp(state, state_names[i]) == 0) {
+            filter->state = (enum pgqrs_message_state)i;
+        }
+    }
+    if (state != NULL && filter->state == PGQRS_STATE_NONE) {
+        return pgqrs_cli_usage("--state: found \"%s\", expected ready, delayed, leased or archived",
+                               state);
+    }
+    if (outcome != NULL && strcmp(outcome, "done") != 0 && strcmp(outcome, "failed") != 0 &&
+        strcmp(outcome, "cancelled") != 0) {
+        return pgqrs_cli_usage("--outcome: found \"%s\", expected done, failed or cancelled",
+                               outcome);
+    }
+    return PGQRS_CLI_OK;
+}
+
+static void list_as_table(const struct pgqrs_message_list *list,
+                          const struct pgqrs_queue_list *queues)
+{
+    static const char *const headers[] = {">ID",    "QUEUE",    "STATE",
+                                          ">TRIES", "ENQUEUED", "PAYLOAD, RESULT OR ERROR"};
+    struct pgqrs_table table = pgqrs_table_of(headers, 6);
+    for (size_t i = 0; i < list->count; i++) {
+        const struct pgqrs_message *m = &list->items[i];
+        char time[PGQRS_TIME_SIZE];
+        pgqrs_table_number(&table, m->id);
+        pgqrs_table_text(&table, queue_name(queues, m->queue_id));
+        pgqrs_table_text(&table, m->outcome != NULL ? m->outcome : state_names[m->state]);
+        pgqrs_table_number(&table, m->read_ct);
+        pgqrs_table_text(&table, pgqrs_time_table(m->enqueued_at_us, time));
+        pgqrs_table_text(&table, m->error != NULL    ? m->error
+                                 : m->result != NULL ? m->result
+                                                     : m->payload);
+    }
+    pgqrs_table_print(&table);
+}
+
+static void list_as_json(const struct pgqrs_message_list *list,
+                         const struct pgqrs_queue_list *queues)
+{
+    struct pgqrs_json json = {0};
+    pgqrs_json_begin(&json, NULL, '[');
+    for (size_t i = 0; i < list->count; i++) {
+        as_json(&json, &list->items[i], queue_name(queues, list->items[i].queue_id));
+    }
+    pgqrs_json_end(&json, ']');
+}
+
+int pgqrs_cmd_message_list(struct pgqrs_cli *cli)
+{
+    const char *queue = cli->options[PGQRS_OPT_QUEUE];
+    struct pgqrs_message_filter filter = {0};
+    struct pgqrs_message_list list = {0};
+    struct pgqrs_queue_list queues = {0};
+    struct pgqrs_cli_retry retry = {0};
+    struct pgqrs_error err;
+    int rc;
+    int status = parse_filter(cli, &filter);
+    if (status == PGQRS_CLI_OK) {
+        status = pgqrs_cli_open(cli);
+    }
+    if (status == PGQRS_CLI_OK && queue != NULL) {
+        status = pgqrs_cli_find_queue(cli, queue, &filter.queue_id);
+    }
+    if (status != PGQRS_CLI_OK) {
+        return status;
+    }
+    do {
+        rc = pgqrs_store_message_list(cli->store, &filter, &list, &err);
+    } while (rc < 0 && pgqrs_cli_again(&retry, &err));
+    if (rc < 0) {
+        return pgqrs_cli_fail(&err);
+    }
+    status = pgqrs_cli_list_queues(cli, &queues);
+    if (status == PGQRS_CLI_OK && cli->json) {
+        list_as_json(&list, &queues);
+    } else if (status == PGQRS_CLI_OK) {
+        list_as_table(&list, &queues);
+    }
+    pgqrs_queue_list_fini(&queues);
+    pgqrs_message_list_fini(&list);
+    return status;
+}

@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/output.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "cli/cli.h"
+
+#define WIDTH_DEFAULT 80
+#define LAST_COLUMN_MIN 16
+
+size_t pgqrs_utf8_length(const char *text, size_t len)
+{
+    /* For each length: the bits that mark its first byte, and the least character it is for. */
+    static const struct {
+        unsigned char mask, bits;
+        uint32_t least;
+    } forms[] = {{0x80, 0x00, 0}, {0xe0, 0xc0, 0x80}, {0xf0, 0xe0, 0x800}, {0xf8, 0xf0, 0x10000}};
+    const unsigned char *c = (const unsigned char *)text;
+    for (size_t n = 1; n <= 4 && n <= len; n++) {
+        if ((c[0] & forms[n - 1].mask) != forms[n - 1].bits) {
+            continue;
+        }
+        uint32_t code = c[0] & (unsigned char)~forms[n - 1].mask;
+        for (size_t i = 1; i < n; i++) {
+            if ((c[i] & 0xc0) != 0x80) {
+                return 0;
+            }
+            code = code << 6 | (c[i] & 0x3f);
+        }
+        bool surrogate = code >= 0xd800 && code <= 0xdfff;
+        return code >= forms[n - 1].least && code <= 0x10ffff && !surrogate ? n : 0;
+    }
+    return 0;
+}
+
+bool pgqrs_utf8_is_valid(struct pgqrs_bytes text)
+{
+    size_t n = 0;
+    for (size_t at = 0; at < text.len; at += n) {
+        n = pgqrs_utf8_length(text.data + at, text.len - at);
+        if (n == 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* U+0080 to U+009F among them: some terminals obey those. */
+bool pgqrs_is_control(const char *c, size_t length)
+{
+    unsigned char first = (unsigned char)c[0];
+    return first < 0x20 || first == 0x7f ||
+           (length == 2 && first == 0xc2 && (unsigned char)c[1] < 0xa0);
+}
+
+void pgqrs_show(struct pgqrs_buf *out, const char *text)
+{
+    size_t left = strlen(text);
+    while (left > 0) {
+        size_t n = pgqrs_utf8_length(text, left);
+        if (n > 0 && !pgqrs_is_control(text, n)) {
+            pgqrs_buf_put(out, text, n);
+        } else {
+            n = n == 0 ? 1 : n;
+            for (size_t i = 0; i < n; i++) {
+                char hex[8];
+                (void)snprintf(hex, sizeof hex, "\\x%02x", (unsigned char)text[i]);
+                pgqrs_buf_put(out, hex, 4);
+            }
+        }
+        text += n;
+        left -= n;
+    }
+}
+
+const char *pgqrs_time_json(int64_t us, char out[PGQRS_TIME_SIZE])
+{
+    pgqrs_timestamp_format(us, out);
+    out[10] = 'T';
+    (void)memcpy(out + strlen(out), "Z", 2);
+    return out;
+}
+
+const char *pgqrs_time_table(int64_t us, char out[PGQRS_TIME_SIZE])
+{
+    if (us == 0) {
+        return "-";
+    }
+    (void)pgqrs_time_json(us, out);
+    (void)memcpy(out + 19, "Z", 2); /* the fraction goes */
+    return out;
+}
+
+bool pgqrs_output_flush(void)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout)) {
+        return true;
+    }
+    pgqrs_cli_error("standard output: %s", strerror(errno));
+    return false;
+}
+
+/* ---- tables ---- */
+
+struct pgqrs_table pgqrs_table_of(const char *const *headers, size_t columns)
+{
+    return (struct pgqrs_table){.columns = columns, .headers = headers};
+}
+
+void pgqrs_table_text(struct pgqrs_table *table, const char *text)
+{
+    pgqrs_show(&table->cells, text == NULL ? "-" : text);
+    pgqrs_buf_put_u8(&table->cells, 0);
+    table->cell_count++;
+}
+
+void pgqrs_table_number(struct pgqrs_table *table, int64_t value)
+{
+    char text[32];
+    (void)snprintf(text, sizeof text, "%" PRId64, value);
+    pgqrs_table_text(table, text);
+}
+
+/* Characters, which is near enough to columns. */
+static size_t width_of(const char *text)
+{
+    size_t n = 0;
+    for (; *text != 0; text++) {
+        n += ((unsigned char)*text & 0xc0) != 0x80;
+    }
+    return n;
+}
+
+static size_t terminal_width(void)
+{
+    struct winsize size;
+    return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col
+                                                                           : WIDTH_DEFAULT;
+}
+
+/* Prints at most max characters; what is cut ends in three dots. */
+static void print_cut(const char *text, size_t max)
+{
+    size_t width = width_of(text);
+    size_t keep = width <= max ? width : max - 3;
+    size_t bytes = 0;
+    for (size_t n = 0; text[bytes] != 0; bytes++) {
+        n += ((unsigned char)text[bytes] & 0xc0) != 0x80;
+        if (n > keep) {
+            break;
+        }
+    }
+    (void)printf("%.*s%s\n", (int)bytes, text, width <= max ? "" : "...");
+}
+
+static void print_row(const struct pgqrs_table *table, const char *const *cells,
+                      const size_t *widths, size_t last_max)
+{
+    for (size_t i = 0; i < table->columns; i++) {
+        int pad = (int)(widths[i] - width_of(cells[i]));
+        if (i + 1 == table->columns && table->headers[i][0] != '>') {
+            print_cut(cells[i], last_max);
+        } else if (table->headers[i][0] == '>') {
+            (void)printf("%*s%s%s", pad, "", cells[i], i + 1 == table->columns ? "\n" : "  ");
+        } else {
+            (void)printf("%s%*s  ", cells[i], pad, "");
+        }
+    }
+}
+
+static void print_rows(const struct pgqrs_table *table)
+{
+    const char *cells[PGQRS_COLUMNS_MAX];
+    size_t widths[PGQRS_COLUMNS_MAX] = {0};
+    size_t used = 0;
+    const char *cell = (const char *)table->cells.data;
+    for (size_t i = 0; i < table->columns; i++) {
+        cells[i] = table->headers[i] + (table->headers[i][0] == '>');
+        widths[i] = width_of(cells[i]);
+    }
+    for (size_t i = 0; i < table->cell_count; i++, cell += strlen(cell) + 1) {
+        size_t width = width_of(cell);
+        size_t column = i % table->columns;
+        widths[column] = width > widths[column] ? width : widths[column];
+    }
+    for (size_t i = 0; i + 1 < table->columns; i++) {
+        used += widths[i] + 2;
+    }
+    size_t all = terminal_width();
+    size_t last = all > used + LAST_COLUMN_MIN ? all - used : LAST_COLUMN_MIN;
+    print_row(table, cells, widths, last);
+    cell = (const char *)table->cells.data;
+    for (size_t i = 0; i < table->cell_count; i++, cell += strlen(cell) + 1) {
+        cells[i % table->columns] = cell;
+        if (i % table->columns == table->columns - 1) {
+            print_row(table, cells, widths, last);
+        }
+    }
+}
+
+void pgqrs_table_print(struct pgqrs_table *table)
+{
+    if (table->cells.failed) {
+        pgqrs_cli_error("out of memory");
+    } else {
+        print_rows(table);
+    }
+    pgqrs_buf_fini(&table->cells);
+}

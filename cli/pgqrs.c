@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* pgqrs: the command line. See pgqrs(1). */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+#include "cli/output.h"
+#include "config/config.h"
+
+#define BUSY_MS 5000
+#define LOCAL_CONFIG "pgqrs.yaml"
+
+static const struct {
+    const char *name, *value, *help; /* value null: the option has none */
+    char letter;                     /* 0: none */
+} options[PGQRS_OPT_COUNT] = {
+    [PGQRS_OPT_DSN] = {"dsn", "DSN", "the store, such as sqlite:queue.db", 0},
+    [PGQRS_OPT_CONFIG] = {"config", "FILE", "take the store from the dsn in this file", 0},
+    [PGQRS_OPT_OUTPUT] = {"output", "FORMAT", "table (the default) or json", 'o'},
+    [PGQRS_OPT_HELP] = {"help", NULL, "print this, then exit", 'h'},
+    [PGQRS_OPT_VERSION] = {"version", NULL, "print the version, then exit", 'V'},
+    [PGQRS_OPT_DELAY] = {"delay", "D", "run them not before this time has passed, such as 5m", 0},
+    [PGQRS_OPT_PRIORITY] = {"priority", "N", "bigger is served first; default 0", 0},
+    [PGQRS_OPT_BATCH] = {"batch", "N", "lines a transaction, 1 to 100000; default 1000", 0},
+    [PGQRS_OPT_WRAP] = {"wrap", "KEY", "the payload is text, and becomes {\"KEY\": \"text\"}", 0},
+    [PGQRS_OPT_QUEUE] = {"queue", "Q", "only of this queue", 0},
+    [PGQRS_OPT_STATE] = {"state", "S", "only ready, delayed, leased or archived ones", 0},
+    [PGQRS_OPT_OUTCOME] = {"outcome", "O", "only done, failed or cancelled ones", 0},
+    [PGQRS_OPT_LIMIT] = {"limit", "N", "at most so many, 1 to 1000; default 20", 0},
+    [PGQRS_OPT_BEFORE] = {"before", "ID", "only with smaller ids: the next page", 0},
+    [PGQRS_OPT_TIMEOUT] = {"timeout", "D", "give up after this time, exit status 1", 0},
+};
+
+#define GLOBAL                                                                                     \
+    (PGQRS_OPT(DSN) | PGQRS_OPT(CONFIG) | PGQRS_OPT(OUTPUT) | PGQRS_OPT(HELP) | PGQRS_OPT(VERSION))
+
+const char *pgqrs_cli_option_name(enum pgqrs_cli_option option)
+{
+    return options[option].name;
+}
+
+/* ---- help ---- */
+
+static void print_options(FILE *out, uint32_t which)
+{
+    for (int i = 0; i < PGQRS_OPT_COUNT; i++) {
+        char left[40];
+        char letter[5] = "    ";
+        if ((which & 1u << i) == 0) {
+            continue;
+        }
+        if (options[i].letter != 0) {
+            (void)snprintf(letter, sizeof letter, "-%c, ", options[i].letter);
+        }
+        (void)snprintf(left, sizeof left, "%s--%s%s%s", letter, options[i].name,
+                       options[i].value ? " " : "", options[i].value ? options[i].value : "");
+        (void)fprintf(out, "  %-22s %s\n", left, options[i].help);
+    }
+}
+
+/* group null: all commands. */
+static void print_commands(FILE *out, const char *group)
+{
+    (void)fprintf(out, "usage: pgqrs [OPTIONS] %s COMMAND\n\n", group ? group : "GROUP");
+    for (size_t i = 0; i < pgqrs_cli_command_count; i++) {
+        const struct pgqrs_cli_command *c = &pgqrs_cli_commands[i];
+        char left[64];
+        if (group == NULL || strcmp(group, c->group) == 0) {
+            (void)snprintf(left, sizeof left, "%s %s %s", c->group, c->name, c->words);
+            (void)fprintf(out, "  %-40s %s\n", left, c->help);
+        }
+    }
+    (void)fprintf(out, "\noptions, which may stand anywhere:\n");
+    print_options(out, GLOBAL);
+    (void)fprintf(out, "\nThe store: --dsn, else $PGQRS_DSN, else the dsn in --config, in\n"
+                       "$PGQRS_CONFIG_FILE or in ./" LOCAL_CONFIG ".\n"
+                       "exit: 0 done, 1 failure, 2 usage, 69 store unavailable, 78 bad "
+                       "configuration\n");
+}
+
+static void print_command(FILE *out, const struct pgqrs_cli_command *c)
+{
+    (void)fprintf(out, "usage: pgqrs [OPTIONS] %s %s %s\n\n%c%s.\n", c->group, c->name, c->words,
+                  c->help[0] - 'a' + 'A', c->help + 1);
+    if (c->more != NULL) {
+        (void)fprintf(out, "%s", c->more);
+    }
+    (void)fprintf(out, "\noptions:\n");
+    print_options(out, c->options);
+    print_options(out, GLOBAL);
+}
+
+/* ---- parsing ---- */
+
+static int bad_option(int c, const char *word)
+{
+    if (c == ':') {
+        return pgqrs_cli_usage("option %s: found no value, expected one", word);
+    }
+    if (strncmp(word, "--", 2) != 0) {
+        return pgqrs_cli_usage("option -%c is unknown; see pgqrs --help", optopt);
+    }
+    return pgqrs_cli_usage("option %s is unknown%s; see pgqrs --help", word,
+                           strchr(word, '=') ? ", or takes no value" : "");
+}
+
+static int parse_options(struct pgqrs_cli *cli, int argc, char **argv)
+{
+    struct option longs[PGQRS_OPT_COUNT + 1] = {0};
+    for (int i = 0; i < PGQRS_OPT_COUNT; i++) {
+        int id = options[i].letter != 0 ? options[i].letter : 256 + i;
+        longs[i] = (struct option){options[i].name,
+                                   options[i].value ? required_argument : no_argument, NULL, id};
+    }
+    opterr = 0;
+    int c;
+    while ((c = getopt_long(argc, argv, ":o:hV", longs, NULL)) != -1) {
+        if (c == ':' || c == '?') {
+            return bad_option(c, argv[optind - 1]);
+        }
+        for (int i = 0; i < PGQRS_OPT_COUNT; i++) {
+            if (c == longs[i].val) {
+                cli->options[i] = options[i].value ? optarg : "";
+            }
+        }
+    }
+    const char *output = cli->options[PGQRS_OPT_OUTPUT];
+    if (output != NULL && strcmp(output, "table") != 0 && strcmp(output, "json") != 0) {
+        return pgqrs_cli_usage("--output: found \"%s\", expected table or json", output);
+    }
+    cli->json = output != NULL && strcmp(output, "json") == 0;
+    return PGQRS_CLI_OK;
+}
+
+static const struct pgqrs_cli_command *find_command(const char *group, const char *name)
+{
+    for (size_t i = 0; group != NULL && i < pgqrs_cli_command_count; i++) {
+        const struct pgqrs_cli_command *c = &pgqrs_cli_commands[i];
+        if (strcmp(group, c->group) == 0 && (name == NULL || strcmp(name, c->name) == 0)) {
+            return c;
+        }
+    }
+    return NULL;
+}
+
+/* Which command, or what is wrong with the words. */
+static int parse_words(struct pgqrs_cli *cli, const struct pgqrs_cli_command **command_out)
+{
+    const char *group = cli->word_count > 0 ? cli->words[0] : NULL;
+    const char *name = cli->word_count > 1 ? cli->words[1] : NULL;
+    if (group == NULL) {
+        print_commands(stderr, NULL);
+        return PGQRS_CLI_USAGE;
+    }
+    if (find_command(group, NULL) == NULL) {
+        return pgqrs_cli_usage("found \"%s\", expected admin, queue or message; see pgqrs --help",
+                               group);
+    }
+    if (name == NULL) {
+        print_commands(stderr, group);
+        return PGQRS_CLI_USAGE;
+    }
+    const struct pgqrs_cli_command *c = find_command(group, name);
+    if (c == NULL) {
+        return pgqrs_cli_usage("%s has no command \"%s\"; see pgqrs %s --help", group, name, group);
+    }
+    cli->words += 2;
+    cli->word_count -= 2;
+    if (cli->word_count < c->min_words || cli->word_count > c->max_words) {
+        return pgqrs_cli_usage("%s %s: found %zu words, expected: %s; see pgqrs %s %s --help",
+                               group, name, cli->word_count, c->words[0] ? c->words : "none", group,
+                               name);
+    }
+    for (int i = 0; i < PGQRS_OPT_COUNT; i++) {
+        if (cli->options[i] != NULL && ((c->options | GLOBAL) & 1u << i) == 0) {
+            return pgqrs_cli_usage("%s %s has no option --%s; see pgqrs %s %s --help", group, name,
+                                   options[i].name, group, name);
+        }
+    }
+    *command_out = c;
+    return PGQRS_CLI_OK;
+}
+
+static int help(const struct pgqrs_cli *cli)
+{
+    const char *group = cli->word_count > 0 ? cli->words[0] : NULL;
+    const struct pgqrs_cli_command *command =
+        cli->word_count > 1 ? find_command(group, cli->words[1]) : NULL;
+    if (command != NULL) {
+        print_command(stdout, command);
+    } else {
+        print_commands(stdout, find_command(group, NULL) != NULL ? group : NULL);
+    }
+    return pgqrs_output_flush() ? PGQRS_CLI_OK : PGQRS_CLI_FAILURE;
+}
+
+/* ---- running ---- */
+
+int pgqrs_cli_open(struct pgqrs_cli *cli)
+{
+    const struct pgqrs_store_options how = {
+        .create = cli->create, .synchronous_full = true, .busy_ms = BUSY_MS};
+    const char *config = cli->options[PGQRS_OPT_CONFIG];
+    const char *from_environment = getenv("PGQRS_CONFIG_FILE");
+    struct pgqrs_cli_retry retry = {0};
+    struct pgqrs_error err;
+    char *dsn = NULL;
+    int rc;
+    if (config == NULL && (from_environment == NULL || *from_environment == 0) &&
+        access(LOCAL_CONFIG, F_OK) == 0) {
+        config = LOCAL_CONFIG;
+    }
+    if (pgqrs_config_find_dsn(cli->options[PGQRS_OPT_DSN], config, &dsn, &err) < 0) {
+        return pgqrs_cli_fail(&err);
+    }
+    do {
+        rc = pgqrs_store_open(dsn, &how, &cli->store, &err);
+    } while (rc < 0 && pgqrs_cli_again(&retry, &err));
+    free(dsn);
+    if (rc == 0) {
+        return PGQRS_CLI_OK;
+    }
+    int status = pgqrs_cli_fail(&err);
+    if (err.sys_errno == ENOENT && !cli->create) {
+        pgqrs_cli_error("to create it: pgqrs admin install");
+    }
+    return status;
+}
+
+static int run(struct pgqrs_cli *cli)
+{
+    const struct pgqrs_cli_command *command = NULL;
+    int status = parse_words(cli, &command);
+    if (status == PGQRS_CLI_OK) {
+        cli->create = command->create;
+        status = command->run(cli);
+    }
+    if (!pgqrs_output_flush() && status == PGQRS_CLI_OK) {
+        status = PGQRS_CLI_FAILURE;
+    }
+    pgqrs_store_close(&cli->store);
+    return status;
+}
+
+/* A standard descriptor that is closed must not become a file of ours; writing to it must fail. */
+static void fill_standard_descriptors(void)
+{
+    int fd;
+    do {
+        fd = open("/dev/null", O_RDONLY);
+    } while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0) {
+        (void)close(fd); /* nothing was written */
+    }
+}
+
+int main(int argc, char **argv)
+{
+    struct pgqrs_cli cli = {0};
+    fill_standard_descriptors();
+    int status = parse_options(&cli, argc, argv);
+    if (status != PGQRS_CLI_OK) {
+        return status;
+    }
+    cli.words = (const char *const *)(argv + optind);
+    cli.word_count = (size_t)(argc - optind);
+    if (cli.options[PGQRS_OPT_HELP] != NULL) {
+        return help(&cli);
+    }
+    if (cli.options[PGQRS_OPT_VERSION] != NULL) {
+        (void)printf("pgqrs " PGQRS_VERSION "\n");
+        return pgqrs_output_flush() ? PGQRS_CLI_OK : PGQRS_CLI_FAILURE;
+    }
+    return run(&cli);
+}
