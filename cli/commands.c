@@ -83,7 +83,7 @@ const size_t pgqrs_cli_command_count = sizeof pgqrs_cli_commands / sizeof *pgqrs
 
 /* ---- errors ---- */
 
-static void print_error(const char *fmt, va_list args)
+static void PGQRS_PRINTF(1, 0) print_error(const char *fmt, va_list args)
 {
     char text[1024];
     struct pgqrs_buf shown = {0};

@@ -397,7 +397,7 @@ static void test_tables_fit_eighty_columns(void **state)
             fail_msg("%zu columns: %s", strcspn(line, "\n"), line);
         }
     }
-    says(out, "long lo...\n");
+    says(out, "long...\n");
 }
 
 /* ---- wait ---- */
