@@ -61,8 +61,11 @@ struct worker {
     size_t settled_start, leases_start;
     uint32_t settled_count, leases_count;
 
+    /* It lived before this broker did: what it has sent may wait in the listening socket. */
+    bool inherited;
     /* Set by WORKER_ENDED. It stays here until what it sent is read and its leases are free. */
-    bool ended, crashed, gathered;
+    bool ended, gathered;
+    enum pgqrs_end how;
     int64_t gather_by_ms; /* read what it sent until here, monotonic */
     char *reason;
 };
@@ -86,6 +89,7 @@ struct broker {
     size_t queue_count;
     struct worker_list workers;
     struct peer_list peers;
+    size_t peer_count;
     struct group group;
     struct pgqrs_exchange exchange;
     struct pgqrs_want *wants;
@@ -95,14 +99,17 @@ struct broker {
     int64_t stop_by_ms;
     uint32_t random;
     uint64_t settled; /* outcomes stored */
-    int exit_status; /* PGQRS_EXIT_RETURNED once a drain has given back a job that had begun */
+    int exit_status;  /* PGQRS_EXIT_RETURNED once a drain has given back a job that had begun */
 
     int64_t trouble_since_ms; /* the store fails since; 0: it works */
     int64_t backoff_ms;
+    bool unsure;       /* a commit ended in an unknown way: leases may exist that nobody knows of */
+    int64_t due_at_us; /* when the due timer fires, monotonic; 0: it is not set */
+    int64_t refused_since_ms; /* no connection is accepted since; 0: they are */
 
     struct event *turn; /* runs the exchange after everything that is readable was read */
     struct event *control, *lifeline, *wake, *listen;
-    struct event *poll, *due, *renew, *beat, *row_beat, *retry, *gather;
+    struct event *poll, *due, *renew, *beat, *row_beat, *retry, *gather, *listen_again;
 };
 
 /* ---- broker_loop.c ---- */
@@ -142,6 +149,9 @@ void pgqrs_workers_gather(struct broker *b);
 int pgqrs_workers_bury(struct broker *b, struct pgqrs_error *err) PGQRS_MUST_CHECK;
 /* At start: leases of workers that are not announced belong to the dead. */
 int pgqrs_workers_recover(struct broker *b, struct pgqrs_error *err) PGQRS_MUST_CHECK;
+/* After a commit that ended in an unknown way: leases that are neither held nor in the group go
+ * back to the queue. */
+int pgqrs_workers_reconcile(struct broker *b, struct pgqrs_error *err) PGQRS_MUST_CHECK;
 void pgqrs_workers_fini(struct broker *b);
 
 /* ---- group.c ---- */
@@ -156,6 +166,8 @@ int pgqrs_group_add_abandoned(struct broker *b, struct worker *worker, struct pg
 void pgqrs_group_forget_worker(struct broker *b, const struct worker *worker);
 /* Schedules an exchange at the end of this turn of the loop. */
 void pgqrs_group_wake(struct broker *b);
+/* The store failed: outcomes wait, and it is tried again, ever more slowly. */
+void pgqrs_group_trouble(struct broker *b, const struct pgqrs_error *err);
 void pgqrs_group_all_maybe_ready(struct broker *b);
 void on_group_turn(evutil_socket_t fd, short what, void *arg);
 void pgqrs_group_fini(struct broker *b);

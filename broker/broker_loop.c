@@ -16,11 +16,12 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-#define BUSY_MS 100 /* how long another program's lock may hold up the loop at a time */
-#define ROW_BEAT_MS 5000
-#define STOP_MS 10000 /* how long the last outcomes may take to be stored */
+#define BUSY_MS 100      /* how long another program's lock may hold up the loop at a time */
+#define ROW_BEAT_MS 2000 /* pgqrs' clients take who is silent for 5 s for dead */
+#define STOP_MS 10000    /* how long the last outcomes may take to be stored */
 #define CLAIM_MS 1000
 #define CLAIM_RETRY_MS 10
+#define PREPARE_MS 20000 /* how long a start waits for another program's lock */
 #define CONTROL_PER_TURN 64
 #define RENEW_AT_ONCE 1000
 
@@ -56,6 +57,7 @@ static void on_stop(struct broker *b)
     {
         if (!worker->ended) {
             pgqrs_worker_ended(b, &(struct pgqrs_worker_ended){.generation = worker->generation,
+                                                               .how = PGQRS_END_CLEAN,
                                                                .reason = "pgqrsd has stopped"});
         }
     }
@@ -188,6 +190,15 @@ static void on_poll(evutil_socket_t fd, short what, void *arg)
     try_stop(arg);
 }
 
+static void on_due(evutil_socket_t fd, short what, void *arg)
+{
+    struct broker *b = arg;
+    (void)fd;
+    (void)what;
+    b->due_at_us = 0;
+    pgqrs_group_all_maybe_ready(b);
+}
+
 static void on_gather(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
@@ -209,6 +220,26 @@ static void on_beat(evutil_socket_t fd, short what, void *arg)
     pgqrs_child_send_beat(b->child, &beat);
 }
 
+/* Somebody has deleted a worker's row: who dials again is registered again. */
+static void on_beat_failed(struct broker *b, const int64_t *ids, size_t count,
+                           const struct pgqrs_error *err)
+{
+    if (err->code != PGQRS_ERR_NOT_FOUND) {
+        pgqrs_log_debug("broker: heartbeats not written: %s", err->text);
+        return;
+    }
+    pgqrs_log_warn("broker: %s, its row was deleted; registering it again", err->text);
+    struct worker *worker;
+    TAILQ_FOREACH(worker, &b->workers, link)
+    {
+        for (size_t i = 0; i < count; i++) {
+            if (worker->row_id == ids[i]) {
+                pgqrs_worker_detach(b, worker);
+            }
+        }
+    }
+}
+
 static void on_row_beat(evutil_socket_t fd, short what, void *arg)
 {
     struct broker *b = arg;
@@ -225,8 +256,7 @@ static void on_row_beat(evutil_socket_t fd, short what, void *arg)
         }
         if (count == 256 || (count > 0 && TAILQ_NEXT(worker, link) == NULL)) {
             if (pgqrs_store_worker_beat(b->store, ids, count, &err) < 0) {
-                pgqrs_log_debug("broker: heartbeats not written: %s", err.text);
-                return;
+                on_beat_failed(b, ids, count, &err);
             }
             count = 0;
         }
@@ -332,11 +362,24 @@ static int open_store(struct broker *b, const struct pgqrs_broker_welcome *m,
 {
     const struct pgqrs_store_options options = {
         .create = true, .synchronous_full = m->synchronous_full != 0, .busy_ms = BUSY_MS};
-    if (pgqrs_store_open(m->dsn, &options, &b->store, err) < 0 || claim_store(b, err) < 0 ||
-        pgqrs_store_install(b->store, err) < 0) {
-        return -1;
+    int rc = pgqrs_store_open(m->dsn, &options, &b->store, err);
+    return rc < 0 ? -1 : claim_store(b, err);
+}
+
+/* Completes the schema and the queues, and frees what the dead have left. Each step may be done
+ * again, so a lock of another program is waited for. */
+static int prepare_store(struct broker *b, struct pgqrs_error *err)
+{
+    int64_t give_up_ms = pgqrs_mono_ms() + PREPARE_MS;
+    for (;;) {
+        if (pgqrs_store_install(b->store, err) == 0 && find_queues(b, err) == 0 &&
+            pgqrs_workers_recover(b, err) == 0) {
+            return 0;
+        }
+        if (err->code != PGQRS_ERR_AGAIN || pgqrs_mono_ms() > give_up_ms) {
+            return -1;
+        }
     }
-    return find_queues(b, err);
 }
 
 static int take_welcome(struct broker *b, const struct pgqrs_broker_welcome *m,
@@ -364,8 +407,9 @@ static int take_welcome(struct broker *b, const struct pgqrs_broker_welcome *m,
         if (pgqrs_worker_add(b, &m->workers[i], err) < 0) {
             return -1;
         }
+        pgqrs_worker_find(b, m->workers[i].generation)->inherited = true;
     }
-    return pgqrs_workers_recover(b, err);
+    return prepare_store(b, err);
 }
 
 static struct event *every(struct broker *b, int64_t ms, event_callback_fn fn)
@@ -394,7 +438,7 @@ static int start_events(struct broker *b, struct pgqrs_error *err)
     int wake = pgqrs_store_wake_fd(b->store);
     b->turn = evtimer_new(b->base, on_turn, b);
     b->retry = evtimer_new(b->base, on_turn, b);
-    b->due = evtimer_new(b->base, on_poll, b);
+    b->due = evtimer_new(b->base, on_due, b);
     b->gather = evtimer_new(b->base, on_gather, b);
     b->control = watch(b, pgqrs_control_fd(b->child->control), on_control);
     b->lifeline = watch(b, b->child->lifeline, on_lifeline);
@@ -413,8 +457,9 @@ static int start_events(struct broker *b, struct pgqrs_error *err)
 
 static void broker_fini(struct broker *b)
 {
-    struct event *events[] = {b->turn, b->retry, b->due,   b->gather, b->control,  b->lifeline,
-                              b->wake, b->poll,  b->renew, b->beat,   b->row_beat, b->listen};
+    struct event *events[] = {b->turn,     b->retry,    b->due,          b->gather, b->control,
+                              b->lifeline, b->wake,     b->listen_again, b->poll,   b->renew,
+                              b->beat,     b->row_beat, b->listen};
     pgqrs_peers_fini(b);
     pgqrs_workers_fini(b);
     pgqrs_group_fini(b);

@@ -18,6 +18,7 @@
 #define SNOOZE_DEFAULT_MS 1000
 #define BACKOFF_MIN_MS 20
 #define BACKOFF_MAX_MS 1000
+#define DUE_MIN_US 5000 /* clocks and roundings must not make a busy loop */
 
 struct owned_frame {
     struct owned_frame *next;
@@ -29,7 +30,7 @@ void pgqrs_group_wake(struct broker *b)
 {
     /* Runs in this turn of the loop, after the events that are active already. While the store
      * fails, only the retry timer tries again. */
-    if (b->trouble_since_ms == 0) {
+    if (b->trouble_since_ms == 0 || !evtimer_pending(b->retry, NULL)) {
         event_active(b->turn, EV_TIMEOUT, 0);
     }
 }
@@ -389,18 +390,18 @@ static void note_filled(struct broker *b)
     }
 }
 
+/* The timer keeps the earliest of what several exchanges, of other queues, have told. */
 static void arm_due(struct broker *b, int64_t next_due_us)
 {
-    if (next_due_us == 0) {
-        return;
-    }
     int64_t us = next_due_us - pgqrs_wall_us();
-    us = us < 0 ? 0 : us;
-    if (us >= b->poll_ms * 1000) {
-        return; /* the poll comes before */
+    us = us < DUE_MIN_US ? DUE_MIN_US : us;
+    int64_t at_us = pgqrs_mono_us() + us;
+    if (next_due_us == 0 || us >= b->poll_ms * 1000 ||
+        (b->due_at_us != 0 && b->due_at_us <= at_us)) {
+        return; /* nothing, or the poll or the timer comes before */
     }
     const struct timeval delay = {.tv_sec = us / 1000000, .tv_usec = us % 1000000};
-    (void)evtimer_add(b->due, &delay); /* the poll is there if this fails */
+    b->due_at_us = evtimer_add(b->due, &delay) == 0 ? at_us : 0; /* the poll is there if it fails */
 }
 
 static void flush_workers(struct broker *b)
@@ -421,24 +422,43 @@ static void flush_workers(struct broker *b)
     }
 }
 
+/* A message that can not be put on the wire, whoever enqueued it, is a dead letter. */
+static void bury_oversized(struct broker *b, struct worker *worker, const struct pgqrs_lease *lease)
+{
+    struct pgqrs_settlement *item = add_item(b, worker);
+    if (item != NULL) { /* else its worker keeps the lease until it ends */
+        item->message_id = lease->message_id;
+        item->attempt = lease->attempt;
+        item->how = PGQRS_SETTLE_DEAD;
+        item->error = pgqrs_bytes_from("the payload is over 4 MiB, which no worker is given");
+        pgqrs_group_wake(b);
+    }
+}
+
 static void distribute(struct broker *b)
 {
     const struct pgqrs_exchange *x = &b->exchange;
     report_settled(b);
+    clear_group(&b->group);
     for (size_t i = 0; i < x->lease_count; i++) {
-        struct worker *worker = b->want_workers[x->leases[i].want];
+        const struct pgqrs_lease *lease = &x->leases[i];
+        struct worker *worker = b->want_workers[lease->want];
         worker->queue->leased++;
-        hand_out(worker, &x->leases[i]);
+        if (lease->payload.len > PGQRS_PAYLOAD_MAX) {
+            bury_oversized(b, worker, lease);
+        } else {
+            hand_out(worker, lease);
+        }
     }
     note_filled(b);
     flush_workers(b);
-    clear_group(&b->group);
     arm_due(b, x->next_due_us);
 }
+_Static_assert(PGQRS_PAYLOAD_MAX == 4 * 1024 * 1024, "the text of bury_oversized says so");
 
 /* ---- the turn ---- */
 
-static void on_trouble(struct broker *b, const struct pgqrs_error *err)
+void pgqrs_group_trouble(struct broker *b, const struct pgqrs_error *err)
 {
     if (b->trouble_since_ms == 0) {
         b->trouble_since_ms = pgqrs_mono_ms();
@@ -449,6 +469,7 @@ static void on_trouble(struct broker *b, const struct pgqrs_error *err)
     }
     const struct timeval delay = {.tv_sec = b->backoff_ms / 1000,
                                   .tv_usec = b->backoff_ms % 1000 * 1000};
+    b->unsure = b->unsure || err->code == PGQRS_ERR_UNKNOWN;
     (void)evtimer_add(b->retry, &delay); /* the poll is there if this fails */
     b->backoff_ms = b->backoff_ms * 2 > BACKOFF_MAX_MS ? BACKOFF_MAX_MS : b->backoff_ms * 2;
 }
@@ -459,39 +480,69 @@ static void on_success(struct broker *b)
         pgqrs_log_info("broker: the store works again after %lld ms",
                        (long long)(pgqrs_mono_ms() - b->trouble_since_ms));
         b->trouble_since_ms = 0;
+        (void)evtimer_del(b->retry);
         pgqrs_peers_pause(b, false);
+        pgqrs_peers_announced(b); /* hellos that have waited */
         pgqrs_group_all_maybe_ready(b);
     }
+}
+
+static int exchange(struct broker *b, size_t want_count, struct pgqrs_error *err)
+{
+    struct pgqrs_exchange *x = &b->exchange;
+    bool paused = b->group.bytes > GROUP_BYTES_MAX;
+    x->settlements = b->group.items;
+    x->settlement_count = b->group.count;
+    x->wants = b->wants;
+    x->want_count = want_count;
+    if (pgqrs_store_exchange(b->store, x, err) < 0) {
+        return -1;
+    }
+    distribute(b);
+    if (paused) {
+        pgqrs_peers_pause(b, false);
+    }
+    return 0;
+}
+
+/* Whether the failure may lie in a row that was to be leased, rather than in the store. */
+static bool may_be_a_row(const struct pgqrs_error *err)
+{
+    return err->code != PGQRS_ERR_AGAIN && err->code != PGQRS_ERR_UNKNOWN &&
+           err->code != PGQRS_ERR_UNAVAILABLE;
+}
+
+static int settle_and_lease(struct broker *b, struct pgqrs_error *err)
+{
+    size_t want_count = collect_wants(b);
+    if (b->unsure) {
+        if (pgqrs_workers_reconcile(b, err) < 0) {
+            return -1;
+        }
+        b->unsure = false;
+    }
+    if (b->group.count == 0 && want_count == 0) {
+        return 0;
+    }
+    int rc = exchange(b, want_count, err);
+    struct pgqrs_error ignored;
+    if (rc < 0 && b->group.count > 0 && want_count > 0 && may_be_a_row(err)) {
+        (void)exchange(b, 0, &ignored); /* what is finished must not wait for it */
+    }
+    return rc;
 }
 
 void on_group_turn(evutil_socket_t fd, short what, void *arg)
 {
     struct broker *b = arg;
-    struct pgqrs_exchange *x = &b->exchange;
     struct pgqrs_error err;
     (void)fd;
     (void)what;
-    size_t want_count = collect_wants(b);
-    if (b->group.count > 0 || want_count > 0) {
-        bool paused = b->group.bytes > GROUP_BYTES_MAX;
-        x->settlements = b->group.items;
-        x->settlement_count = b->group.count;
-        x->wants = b->wants;
-        x->want_count = want_count;
-        if (pgqrs_store_exchange(b->store, x, &err) < 0) {
-            on_trouble(b, &err);
-            return;
-        }
-        distribute(b);
-        if (paused) {
-            pgqrs_peers_pause(b, false);
-        }
+    if (settle_and_lease(b, &err) < 0 || pgqrs_workers_bury(b, &err) < 0) {
+        pgqrs_group_trouble(b, &err);
+    } else {
+        on_success(b);
     }
-    if (pgqrs_workers_bury(b, &err) < 0) {
-        on_trouble(b, &err);
-        return;
-    }
-    on_success(b);
 }
 
 void pgqrs_group_fini(struct broker *b)

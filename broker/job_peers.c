@@ -19,6 +19,7 @@
 #define READ_AT_ONCE (256 * 1024)
 #define PEERS_MAX 8192
 #define ACCEPTS_PER_TURN 64
+#define LISTEN_AGAIN_MS 100
 
 struct peer {
     TAILQ_ENTRY(peer) link;
@@ -28,7 +29,8 @@ struct peer {
     pid_t pid;
     struct pgqrs_job_hello hello; /* one that waits for its worker to be announced */
     bool hello_waits;
-    struct event *hello_timer;
+    bool answered;             /* scratch of pgqrs_peers_announced */
+    struct event *hello_timer; /* until a worker is attached */
 };
 
 static void on_peer_read(struct bufferevent *bev, void *arg);
@@ -41,6 +43,7 @@ void pgqrs_peer_close(struct peer **peer_ptr)
     }
     *peer_ptr = NULL;
     TAILQ_REMOVE(&peer->broker->peers, peer, link);
+    peer->broker->peer_count--;
     if (peer->hello_timer != NULL) {
         event_free(peer->hello_timer);
     }
@@ -101,7 +104,7 @@ static int try_hello(struct peer *peer, const char **why_out, struct pgqrs_error
         return 0;
     }
     if (!same_token(worker->token, peer->hello.token) || worker->pid != peer->pid ||
-        worker->ended) {
+        worker->gathered) {
         *why_out = "this is not the worker that pgqrsd announced";
         return -1;
     }
@@ -115,9 +118,7 @@ static int try_hello(struct peer *peer, const char **why_out, struct pgqrs_error
     peer->worker = worker;
     peer->hello_waits = false;
     pgqrs_job_hello_fini(&peer->hello);
-    if (peer->hello_timer != NULL) {
-        (void)evtimer_del(peer->hello_timer);
-    }
+    (void)evtimer_del(peer->hello_timer);
 
     struct pgqrs_buf out = {0};
     pgqrs_encode_job_welcome(&out, worker->row_id);
@@ -129,12 +130,20 @@ static int try_hello(struct peer *peer, const char **why_out, struct pgqrs_error
 
 static bool answer_hello(struct peer *peer);
 
+static bool start_hello_timer(struct peer *peer)
+{
+    const struct timeval limit = {.tv_sec = PGQRS_ANNOUNCE_TIMEOUT_MS / 1000};
+    return evtimer_add(peer->hello_timer, &limit) == 0;
+}
+
 static void on_hello_timeout(evutil_socket_t fd, short what, void *arg)
 {
     struct peer *peer = arg;
     (void)fd;
     (void)what;
-    if (pgqrs_worker_find(peer->broker, peer->hello.generation) == NULL) {
+    if (!peer->hello_waits) {
+        (void)refuse(peer, "no hello");
+    } else if (pgqrs_worker_find(peer->broker, peer->hello.generation) == NULL) {
         (void)refuse(peer, "no worker of this generation was announced");
     } else if (answer_hello(peer)) {
         on_peer_read(peer->bev, peer);
@@ -143,20 +152,18 @@ static void on_hello_timeout(evutil_socket_t fd, short what, void *arg)
 
 static bool wait_hello(struct peer *peer)
 {
-    const struct timeval limit = {.tv_sec = PGQRS_ANNOUNCE_TIMEOUT_MS / 1000};
     peer->hello_waits = true;
-    if (peer->hello_timer == NULL) {
-        peer->hello_timer = evtimer_new(peer->broker->base, on_hello_timeout, peer);
-    }
-    return (peer->hello_timer != NULL && evtimer_add(peer->hello_timer, &limit) == 0) ||
-           refuse(peer, "out of memory");
+    return start_hello_timer(peer) || refuse(peer, "out of memory");
 }
 
-/* A store that can not be written right now is no reason to refuse: the worker dials again. */
+/* A store that fails is no reason to refuse a worker: it waits until the store works again. */
 static bool answer_hello(struct peer *peer)
 {
     struct pgqrs_error err = {0};
     const char *why = "";
+    if (peer->broker->trouble_since_ms != 0) {
+        return wait_hello(peer);
+    }
     int got = try_hello(peer, &why, &err);
     if (got > 0) {
         return true;
@@ -164,26 +171,39 @@ static bool answer_hello(struct peer *peer)
     if (got == 0) {
         return wait_hello(peer);
     }
-    if (err.code == PGQRS_ERR_AGAIN || err.code == PGQRS_ERR_UNKNOWN) {
-        pgqrs_log_warn("broker: worker not registered, it will dial again: %s pid=%d", err.text,
-                       (int)peer->pid);
-        drop(peer);
-        return false;
+    if (err.code != PGQRS_ERR_NONE) {
+        pgqrs_group_trouble(peer->broker, &err);
+        return wait_hello(peer);
     }
     return refuse(peer, why);
 }
 
+/* To answer one hello may close another connection, so the list is looked at from the start. */
+static struct peer *next_waiting(struct broker *b)
+{
+    struct peer *peer;
+    TAILQ_FOREACH(peer, &b->peers, link)
+    {
+        if (peer->hello_waits && !peer->answered &&
+            pgqrs_worker_find(b, peer->hello.generation) != NULL) {
+            return peer;
+        }
+    }
+    return NULL;
+}
+
 void pgqrs_peers_announced(struct broker *b)
 {
-    struct peer *peer = TAILQ_FIRST(&b->peers);
-    while (peer != NULL) {
-        struct peer *next = TAILQ_NEXT(peer, link);
-        if (peer->hello_waits && pgqrs_worker_find(b, peer->hello.generation) != NULL) {
-            if (answer_hello(peer)) {
-                on_peer_read(peer->bev, peer); /* what followed the hello */
-            }
+    struct peer *peer;
+    TAILQ_FOREACH(peer, &b->peers, link)
+    {
+        peer->answered = false;
+    }
+    while ((peer = next_waiting(b)) != NULL) {
+        peer->answered = true;
+        if (answer_hello(peer)) {
+            on_peer_read(peer->bev, peer); /* what followed the hello */
         }
-        peer = next;
     }
 }
 
@@ -193,6 +213,7 @@ static bool on_hello(struct peer *peer, const struct pgqrs_frame *frame)
     if (peer->worker != NULL) {
         return refuse(peer, "a second hello");
     }
+    peer->hello_waits = true; /* it has come; that it is answered clears it */
     if (pgqrs_decode_job_hello(frame, &peer->hello, &err) < 0) {
         return refuse(peer, err.text);
     }
@@ -288,56 +309,88 @@ static void on_peer_event(struct bufferevent *bev, short what, void *arg)
     }
 }
 
-static void add_peer(struct broker *b, int fd)
+static bool is_ours(int fd, struct ucred *cred)
 {
-    struct ucred cred = {0};
-    socklen_t len = sizeof cred;
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0 || cred.uid != geteuid()) {
-        pgqrs_log_warn("broker: connection refused: it is of uid %d, expected %d pid=%d",
-                       (int)cred.uid, (int)geteuid(), (int)cred.pid);
+    socklen_t len = sizeof *cred;
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, cred, &len) == 0 && cred->uid == geteuid()) {
+        return true;
+    }
+    pgqrs_log_warn("broker: connection refused: it is of uid %d, expected %d pid=%d",
+                   (int)cred->uid, (int)geteuid(), (int)cred->pid);
+    return false;
+}
+
+/* Takes fd. */
+static void add_peer(struct broker *b, int fd, const struct ucred *cred)
+{
+    struct peer *peer = calloc(1, sizeof *peer);
+    if (peer == NULL) {
         (void)close(fd);
         return;
     }
-    struct peer *peer = calloc(1, sizeof *peer);
-    struct bufferevent *bev = bufferevent_socket_new(b->base, fd, BEV_OPT_CLOSE_ON_FREE);
-    if (peer == NULL || bev == NULL) {
-        free(peer);
-        if (bev != NULL) {
-            bufferevent_free(bev);
-        } else {
-            (void)close(fd);
-        }
+    peer->broker = b;
+    peer->pid = cred->pid;
+    TAILQ_INSERT_TAIL(&b->peers, peer, link);
+    b->peer_count++;
+    peer->hello_timer = evtimer_new(b->base, on_hello_timeout, peer);
+    peer->bev = bufferevent_socket_new(b->base, fd, BEV_OPT_CLOSE_ON_FREE);
+    if (peer->bev == NULL) {
+        (void)close(fd);
+    }
+    if (peer->bev == NULL || peer->hello_timer == NULL || !start_hello_timer(peer)) {
+        pgqrs_peer_close(&peer);
         return;
     }
-    peer->broker = b;
-    peer->bev = bev;
-    peer->pid = cred.pid;
-    TAILQ_INSERT_TAIL(&b->peers, peer, link);
-    bufferevent_setcb(bev, on_peer_read, NULL, on_peer_event, peer);
-    (void)bufferevent_set_max_single_read(bev, READ_AT_ONCE);
-    (void)bufferevent_set_max_single_write(bev, READ_AT_ONCE);
-    (void)bufferevent_enable(bev, EV_READ | EV_WRITE);
+    bufferevent_setcb(peer->bev, on_peer_read, NULL, on_peer_event, peer);
+    (void)bufferevent_set_max_single_read(peer->bev, READ_AT_ONCE);
+    (void)bufferevent_set_max_single_write(peer->bev, READ_AT_ONCE);
+    (void)bufferevent_enable(peer->bev, EV_READ | EV_WRITE);
+}
+
+/* The socket stays readable while a connection waits that can not be taken: look away for a while,
+ * and say so once. */
+static void stop_listening(struct broker *b, const char *why)
+{
+    const struct timeval again = {.tv_usec = LISTEN_AGAIN_MS * 1000};
+    if (b->refused_since_ms == 0) {
+        b->refused_since_ms = pgqrs_mono_ms();
+        pgqrs_log_error("broker: no connection can be accepted: %s", why);
+    }
+    (void)event_del(b->listen);
+    (void)evtimer_add(b->listen_again, &again);
+}
+
+static void on_listen_again(evutil_socket_t fd, short what, void *arg)
+{
+    struct broker *b = arg;
+    (void)fd;
+    (void)what;
+    (void)event_add(b->listen, NULL);
 }
 
 static void on_listen(evutil_socket_t fd, short what, void *arg)
 {
     struct broker *b = arg;
     (void)what;
-    size_t peers = 0;
-    struct peer *peer;
-    TAILQ_FOREACH(peer, &b->peers, link)
-    {
-        peers++;
-    }
-    for (int i = 0; i < ACCEPTS_PER_TURN && peers < PEERS_MAX; i++, peers++) {
+    for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
+        if (b->peer_count >= PEERS_MAX) {
+            stop_listening(b, "there are too many");
+            return;
+        }
         int accepted = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (accepted < 0) {
             if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
-                pgqrs_log_warn("broker: accept: %s", strerror(errno));
+                stop_listening(b, strerror(errno));
             }
             return;
         }
-        add_peer(b, accepted);
+        struct ucred cred = {0};
+        b->refused_since_ms = 0;
+        if (is_ours(accepted, &cred)) {
+            add_peer(b, accepted, &cred);
+        } else {
+            (void)close(accepted);
+        }
     }
 }
 
@@ -347,7 +400,8 @@ int pgqrs_peers_listen(struct broker *b, int fd, struct pgqrs_error *err)
         return pgqrs_error_sys(err, PGQRS_ERR_FAILED, errno, "job socket");
     }
     b->listen = event_new(b->base, fd, EV_READ | EV_PERSIST, on_listen, b);
-    if (b->listen == NULL || event_add(b->listen, NULL) < 0) {
+    b->listen_again = evtimer_new(b->base, on_listen_again, b);
+    if (b->listen == NULL || b->listen_again == NULL || event_add(b->listen, NULL) < 0) {
         return pgqrs_error_memory(err);
     }
     return 0;

@@ -2,9 +2,8 @@
 /* pgqrs-broker: the one process of a host that talks to the store. Started by pgqrsd. */
 #include <signal.h>
 #include <stdio.h>
-#include <string.h>
-#include <sys/prctl.h>
 
+#include "base/process.h"
 #include "broker/broker.h"
 
 static int exit_status(const struct pgqrs_error *err)
@@ -30,15 +29,6 @@ static int exit_status(const struct pgqrs_error *err)
     return PGQRS_EXIT_FAILURE;
 }
 
-/* The store's credentials are in our memory: no other process of this user may read it. The leak
- * checker reads it too, so builds with it stay open. */
-static void close_to_others(void)
-{
-#ifndef __SANITIZE_ADDRESS__
-    (void)prctl(PR_SET_DUMPABLE, 0); /* can not fail with this argument */
-#endif
-}
-
 int main(int argc, char **argv)
 {
     struct pgqrs_child child;
@@ -49,7 +39,7 @@ int main(int argc, char **argv)
         (void)fprintf(stderr, "pgqrs-broker is started by pgqrsd, not by hand; see pgqrsd(8)\n");
         return PGQRS_EXIT_USAGE;
     }
-    close_to_others();
+    pgqrs_process_close_to_others();
     (void)signal(SIGPIPE, SIG_IGN); /* a closed peer is an error of write */
     int status = pgqrs_child_start("pgqrs-broker", PGQRS_ROLE_BROKER, &child, &welcome, &err);
     if (status == 0) {

@@ -97,7 +97,19 @@ static int row_name(const struct broker *b, const struct worker *worker, char *o
                     worker->slot);
 }
 
-/* A lease that was made but never reached the worker goes back, unspent. */
+/* A lease of the worker that is not among these was made but never reached it: it goes back. */
+static int give_back_others(struct broker *b, const struct worker *worker, int64_t row_id,
+                            const struct pgqrs_lease_ref *known, size_t count,
+                            struct pgqrs_error *err)
+{
+    int64_t freed = pgqrs_store_worker_reconcile(b->store, row_id, known, count, err);
+    if (freed > 0) {
+        pgqrs_log_info("broker: worker %s/%u: %lld leases that never reached it are free again",
+                       worker->queue->settings.name, worker->slot, (long long)freed);
+    }
+    return freed < 0 ? -1 : 0;
+}
+
 static int reconcile(struct broker *b, const struct worker *worker, int64_t row_id,
                      const struct pgqrs_job_hello *hello, struct pgqrs_error *err)
 {
@@ -107,12 +119,44 @@ static int reconcile(struct broker *b, const struct worker *worker, int64_t row_
                                             .worker_id = row_id,
                                             .attempt = hello->held[i].attempt};
     }
-    int64_t freed = pgqrs_store_worker_reconcile(b->store, row_id, known, hello->held_count, err);
-    if (freed > 0) {
-        pgqrs_log_info("broker: worker %s/%u: %lld leases that never reached it are free again",
-                       worker->queue->settings.name, worker->slot, (long long)freed);
+    return give_back_others(b, worker, row_id, known, hello->held_count, err);
+}
+
+static int reconcile_attached(struct broker *b, const struct worker *worker,
+                              struct pgqrs_error *err)
+{
+    struct pgqrs_lease_ref *known = calloc(worker->held_count + b->group.count + 1, sizeof *known);
+    if (known == NULL) {
+        return pgqrs_error_memory(err);
     }
-    return freed < 0 ? -1 : 0;
+    size_t count = 0;
+    for (size_t i = 0; i < worker->held_count; i++) {
+        known[count++] = (struct pgqrs_lease_ref){.message_id = worker->held[i].key.id,
+                                                  .worker_id = worker->row_id,
+                                                  .attempt = worker->held[i].key.attempt};
+    }
+    for (size_t i = 0; i < b->group.count; i++) {
+        if (b->group.items[i].worker_id == worker->row_id) {
+            known[count++] = (struct pgqrs_lease_ref){.message_id = b->group.items[i].message_id,
+                                                      .worker_id = worker->row_id,
+                                                      .attempt = b->group.items[i].attempt};
+        }
+    }
+    int rc = give_back_others(b, worker, worker->row_id, known, count, err);
+    free(known);
+    return rc;
+}
+
+int pgqrs_workers_reconcile(struct broker *b, struct pgqrs_error *err)
+{
+    struct worker *worker;
+    TAILQ_FOREACH(worker, &b->workers, link)
+    {
+        if (worker->peer != NULL && reconcile_attached(b, worker, err) < 0) {
+            return -1;
+        }
+    }
+    return 0;
 }
 
 int pgqrs_worker_attach(struct broker *b, struct worker *worker, struct peer *peer,
@@ -134,6 +178,7 @@ int pgqrs_worker_attach(struct broker *b, struct worker *worker, struct peer *pe
     }
     worker->row_id = row_id;
     worker->peer = peer;
+    worker->inherited = false;
     worker->capacity = hello->capacity;
     worker->held_count = 0;
     for (size_t i = 0; i < hello->held_count; i++) {
@@ -197,7 +242,7 @@ void pgqrs_worker_ended(struct broker *b, const struct pgqrs_worker_ended *m)
         return;
     }
     worker->ended = true;
-    worker->crashed = m->crashed != 0;
+    worker->how = m->how;
     worker->gather_by_ms = pgqrs_mono_ms() + GATHER_MS;
     worker->reason = strdup(m->reason);
     pgqrs_workers_gather(b);
@@ -207,14 +252,14 @@ void pgqrs_worker_ended(struct broker *b, const struct pgqrs_worker_ended *m)
 static int gather(struct broker *b, struct worker *worker, struct pgqrs_error *err)
 {
     const char *reason = worker->reason == NULL ? "worker ended" : worker->reason;
-    if (worker->held_count > 0 && b->draining) {
+    if (worker->held_count > 0 && b->draining && worker->how != PGQRS_END_CLEAN) {
         b->exit_status = PGQRS_EXIT_RETURNED;
     }
     while (worker->held_count > 0) {
         /* From the back, so that a failure leaves the running job the first one. */
         struct pgqrs_job_key key = worker->held[worker->held_count - 1].key;
-        bool ran = worker->held_count == 1;
-        if (pgqrs_group_add_abandoned(b, worker, key, ran && worker->crashed, reason, err) < 0) {
+        bool charged = worker->held_count == 1 && worker->how == PGQRS_END_CRASHED;
+        if (pgqrs_group_add_abandoned(b, worker, key, charged, reason, err) < 0) {
             return -1;
         }
         worker->held_count--;
@@ -233,7 +278,10 @@ void pgqrs_workers_gather(struct broker *b)
         if (!worker->ended || worker->gathered) {
             continue;
         }
-        if (worker->peer != NULL && now < worker->gather_by_ms) {
+        if (b->trouble_since_ms != 0) {
+            worker->gather_by_ms = now + GATHER_MS; /* reading may be paused */
+        }
+        if ((worker->peer != NULL || worker->inherited) && now < worker->gather_by_ms) {
             int64_t left = worker->gather_by_ms - now;
             next = next == 0 || left < next ? left : next;
             continue;
@@ -255,7 +303,7 @@ static int bury(struct broker *b, struct worker *worker, struct pgqrs_error *err
     const struct pgqrs_release release = {
         .max_attempts = worker->queue->settings.max_attempts,
         .reason = worker->reason == NULL ? "worker ended" : worker->reason,
-        .crashed = worker->crashed,
+        .crashed = worker->how == PGQRS_END_CRASHED,
     };
     if (worker->row_id != 0) {
         int64_t freed = pgqrs_store_worker_end(b->store, worker->row_id, &release, err);
@@ -278,21 +326,20 @@ static int bury(struct broker *b, struct worker *worker, struct pgqrs_error *err
 int pgqrs_workers_bury(struct broker *b, struct pgqrs_error *err)
 {
     bool buried = false;
+    int rc = 0;
     struct worker *worker = TAILQ_FIRST(&b->workers);
-    while (worker != NULL) {
+    while (rc == 0 && worker != NULL) {
         struct worker *next = TAILQ_NEXT(worker, link);
         if (worker->gathered) {
-            if (bury(b, worker, err) < 0) {
-                return -1;
-            }
-            buried = true;
+            rc = bury(b, worker, err);
+            buried = buried || rc == 0;
         }
         worker = next;
     }
     if (buried) {
         pgqrs_peers_announced(b);
     }
-    return 0;
+    return rc;
 }
 
 /* ---- start and stop ---- */

@@ -416,7 +416,7 @@ void pgqrs_encode_worker_ended(struct pgqrs_buf *out, const struct pgqrs_worker_
 {
     size_t start = pgqrs_msg_begin(out, PGQRS_MSG_WORKER_ENDED);
     pgqrs_buf_put_u64(out, m->generation);
-    pgqrs_buf_put_u8(out, m->crashed);
+    pgqrs_buf_put_u8(out, (uint8_t)m->how);
     put_text(out, m->reason);
     pgqrs_msg_end(out, start);
 }
@@ -426,7 +426,9 @@ int pgqrs_decode_worker_ended(const struct pgqrs_frame *f, struct pgqrs_worker_e
 {
     struct pgqrs_reader r = open_body(f);
     m->generation = pgqrs_read_u64(&r);
-    m->crashed = read_flag(&r);
+    uint8_t how = pgqrs_read_u8(&r);
+    r.failed = r.failed || how > PGQRS_END_INTERRUPTED;
+    m->how = (enum pgqrs_end)how;
     m->reason = pgqrs_read_text(&r, 1000);
     return close_body(&r, f, err);
 }

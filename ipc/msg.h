@@ -196,9 +196,15 @@ void pgqrs_encode_worker_started(struct pgqrs_buf *out, const struct pgqrs_worke
 int pgqrs_decode_worker_started(const struct pgqrs_frame *f, struct pgqrs_worker_started *m,
                                 struct pgqrs_error *err) PGQRS_MUST_CHECK;
 
+enum pgqrs_end {
+    PGQRS_END_CLEAN = 0,       /* it had finished: nothing it still holds had begun */
+    PGQRS_END_CRASHED = 1,     /* the job that ran has spent its attempt */
+    PGQRS_END_INTERRUPTED = 2, /* by us, for a stop: the job that ran has not */
+};
+
 struct pgqrs_worker_ended {
     uint64_t generation;
-    uint8_t crashed; /* 1: the job that ran has spent its attempt; 0: it was interrupted */
+    enum pgqrs_end how;
     const char *reason;
 };
 void pgqrs_encode_worker_ended(struct pgqrs_buf *out, const struct pgqrs_worker_ended *m);
@@ -225,10 +231,11 @@ struct pgqrs_job_hello {
     uint64_t generation;
     uint8_t token[PGQRS_TOKEN_SIZE];
     uint32_t capacity; /* hold at most so many jobs */
-    /* Every lease the worker knows of: the running job, then those it will run, in order, then those
-     * whose outcome it sent and has not seen settled; these outcomes follow as JOB_RESULTS. A lease
-     * of this worker that is not among them was lost on the way and goes back to the queue. Never
-     * more than PGQRS_PREFETCH_MAX, since new leases come only with the settling of old ones. */
+    /* Every lease the worker knows of: the running job, then those it will run, in order, then
+     * those whose outcome it sent and has not seen settled; these outcomes follow as JOB_RESULTS. A
+     * lease of this worker that is not among them was lost on the way and goes back to the queue.
+     * Never more than PGQRS_PREFETCH_MAX, since new leases come only with the settling of old ones.
+     */
     struct pgqrs_job_key *held;
     size_t held_count;
 };

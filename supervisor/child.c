@@ -49,9 +49,13 @@ static void flush(struct child *child)
     struct out_message *message;
     while ((message = STAILQ_FIRST(&child->outbox)) != NULL) {
         struct pgqrs_error err;
-        if (pgqrs_control_send(child->control, &message->frame, &err) < 0 &&
-            err.code == PGQRS_ERR_AGAIN) {
+        int rc = pgqrs_control_send(child->control, &message->frame, &err);
+        if (rc < 0 && err.code == PGQRS_ERR_AGAIN) {
             (void)evtimer_add(child->flush, &again);
+            return;
+        }
+        if (rc < 0) {
+            pgqrs_child_kill(child, err.text); /* a message that is lost is never made up for */
             return;
         }
         STAILQ_REMOVE_HEAD(&child->outbox, link);
@@ -112,9 +116,18 @@ void pgqrs_child_drain(struct child *child)
     }
 }
 
+void pgqrs_child_post_ended(struct child *broker, uint64_t generation, enum pgqrs_end how,
+                            const char *reason)
+{
+    struct pgqrs_buf out = {0};
+    pgqrs_encode_worker_ended(
+        &out, &(struct pgqrs_worker_ended){.generation = generation, .how = how, .reason = reason});
+    pgqrs_child_post(broker, &out);
+}
+
 /* ---- messages in ---- */
 
-static void fill_started(const struct child *child, struct pgqrs_worker_started *m)
+void pgqrs_child_describe_worker(const struct child *child, struct pgqrs_worker_started *m)
 {
     m->generation = child->generation;
     m->slot = child->place->slot;
@@ -156,7 +169,8 @@ static struct pgqrs_queue_settings settings_of(const struct pgqrs_config_queue *
     };
 }
 
-/* The workers that live: a broker that was started again keeps their leases. */
+/* The workers that live, so that a broker that was started again keeps their leases, and those that
+ * have ended meanwhile, so that it takes what they may have left in its socket. */
 static size_t list_workers(struct supervisor *s, struct pgqrs_worker_started *out)
 {
     size_t n = 0;
@@ -164,17 +178,35 @@ static size_t list_workers(struct supervisor *s, struct pgqrs_worker_started *ou
         for (size_t i = 0; i < s->queues[q].place_count; i++) {
             const struct child *worker = s->queues[q].places[i].child;
             if (worker != NULL) {
-                fill_started(worker, &out[n++]);
+                pgqrs_child_describe_worker(worker, &out[n++]);
             }
         }
     }
+    const struct unreported_end *end;
+    STAILQ_FOREACH(end, &s->unreported, link)
+    {
+        out[n++] = end->worker;
+    }
     return n;
+}
+
+static void report_ends(struct child *broker)
+{
+    struct supervisor *s = broker->place->s;
+    struct unreported_end *end;
+    while ((end = STAILQ_FIRST(&s->unreported)) != NULL) {
+        STAILQ_REMOVE_HEAD(&s->unreported, link);
+        s->unreported_count--;
+        pgqrs_child_post_ended(broker, end->worker.generation, end->how, end->reason);
+        free(end);
+    }
 }
 
 static void welcome_broker(struct child *child)
 {
     struct supervisor *s = child->place->s;
-    struct pgqrs_worker_started *workers = calloc(pgqrs_workers_alive(s) + 1, sizeof *workers);
+    struct pgqrs_worker_started *workers =
+        calloc(pgqrs_workers_alive(s) + s->unreported_count + 1, sizeof *workers);
     struct pgqrs_queue_settings *queues = calloc(s->queue_count + 1, sizeof *queues);
     struct pgqrs_buf out = {0};
     if (workers == NULL || queues == NULL) {
@@ -200,6 +232,7 @@ static void welcome_broker(struct child *child)
     free(workers);
     free(queues);
     pgqrs_child_post(child, &out);
+    report_ends(child);
 }
 
 static void refuse(struct child *child, const char *why)
@@ -235,6 +268,8 @@ static void on_hello(struct child *child, const struct pgqrs_frame *frame, struc
     set_state(child, CHILD_WELCOMED);
     child->beat_at_ms = pgqrs_mono_ms();
     if (child->place->role == PGQRS_ROLE_BROKER) {
+        /* To complete the schema of a large database takes its time. */
+        (void)evtimer_del(child->deadline);
         welcome_broker(child);
     } else {
         welcome_worker(child);
@@ -243,7 +278,7 @@ static void on_hello(struct child *child, const struct pgqrs_frame *frame, struc
 
 static void on_ready(struct child *child)
 {
-    if (child->ready_at_ms != 0) {
+    if (child->state < CHILD_WELCOMED || child->ready_at_ms != 0) {
         return;
     }
     child->ready_at_ms = child->beat_at_ms = pgqrs_mono_ms();
@@ -393,7 +428,7 @@ int pgqrs_child_create(struct place *place, struct pgqrs_error *err)
         s->broker.child->state >= CHILD_WELCOMED) {
         struct pgqrs_worker_started m;
         struct pgqrs_buf out = {0};
-        fill_started(child, &m);
+        pgqrs_child_describe_worker(child, &m);
         pgqrs_encode_worker_started(&out, &m);
         pgqrs_child_post(s->broker.child, &out);
     }

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/process.h"
 #include "config/config.h"
 #include "supervisor/supervisor.h"
 
@@ -88,6 +89,7 @@ int main(int argc, char **argv)
     if (o.exit_status >= 0) {
         return o.exit_status;
     }
+    pgqrs_process_close_to_others(); /* the configuration names the store's credentials */
     pgqrs_log_init("pgqrsd", PGQRS_LOG_TEXT, PGQRS_LOG_INFO);
     if (pgqrs_config_load(o.config, &config, &err) < 0) {
         pgqrs_log_error("%s", err.text);

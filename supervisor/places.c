@@ -169,22 +169,35 @@ static void describe(const struct child *child, int wait_status, const char *las
     }
 }
 
-static void report_to_broker(const struct place *place, uint64_t generation, bool crashed,
-                             const char *reason)
+static void report_to_broker(const struct place *place, const struct child *child,
+                             enum pgqrs_end how, const char *why)
 {
-    struct child *broker = place->s->broker.child;
-    if (broker == NULL || broker->state < CHILD_WELCOMED || broker->state == CHILD_KILLED) {
-        return; /* the next broker is told who lives, and frees the rest */
+    struct supervisor *s = place->s;
+    struct child *broker = s->broker.child;
+    struct unreported_end *end;
+    char reason[sizeof end->reason];
+    (void)snprintf(reason, sizeof reason, "worker %s", why);
+    if (broker != NULL && broker->state >= CHILD_WELCOMED && broker->state != CHILD_KILLED) {
+        pgqrs_child_post_ended(broker, child->generation, how, reason);
+        return;
     }
-    char text[512];
-    (void)snprintf(text, sizeof text, "worker %s", reason);
-    struct pgqrs_buf out = {0};
-    pgqrs_encode_worker_ended(&out, &(struct pgqrs_worker_ended){
-                                        .generation = generation,
-                                        .crashed = crashed,
-                                        .reason = text,
-                                    });
-    pgqrs_child_post(broker, &out);
+    end = calloc(1, sizeof *end);
+    if (end != NULL) { /* else the next broker finds its leases by itself */
+        pgqrs_child_describe_worker(child, &end->worker);
+        end->how = how;
+        memcpy(end->reason, reason, sizeof reason);
+        STAILQ_INSERT_TAIL(&s->unreported, end, link);
+        s->unreported_count++;
+    }
+}
+
+static enum pgqrs_end how_ended(const struct child *child, int wait_status)
+{
+    int code = WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : -1;
+    if (code == PGQRS_EXIT_OK || code == PGQRS_EXIT_RETURNED) {
+        return PGQRS_END_CLEAN;
+    }
+    return child->interrupted ? PGQRS_END_INTERRUPTED : PGQRS_END_CRASHED;
 }
 
 static void give_up(struct supervisor *s, struct queue *queue, const char *why, int exit_status)
@@ -238,7 +251,7 @@ static void worker_ended(struct place *place, const struct child *child, int wai
     struct supervisor *s = place->s;
     int code = WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : -1;
     bool ready = child->ready_at_ms != 0;
-    report_to_broker(place, child->generation, !child->interrupted, why);
+    report_to_broker(place, child, how_ended(child, wait_status), why);
     if (s->state >= SUPERVISOR_DRAINING) {
         if (code == PGQRS_EXIT_RETURNED && s->exit_status == PGQRS_EXIT_OK) {
             s->exit_status = PGQRS_EXIT_RETURNED; /* a killed one's job is known to the broker */
@@ -265,7 +278,12 @@ static void broker_ended(struct place *place, const struct child *child, int wai
     struct supervisor *s = place->s;
     int code = WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : -1;
     if (s->state == SUPERVISOR_STOPPING) {
-        if (code != PGQRS_EXIT_OK) {
+        if (child->interrupted) {
+            return; /* it had nothing to store yet */
+        }
+        bool better_known =
+            s->exit_status != PGQRS_EXIT_OK && s->exit_status != PGQRS_EXIT_RETURNED;
+        if (code != PGQRS_EXIT_OK && !better_known) {
             s->exit_status = code > 0 ? code : PGQRS_EXIT_FAILURE;
         }
         if (code != PGQRS_EXIT_OK && code != PGQRS_EXIT_RETURNED) {

@@ -96,15 +96,10 @@ static void sweep(const char *base)
     }
 }
 
-int pgqrs_runtime_dir_create(const char *base, const char *name, struct pgqrs_runtime_dir *dir,
-                             struct pgqrs_error *err)
+static int create_locked(const char *base_path, const char *name, struct pgqrs_runtime_dir *dir,
+                         struct pgqrs_error *err)
 {
-    char base_path[sizeof dir->path - sizeof RUN_PREFIX - 16];
     char lock_path[sizeof dir->path + 16];
-    if (find_base(base, base_path, sizeof base_path, err) < 0 || make_private(base_path, err) < 0) {
-        return -1;
-    }
-    sweep(base_path);
     (void)snprintf(dir->path, sizeof dir->path, "%s/" RUN_PREFIX "%.12s", base_path, name);
     if (make_private(dir->path, err) < 0 || chmod(dir->path, 0700) < 0) {
         return -1;
@@ -115,6 +110,29 @@ int pgqrs_runtime_dir_create(const char *base, const char *name, struct pgqrs_ru
         return pgqrs_error_sys(err, PGQRS_ERR_CONFIG, errno, "%s", lock_path);
     }
     return 0;
+}
+
+int pgqrs_runtime_dir_create(const char *base, const char *name, struct pgqrs_runtime_dir *dir,
+                             struct pgqrs_error *err)
+{
+    char base_path[sizeof dir->path - sizeof RUN_PREFIX - 16];
+    if (find_base(base, base_path, sizeof base_path, err) < 0 || make_private(base_path, err) < 0) {
+        return -1;
+    }
+    /* Held while we sweep and create, so that nobody sweeps a directory whose lock is about to be
+     * taken. */
+    int base_lock = open(base_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (base_lock < 0 || flock(base_lock, LOCK_EX) < 0) {
+        (void)pgqrs_error_sys(err, PGQRS_ERR_CONFIG, errno, "runtime directory %s", base_path);
+        if (base_lock >= 0) {
+            (void)close(base_lock);
+        }
+        return -1;
+    }
+    sweep(base_path);
+    int rc = create_locked(base_path, name, dir, err);
+    (void)close(base_lock);
+    return rc;
 }
 
 void pgqrs_runtime_dir_remove(struct pgqrs_runtime_dir *dir)

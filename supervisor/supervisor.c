@@ -188,6 +188,7 @@ void pgqrs_supervisor_step(struct supervisor *s)
             (void)evtimer_del(s->broker.restart_timer);
         }
         if (broker != NULL && broker->state == CHILD_STARTING) {
+            broker->interrupted = true;
             pgqrs_child_kill(broker, "pgqrsd is stopping");
         } else if (broker != NULL) {
             pgqrs_child_post_empty(broker, PGQRS_MSG_BROKER_STOP);
@@ -231,12 +232,12 @@ static void on_quit(evutil_socket_t signal, short what, void *arg)
     }
 }
 
-static void on_hup(evutil_socket_t signal, short what, void *arg)
+/* Signals whose default would end or stop us, and that a later version gives a meaning. */
+static void on_unsupported(evutil_socket_t signal, short what, void *arg)
 {
-    (void)signal;
     (void)what;
     (void)arg;
-    pgqrs_log_warn("SIGHUP: this version does not reload its configuration, nothing was changed");
+    pgqrs_log_warn("SIG%s: this version does nothing on it", sigabbrev_np((int)signal));
 }
 
 static void log_place(struct place *place)
@@ -267,8 +268,9 @@ static int watch_signals(struct supervisor *s)
     static const struct {
         int number;
         event_callback_fn fn;
-    } table[] = {{SIGCHLD, on_sigchld}, {SIGTERM, on_term}, {SIGINT, on_term},
-                 {SIGQUIT, on_quit},    {SIGHUP, on_hup},   {SIGUSR2, on_usr2}};
+    } table[] = {{SIGCHLD, on_sigchld},     {SIGTERM, on_term},        {SIGINT, on_term},
+                 {SIGQUIT, on_quit},        {SIGUSR2, on_usr2},        {SIGHUP, on_unsupported},
+                 {SIGUSR1, on_unsupported}, {SIGTTIN, on_unsupported}, {SIGTTOU, on_unsupported}};
     (void)signal(SIGPIPE, SIG_IGN); /* a closed peer is an error of write */
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         struct event *event = evsignal_new(s->base, table[i].number, table[i].fn, s);
@@ -406,6 +408,11 @@ static void supervisor_fini(struct supervisor *s)
         free(s->queues[i].last_error);
     }
     free(s->queues);
+    struct unreported_end *end;
+    while ((end = STAILQ_FIRST(&s->unreported)) != NULL) {
+        STAILQ_REMOVE_HEAD(&s->unreported, link);
+        free(end);
+    }
     for (size_t i = 0; i < s->signal_count; i++) {
         event_free(s->signals[i]);
     }
@@ -428,6 +435,7 @@ static void supervisor_fini(struct supervisor *s)
 int pgqrs_supervisor_run(const struct pgqrs_config *config, struct pgqrs_error *err)
 {
     struct supervisor s = {.config = config, .listen_fd = -1};
+    STAILQ_INIT(&s.unreported);
     int rc = start(&s, err);
     if (rc == 0 && event_base_dispatch(s.base) < 0) {
         rc = pgqrs_error_set(err, PGQRS_ERR_FAILED, "event loop failed");

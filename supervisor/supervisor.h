@@ -59,7 +59,7 @@ struct child {
     uint8_t token[PGQRS_TOKEN_SIZE];
     int64_t ready_at_ms, beat_at_ms; /* monotonic; 0 never */
     struct pgqrs_child_beat beat;    /* the last one */
-    bool interrupted;                /* it is ended for a stop: its job has not spent its attempt */
+    bool interrupted;                /* we end it for a stop: its job has not spent its attempt */
     char *kill_reason;               /* why we killed it; null: we did not */
 };
 
@@ -90,6 +90,15 @@ enum supervisor_state {
     SUPERVISOR_DONE,
 };
 
+/* A worker that ended while no broker could be told; the next one is. */
+struct unreported_end {
+    STAILQ_ENTRY(unreported_end) link;
+    struct pgqrs_worker_started worker; /* queue is the configuration's */
+    enum pgqrs_end how;
+    char reason[512];
+};
+STAILQ_HEAD(unreported_ends, unreported_end);
+
 struct supervisor {
     const struct pgqrs_config *config;
     enum supervisor_state state;
@@ -102,7 +111,9 @@ struct supervisor {
     struct place broker;
     struct queue *queues;
     size_t queue_count;
-    struct event *signals[8];
+    struct unreported_ends unreported;
+    size_t unreported_count;
+    struct event *signals[12];
     size_t signal_count;
     struct event *drain_timer, *beat_timer;
     int64_t beat_checked_ms;
@@ -124,6 +135,10 @@ void pgqrs_child_post(struct child *child, struct pgqrs_buf *frame);
 void pgqrs_child_post_empty(struct child *child, enum pgqrs_msg_type type);
 void pgqrs_child_kill(struct child *child, const char *reason);
 void pgqrs_child_drain(struct child *child);
+/* Tells this broker that a worker has ended. */
+void pgqrs_child_post_ended(struct child *broker, uint64_t generation, enum pgqrs_end how,
+                            const char *reason);
+void pgqrs_child_describe_worker(const struct child *worker, struct pgqrs_worker_started *m);
 const char *pgqrs_child_state_name(enum child_state state);
 
 /* ---- places.c ---- */
