@@ -81,7 +81,7 @@ static const struct pgqrs_setting queue_rows[] = {
     {"retry.base", PGQRS_SETTING_DURATION, "1s", NULL, 1, 30 * DAY, NULL, OF_QUEUE(retry_base_ms),
      "Delay before the second attempt."},
     {"retry.max", PGQRS_SETTING_DURATION, "10m", NULL, 1, 30 * DAY, NULL, OF_QUEUE(retry_max_ms),
-     "The longest delay; at least retry.base."},
+     "The longest delay before jitter; at least retry.base."},
     {"retry.jitter", PGQRS_SETTING_CHOICE, "true", NULL, 0, 0, booleans, OF_QUEUE(retry_jitter),
      "Spread each delay by up to a quarter either way."},
     {"on_done", PGQRS_SETTING_CHOICE, "archive", NULL, 0, 0, done_actions, OF_QUEUE(delete_done),

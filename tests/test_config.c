@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "config/config.h"
+#include "config/settings.h"
 #include "ipc/msg.h"
 #include "tests/support/daemon.h"
 
@@ -636,6 +637,42 @@ static void test_every_setting_is_printed(void **state)
     assert_int_equal(printed, sizeof keys / sizeof *keys);
 }
 
+static bool manual_has(const char *item)
+{
+    char line[256];
+    bool found = false;
+    FILE *manual = fopen("docs/man/pgqrsd.yaml.5", "re");
+    assert_non_null(manual); /* tests run at the top of the source */
+    while (!found && fgets(line, sizeof line, manual) != NULL) {
+        line[strcspn(line, "\n")] = 0;
+        found = strncmp(line, ".It Cm ", 7) == 0 && strcmp(line + 7, item) == 0;
+    }
+    (void)fclose(manual);
+    return found;
+}
+
+static void test_the_examples_and_the_manual_are_right(void **state)
+{
+    static const char *const examples[] = {"examples/pgqrsd.yaml", "examples/commands.yaml"};
+    (void)state;
+    for (size_t i = 0; i < sizeof examples / sizeof *examples; i++) {
+        struct pgqrs_config *c = NULL;
+        struct pgqrs_error err = {0};
+        if (pgqrs_config_load(examples[i], &c, &err) < 0) {
+            fail_msg("%s", err.text);
+        }
+        pgqrs_config_destroy(&c);
+    }
+    const struct pgqrs_settings *const tables[] = {&pgqrs_settings_top, &pgqrs_settings_of_queue};
+    for (size_t t = 0; t < 2; t++) {
+        for (size_t i = 0; i < tables[t]->count; i++) {
+            if (!manual_has(tables[t]->rows[i].key)) {
+                fail_msg("pgqrsd.yaml(5) has no %s", tables[t]->rows[i].key);
+            }
+        }
+    }
+}
+
 int main(void)
 {
 #define WITH_SCRATCH(test) cmocka_unit_test_setup_teardown(test, setup, fixture_teardown)
@@ -655,6 +692,7 @@ int main(void)
         WITH_SCRATCH(test_the_dsn_alone_reports_bad_files_too),
         WITH_SCRATCH(test_mutated_files_never_crash),
         WITH_SCRATCH(test_every_setting_is_printed),
+        WITH_SCRATCH(test_the_examples_and_the_manual_are_right),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
