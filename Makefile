@@ -115,7 +115,7 @@ HANDLER_LIBS_exec     = $(call PKG,jansson)
 HANDLER_LIBS_webhook  = $(call PKG,libcurl jansson)
 
 define handler_rule
-$(B)/$(1)/%.so: $(2)/%.c include/pgqrs/handler.h
+$(B)/$(1)/%.so: $(2)/%.c $(wildcard $(2)/*.h) include/pgqrs/handler.h
 	@mkdir -p $$(@D)
 	$$(if $$(V),,@echo "  SO    $$@")
 	$$(Q)$$(CC) $$(ALL_CFLAGS) -fvisibility=hidden -shared -Wl,-z,relro,-z,now -o $$@ $$< $$(HANDLER_LIBS_$$*)

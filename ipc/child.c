@@ -2,6 +2,7 @@
 #include "ipc/child.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -119,6 +120,8 @@ int pgqrs_child_start(const char *program, enum pgqrs_role role, struct pgqrs_ch
         return -1;
     }
     child->lifeline = PGQRS_FD_LIFELINE;
+    /* What this process starts itself must not keep it open. */
+    (void)fcntl(child->lifeline, F_SETFD, FD_CLOEXEC); /* it is open: the contract says so */
     /* The order matters: a supervisor that dies after the prctl kills us, one that died before it
      * is no longer our parent. A parent outside our PID namespace is 0. */
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0) {

@@ -190,7 +190,7 @@ int pgqrs_job_link_finish(struct pgqrs_job_link *link, const struct pgqrs_job_re
 int pgqrs_job_link_settle_all(struct pgqrs_job_link *link, struct pgqrs_error *err)
 {
     lock(link);
-    while (!link->refused && link->held.unsettled_count > 0) {
+    while (!link->refused && (link->held.unsettled_count > 0 || link->held.waiting_count > 0)) {
         (void)pthread_cond_wait(&link->changed, &link->mutex);
     }
     int rc = link->refused ? refused(link, err) : 0;

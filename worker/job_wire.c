@@ -244,7 +244,9 @@ static void parse(struct pgqrs_job_link *link)
             break;
         }
         if (got < 0 || on_frame(link, &frame, &err) < 0) {
-            disconnect(link, err.text);
+            /* To dial again would only bring the same again: this process ends, for all to see. */
+            link->refused = true;
+            (void)pgqrs_error_set(&link->refusal, PGQRS_ERR_PROTOCOL, "the broker: %s", err.text);
             return;
         }
         at += used;

@@ -6,7 +6,6 @@
 #include "worker/worker.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -39,8 +38,6 @@ static int take_welcome(struct pgqrs_worker *worker, const struct pgqrs_frame *f
 
 static int set_up(struct pgqrs_worker *worker, struct pgqrs_error *err)
 {
-    /* A program that the plugin starts must not keep the lifeline open when we are gone. */
-    (void)fcntl(worker->child.lifeline, F_SETFD, FD_CLOEXEC); /* it is open: the contract */
     worker->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (worker->wake_fd < 0) {
         return pgqrs_error_sys(err, PGQRS_ERR_FAILED, errno, "eventfd");

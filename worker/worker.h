@@ -33,14 +33,14 @@ struct pgqrs_worker {
 /* Also sets what signals do: TERM is a drain, INT and HUP are for the supervisor alone. */
 int pgqrs_control_thread_start(struct pgqrs_worker *worker,
                                struct pgqrs_error *err) PGQRS_MUST_CHECK;
-/* The supervisor is told that jobs are being served. */
+/* The supervisor is told that this worker can run jobs. */
 void pgqrs_control_thread_announce(struct pgqrs_worker *worker);
 /* Ends the thread and waits for it; accepts a worker without one. */
 void pgqrs_control_thread_stop(struct pgqrs_worker *worker);
 
 /* ---- worker_loop.c ---- */
 
-/* Connects, announces, and runs jobs until a drain. The process' exit status, or -1. */
+/* Announces, connects, and runs jobs until a drain. The process' exit status, or -1. */
 int pgqrs_worker_loop(struct pgqrs_worker *worker, struct pgqrs_error *err) PGQRS_MUST_CHECK;
 
 #endif

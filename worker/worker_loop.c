@@ -5,10 +5,10 @@ int pgqrs_worker_loop(struct pgqrs_worker *worker, struct pgqrs_error *err)
 {
     const struct pgqrs_handler *handler = &worker->plugin.handler;
     int status = PGQRS_EXIT_OK;
+    /* The plugin is loaded: a broker that is away, or can not reach its store, is no fault of ours.
+     */
+    pgqrs_control_thread_announce(worker);
     int got = pgqrs_job_link_open(worker->link, err);
-    if (got > 0) {
-        pgqrs_control_thread_announce(worker);
-    }
     while (got > 0) {
         const struct pgqrs_lease *lease;
         got = pgqrs_job_link_next(worker->link, &lease, err);
