@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/clock.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -52,10 +53,23 @@ void pgqrs_timestamp_format(int64_t wall_us, char out[PGQRS_TIMESTAMP_SIZE])
     out[26] = 0;
 }
 
+static bool has_shape(const char *text)
+{
+    static const char shape[] = "dddd-dd-dd dd:dd:dd";
+    for (size_t i = 0; shape[i] != 0; i++) {
+        bool digit = text[i] >= '0' && text[i] <= '9';
+        if (shape[i] == 'd' ? !digit : text[i] != shape[i]) {
+            return false; /* also at the end of a text that is too short */
+        }
+    }
+    return true;
+}
+
 int pgqrs_timestamp_parse(const char *text, int64_t *wall_us_out, struct pgqrs_error *err)
 {
     struct tm utc = {0};
-    const char *end = strptime(text, "%Y-%m-%d %H:%M:%S", &utc);
+    /* Times are compared as text, so one that is written in another width is none. */
+    const char *end = has_shape(text) ? strptime(text, "%Y-%m-%d %H:%M:%S", &utc) : NULL;
     int64_t fraction = 0;
     if (end != NULL && *end == '.') {
         int64_t unit = US_PER_S / 10;

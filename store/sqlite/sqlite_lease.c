@@ -33,8 +33,8 @@ static int next_level(struct sqlite_store *s, struct level *level, const struct 
     struct pgqrs_bytes vt = pgqrs_sqlite_bytes(stmt, 1);
     level->missing_vt = vt.data == NULL;
     level->due = level->missing_vt || strcmp(vt.data, now->text) <= 0;
-    if (!level->due && pgqrs_sqlite_time(stmt, 1, &level->first_us, err) < 0) {
-        rc = -1;
+    if (!level->due) {
+        pgqrs_sqlite_time(stmt, 1, &level->first_us);
     }
     (void)sqlite3_reset(stmt); /* the row was read */
     return rc;
@@ -42,7 +42,7 @@ static int next_level(struct sqlite_store *s, struct level *level, const struct 
 
 static void note_due(struct pgqrs_exchange *x, int64_t due_us)
 {
-    if (x->next_due_us == 0 || due_us < x->next_due_us) {
+    if (due_us != 0 && (x->next_due_us == 0 || due_us < x->next_due_us)) {
         x->next_due_us = due_us;
     }
 }
@@ -69,13 +69,11 @@ static int note_later(struct sqlite_store *s, struct pgqrs_exchange *x, const st
     int rc = stmt == NULL ? -1 : pgqrs_sqlite_step(s, stmt, err);
     if (rc > 0) {
         int64_t due_us;
-        rc = pgqrs_sqlite_time(stmt, 0, &due_us, err);
-        if (rc == 0) {
-            note_due(x, due_us);
-        }
+        pgqrs_sqlite_time(stmt, 0, &due_us);
+        note_due(x, due_us);
         (void)sqlite3_reset(stmt); /* the row was read */
     }
-    return rc;
+    return rc < 0 ? -1 : 0;
 }
 
 /* ---- leasing ---- */
@@ -108,7 +106,8 @@ static int read_lease(sqlite3_stmt *row, struct pgqrs_exchange *x, struct pgqrs_
     if (x->payloads.failed) {
         return pgqrs_error_memory(err);
     }
-    return pgqrs_sqlite_time(row, 2, &lease->enqueued_at_us, err);
+    pgqrs_sqlite_time(row, 2, &lease->enqueued_at_us);
+    return 0;
 }
 
 /* Appends up to count rows of a level, in the order in which they are served. */

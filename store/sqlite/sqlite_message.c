@@ -63,12 +63,10 @@ static int read_message(sqlite3_stmt *row, int64_t now_us, struct pgqrs_message 
 {
     m->id = sqlite3_column_int64(row, 0);
     m->queue_id = sqlite3_column_int64(row, 1);
-    if (pgqrs_sqlite_time(row, 2, &m->enqueued_at_us, err) < 0 ||
-        pgqrs_sqlite_time(row, 3, &m->vt_us, err) < 0 ||
-        pgqrs_sqlite_time(row, 4, &m->dequeued_at_us, err) < 0 ||
-        pgqrs_sqlite_time(row, 5, &m->archived_at_us, err) < 0) {
-        return pgqrs_error_prefix(err, "message %lld", (long long)m->id);
-    }
+    pgqrs_sqlite_time(row, 2, &m->enqueued_at_us);
+    pgqrs_sqlite_time(row, 3, &m->vt_us);
+    pgqrs_sqlite_time(row, 4, &m->dequeued_at_us);
+    pgqrs_sqlite_time(row, 5, &m->archived_at_us);
     m->consumer_worker_id = sqlite3_column_int64(row, 6);
     m->read_ct = sqlite3_column_int(row, 7);
     m->priority = sqlite3_column_int(row, 8);

@@ -128,9 +128,9 @@ void pgqrs_sqlite_bind_bytes(sqlite3_stmt *stmt, int index, struct pgqrs_bytes b
 
 /* Borrowed until the next step. NULL gives an empty run with null data. */
 struct pgqrs_bytes pgqrs_sqlite_bytes(sqlite3_stmt *stmt, int column);
-/* NULL gives 0. */
-int pgqrs_sqlite_time(sqlite3_stmt *stmt, int column, int64_t *wall_us_out,
-                      struct pgqrs_error *err);
+/* NULL gives 0, and so does what nobody can read as a time: one such row, which any program can
+ * write, must not stand in the way of all the others. */
+void pgqrs_sqlite_time(sqlite3_stmt *stmt, int column, int64_t *wall_us_out);
 /* A copy on the heap; NULL gives null. */
 int pgqrs_sqlite_dup(sqlite3_stmt *stmt, int column, char **text_out, struct pgqrs_error *err);
 /* A time in both its forms. */

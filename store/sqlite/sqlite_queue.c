@@ -63,7 +63,8 @@ static int read_queue(sqlite3_stmt *row, struct pgqrs_queue *queue, struct pgqrs
     if (pgqrs_sqlite_dup(row, 1, &queue->name, err) < 0) {
         return -1;
     }
-    return pgqrs_sqlite_time(row, 2, &queue->created_at_us, err);
+    pgqrs_sqlite_time(row, 2, &queue->created_at_us);
+    return 0;
 }
 
 int pgqrs_sqlite_queue_list(struct pgqrs_store *store, struct pgqrs_queue_list *list_out,
@@ -117,18 +118,18 @@ static int metrics_of_live(struct sqlite_store *s, int64_t queue_id, const char 
         return -1;
     }
     int64_t live = sqlite3_column_int64(row, 0);
-    int rc = pgqrs_sqlite_time(row, 1, &m->newest_us, err);
+    pgqrs_sqlite_time(row, 1, &m->newest_us);
     (void)sqlite3_reset(row); /* the row was read */
-    row = rc < 0 ? NULL : one_row(s, STMT_METRICS_PENDING, queue_id, now, err);
+    row = one_row(s, STMT_METRICS_PENDING, queue_id, now, err);
     if (row == NULL) {
         return -1;
     }
     m->pending = sqlite3_column_int64(row, 0);
     m->ready = sqlite3_column_int64(row, 1);
     m->leased = live - m->pending;
-    rc = pgqrs_sqlite_time(row, 2, &m->oldest_pending_us, err);
+    pgqrs_sqlite_time(row, 2, &m->oldest_pending_us);
     (void)sqlite3_reset(row); /* the row was read */
-    return rc;
+    return 0;
 }
 
 static int metrics_of_archived(struct sqlite_store *s, int64_t queue_id,
@@ -151,10 +152,10 @@ static int metrics_of_archived(struct sqlite_store *s, int64_t queue_id,
         return -1;
     }
     int64_t newest = 0;
-    int rc = pgqrs_sqlite_time(row, 0, &newest, err);
+    pgqrs_sqlite_time(row, 0, &newest);
     (void)sqlite3_reset(row); /* the row was read */
     m->newest_us = newest > m->newest_us ? newest : m->newest_us;
-    return rc;
+    return 0;
 }
 
 static int metrics_of_queue(struct sqlite_store *s, int64_t queue_id, const char *now,

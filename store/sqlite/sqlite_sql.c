@@ -11,6 +11,9 @@
 #define FENCE "id = ?1 AND consumer_worker_id = ?2 AND read_ct = ?3 AND archived_at IS NULL"
 #define FAILURE "pgqrsd_error = coalesce(?4, pgqrsd_error), pgqrsd_crash_ct = pgqrsd_crash_ct + ?5"
 
+/* Somebody else's row may hold no count, or one that is no count. */
+#define NEXT_READ_CT "max(coalesce(read_ct, 0), 0) + 1"
+
 static const char *const texts[] = {
     [STMT_BEGIN] = "BEGIN IMMEDIATE",
     [STMT_COMMIT] = "COMMIT",
@@ -83,13 +86,14 @@ static const char *const texts[] = {
                    " ORDER BY pgqrsd_priority DESC, vt LIMIT 1",
     [STMT_LEASABLE] = "SELECT 1 FROM pgqrs_messages INDEXED BY pgqrsd_messages_lease"
                       " WHERE queue_id = ?1 AND pgqrsd_priority = ?2 AND " PENDING
-                      " AND vt <= ?3 AND read_ct < ?6 LIMIT 1",
-    [STMT_PICK] = "SELECT id, read_ct + 1, enqueued_at, payload FROM pgqrs_messages"
+                      " AND vt <= ?3 AND coalesce(read_ct, 0) < ?6 LIMIT 1",
+    [STMT_PICK] = "SELECT id, " NEXT_READ_CT ", enqueued_at, payload FROM pgqrs_messages"
                   " INDEXED BY pgqrsd_messages_lease"
                   " WHERE queue_id = ?1 AND pgqrsd_priority = ?2 AND " PENDING
-                  " AND vt <= ?3 AND read_ct < ?6 ORDER BY vt, id LIMIT ?7",
-    [STMT_TAKE] = "UPDATE pgqrs_messages SET pgqrsd_due_at = vt, vt = ?2, read_ct = read_ct + 1,"
-                  " consumer_worker_id = ?3, dequeued_at = coalesce(dequeued_at, ?4) WHERE id = ?1",
+                  " AND vt <= ?3 AND coalesce(read_ct, 0) < ?6 ORDER BY vt, id LIMIT ?7",
+    [STMT_TAKE] =
+        "UPDATE pgqrs_messages SET pgqrsd_due_at = vt, vt = ?2, read_ct = " NEXT_READ_CT ","
+        " consumer_worker_id = ?3, dequeued_at = coalesce(dequeued_at, ?4) WHERE id = ?1",
     [STMT_LATER] = "SELECT vt FROM pgqrs_messages INDEXED BY pgqrsd_messages_lease"
                    " WHERE queue_id = ?1 AND pgqrsd_priority = ?2 AND " PENDING
                    " AND vt > ?3 ORDER BY vt LIMIT 1",

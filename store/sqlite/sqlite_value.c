@@ -55,14 +55,13 @@ static bool parse_usual(struct pgqrs_bytes text, int64_t *wall_us_out)
     return true;
 }
 
-int pgqrs_sqlite_time(sqlite3_stmt *stmt, int column, int64_t *wall_us_out, struct pgqrs_error *err)
+void pgqrs_sqlite_time(sqlite3_stmt *stmt, int column, int64_t *wall_us_out)
 {
     struct pgqrs_bytes text = pgqrs_sqlite_bytes(stmt, column);
-    if (text.data == NULL) {
+    if (text.data == NULL || (!parse_usual(text, wall_us_out) &&
+                              pgqrs_timestamp_parse(text.data, wall_us_out, NULL) < 0)) {
         *wall_us_out = 0;
-        return 0;
     }
-    return parse_usual(text, wall_us_out) ? 0 : pgqrs_timestamp_parse(text.data, wall_us_out, err);
 }
 
 int pgqrs_sqlite_dup(sqlite3_stmt *stmt, int column, char **text_out, struct pgqrs_error *err)
