@@ -38,7 +38,7 @@ struct producer {
 
 static int wrap(struct producer *p, struct pgqrs_bytes text, struct pgqrs_error *err)
 {
-    if (!pgqrs_utf8_is_valid(text) || memchr(text.data, 0, text.len) != NULL) {
+    if (!pgqrs_utf8_is_valid(text) || (text.len > 0 && memchr(text.data, 0, text.len) != NULL)) {
         return pgqrs_error_set(err, PGQRS_ERR_INVALID, "bytes that are not UTF-8, expected text");
     }
     pgqrs_buf_clear(&p->wrapped);
@@ -143,7 +143,11 @@ static int enqueue_lines(struct producer *p)
     struct pgqrs_buf line = {0};
     struct pgqrs_error err;
     int status = PGQRS_CLI_OK;
-    int got = reader == NULL ? pgqrs_error_memory(&err) : 1;
+    int got = 1;
+    if (reader == NULL) {
+        pgqrs_cli_error("out of memory");
+        return PGQRS_CLI_FAILURE;
+    }
     while (status == PGQRS_CLI_OK && got > 0) {
         got = pgqrs_line_read(reader, INPUT_MAX, &line, &err);
         const struct pgqrs_bytes text = {.data = (const char *)line.data, .len = line.len};
@@ -153,9 +157,6 @@ static int enqueue_lines(struct producer *p)
                    (got == 0 || p->count == p->batch || p->bytes.len > BATCH_BYTES_MAX)) {
             status = send_batch(p);
         }
-    }
-    if (reader == NULL) {
-        status = pgqrs_cli_fail(&err);
     }
     pgqrs_buf_fini(&line);
     free(reader);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/output.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
@@ -179,6 +180,7 @@ static void print_rows(const struct pgqrs_table *table)
     size_t widths[PGQRS_COLUMNS_MAX] = {0};
     size_t used = 0;
     const char *cell = (const char *)table->cells.data;
+    assert(table->columns > 0 && table->columns <= PGQRS_COLUMNS_MAX);
     for (size_t i = 0; i < table->columns; i++) {
         cells[i] = table->headers[i] + (table->headers[i][0] == '>');
         widths[i] = width_of(cells[i]);

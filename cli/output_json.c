@@ -17,8 +17,7 @@ static size_t escape(struct pgqrs_bytes text, char out[ESCAPED_MAX], size_t *out
     size_t n = pgqrs_utf8_length(text.data, text.len);
     unsigned char c = (unsigned char)text.data[0];
     if (n == 0) {
-        memcpy(out, "\xef\xbf\xbd", 3); /* U+FFFD */
-        *out_len = 3;
+        *out_len = (size_t)snprintf(out, ESCAPED_MAX, "\xef\xbf\xbd"); /* U+FFFD */
         return 1;
     }
     if (pgqrs_is_control(text.data, n)) {

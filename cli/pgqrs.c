@@ -236,7 +236,7 @@ static int run(struct pgqrs_cli *cli)
 {
     const struct pgqrs_cli_command *command = NULL;
     int status = parse_words(cli, &command);
-    if (status == PGQRS_CLI_OK) {
+    if (status == PGQRS_CLI_OK && command != NULL) {
         cli->create = command->create;
         status = command->run(cli);
     }

@@ -30,14 +30,14 @@ int pgqrs_locate_dir_of(const char *file, char **dir_out, struct pgqrs_error *er
     return 0;
 }
 
-static int absolute(const char *dir, char **dir_out, struct pgqrs_error *err)
+/* Null when it does not exist, with err filled. */
+static char *absolute(const char *dir, struct pgqrs_error *err)
 {
     char *full = realpath(dir, NULL);
     if (full == NULL) {
-        return pgqrs_error_sys(err, PGQRS_ERR_CONFIG, errno, "directory \"%s\"", dir);
+        (void)pgqrs_error_sys(err, PGQRS_ERR_CONFIG, errno, "directory \"%s\"", dir);
     }
-    *dir_out = full;
-    return 0;
+    return full;
 }
 
 static int too_long(const char *text, size_t max, struct pgqrs_error *err)
@@ -52,19 +52,22 @@ int pgqrs_locate_path(const char *text, const char *dir, char **path_out, struct
     char *base = NULL;
     char *path = NULL;
     if (*text == 0) {
-        return pgqrs_error_set(err, PGQRS_ERR_CONFIG, "found an empty text, expected a path");
+        (void)pgqrs_error_set(err, PGQRS_ERR_CONFIG, "found an empty text, expected a path");
+        return -1;
     }
-    if (*text != '/' && absolute(dir, &base, err) < 0) {
+    if (*text != '/' && (base = absolute(dir, err)) == NULL) {
         return -1;
     }
     int n = asprintf(&path, "%s%s%s", base ? base : "", base ? "/" : "", text);
     free(base);
     if (n < 0) {
-        return pgqrs_error_memory(err);
+        (void)pgqrs_error_memory(err);
+        return -1;
     }
     if (n > PGQRS_PATH_TEXT_MAX) {
         free(path);
-        return too_long(text, PGQRS_PATH_TEXT_MAX, err);
+        (void)too_long(text, PGQRS_PATH_TEXT_MAX, err);
+        return -1;
     }
     *path_out = path;
     return 0;
@@ -93,7 +96,6 @@ static char *escape(const char *path)
 
 static int locate_sqlite(const char *path, const char *dir, char **dsn_out, struct pgqrs_error *err)
 {
-    char *base = NULL;
     char *escaped = NULL;
     char *dsn = NULL;
     if (*path == 0 || *path == '?') {
@@ -105,7 +107,8 @@ static int locate_sqlite(const char *path, const char *dir, char **dsn_out, stru
                                "one process");
     }
     if (*path != '/') {
-        if (absolute(dir, &base, err) < 0) {
+        char *base = absolute(dir, err);
+        if (base == NULL) {
             return -1;
         }
         escaped = escape(base);
@@ -184,7 +187,7 @@ int pgqrs_locate_handler(const char *text, const char *dir, char **path_out,
                          struct pgqrs_error *err)
 {
     char relative[PATH_MAX];
-    char full[PATH_MAX];
+    char full[PATH_MAX] = "";
     char *path = NULL;
     bool bare = *text != 0 && is_bare_name(text);
     if (bare) {
