@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PGQRS_TESTS_STORE_SUITE_H
+#define PGQRS_TESTS_STORE_SUITE_H
+
+/*
+ * The cases that every store must pass, whatever its backend. A backend's test program gives a
+ * factory and runs them; each case gets a new, empty store with a queue "q" and a worker "w", and
+ * a wall clock that stands still until the case moves it. Whatever a case did, the store must
+ * verify at its end.
+ */
+
+#include <inttypes.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "store/store.h"
+
+struct suite_backend {
+    const char *name;
+    /* Opens a store that nobody has used; it fails the test when it can not. */
+    struct pgqrs_store *(*open)(void *arg);
+    void (*close)(void *arg, struct pgqrs_store *store);
+    void *arg;
+};
+
+/* Runs every case; returns how many failed. */
+int pgqrs_store_suite_run(const struct suite_backend *backend);
+
+/* ---- for the cases ---- */
+
+#define SUITE_START_US INT64_C(1767225600000000) /* 2026-01-01 00:00:00 UTC */
+#define SUITE_LEASE_MS 30000
+
+struct suite {
+    const struct suite_backend *backend;
+    struct pgqrs_store *store;
+    int64_t now_us;
+    int64_t queue, worker;
+    struct pgqrs_exchange x;
+    struct pgqrs_error err;
+};
+
+#define suite_ok(f, call)                                                                          \
+    do {                                                                                           \
+        if ((call) < 0) {                                                                          \
+            fail_msg("%s: %s", #call, (f)->err.text);                                              \
+        }                                                                                          \
+    } while (0)
+
+#define suite_fails(f, call, expected)                                                             \
+    do {                                                                                           \
+        assert_int_equal((call), -1);                                                              \
+        if ((f)->err.code != (expected)) {                                                         \
+            fail_msg("%s: found code %d (%s)", #call, (int)(f)->err.code, (f)->err.text);          \
+        }                                                                                          \
+    } while (0)
+
+void suite_setup(struct suite *f, const struct suite_backend *backend);
+void suite_teardown(struct suite *f);
+
+void suite_advance_ms(struct suite *f, int64_t ms);
+int64_t suite_put(struct suite *f, const char *payload, int64_t delay_ms, int32_t priority);
+int64_t suite_worker(struct suite *f, const char *name, uint64_t generation);
+/* Leases up to count for the worker "w" from "q", in an exchange of its own. */
+size_t suite_lease(struct suite *f, uint32_t count);
+/* The one message that is leased next; it must be there. */
+struct pgqrs_lease_ref suite_lease_one(struct suite *f);
+struct pgqrs_settlement suite_settlement(struct pgqrs_lease_ref lease, enum pgqrs_settle how);
+enum pgqrs_settled suite_settle(struct suite *f, struct pgqrs_settlement item);
+/* The message as it is stored; free it with pgqrs_message_fini. */
+struct pgqrs_message suite_get(struct suite *f, int64_t id);
+/* Asserts that the leases of the last exchange are these messages, in this order. */
+void suite_assert_leased(const struct suite *f, const int64_t *ids, size_t count);
+
+extern const struct CMUnitTest suite_basic_cases[];
+extern const size_t suite_basic_count;
+extern const struct CMUnitTest suite_lease_cases[];
+extern const size_t suite_lease_count;
+extern const struct CMUnitTest suite_settle_cases[];
+extern const size_t suite_settle_count;
+extern const struct CMUnitTest suite_worker_cases[];
+extern const size_t suite_worker_count;
+
+int suite_case_setup(void **state);
+int suite_case_teardown(void **state);
+#define SUITE_CASE(function)                                                                       \
+    cmocka_unit_test_setup_teardown(function, suite_case_setup, suite_case_teardown)
+
+#endif

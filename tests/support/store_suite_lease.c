@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/support/store_suite.h"
+
+/* Who gets what, and in which order. */
+
+static void lease_writes(void **state)
+{
+    struct suite *f = *state;
+    int64_t id = suite_put(f, "{\"a\":1}", 0, 2);
+    suite_advance_ms(f, 250);
+    assert_int_equal(suite_lease(f, 5), 1);
+    const struct pgqrs_lease *lease = &f->x.leases[0];
+    assert_int_equal(lease->want, 0);
+    assert_int_equal(lease->message_id, id);
+    assert_int_equal(lease->attempt, 1);
+    assert_int_equal(lease->priority, 2);
+    assert_int_equal(lease->enqueued_at_us, SUITE_START_US);
+    assert_int_equal(lease->payload.len, 7);
+    assert_memory_equal(lease->payload.data, "{\"a\":1}", 7);
+    struct pgqrs_message m = suite_get(f, id);
+    assert_int_equal(m.state, PGQRS_STATE_LEASED);
+    assert_int_equal(m.consumer_worker_id, f->worker);
+    assert_int_equal(m.read_ct, 1);
+    assert_int_equal(m.vt_us, f->now_us + SUITE_LEASE_MS * INT64_C(1000));
+    assert_int_equal(m.dequeued_at_us, f->now_us);
+    pgqrs_message_fini(&m);
+    assert_int_equal(suite_lease(f, 5), 0);
+}
+
+static void first_in_first_out(void **state)
+{
+    struct suite *f = *state;
+    int64_t ids[200];
+    for (int i = 0; i < 200; i++) {
+        ids[i] = suite_put(f, "1", 0, 0); /* all in the same microsecond */
+    }
+    for (size_t at = 0; at < 200; at += 50) {
+        assert_int_equal(suite_lease(f, 50), 50);
+        suite_assert_leased(f, ids + at, 50);
+    }
+}
+
+static void priority_then_due_then_id(void **state)
+{
+    struct suite *f = *state;
+    int64_t low = suite_put(f, "1", 0, INT32_MIN);
+    int64_t late = suite_put(f, "2", 20, 0);
+    int64_t early = suite_put(f, "3", 10, 0);
+    int64_t early_too = suite_put(f, "4", 10, 0);
+    int64_t high = suite_put(f, "5", 30, 7);
+    int64_t top = suite_put(f, "6", 0, INT32_MAX);
+    suite_advance_ms(f, 30);
+    suite_lease(f, 10);
+    suite_assert_leased(f, (int64_t[]){top, high, early, early_too, late, low}, 6);
+}
+
+static void priority_across_exchanges(void **state)
+{
+    struct suite *f = *state;
+    int64_t a = suite_put(f, "1", 0, 1);
+    int64_t b = suite_put(f, "2", 0, 1);
+    int64_t c = suite_put(f, "3", 0, 0);
+    suite_lease(f, 1);
+    suite_assert_leased(f, &a, 1);
+    int64_t urgent = suite_put(f, "4", 0, 9);
+    suite_lease(f, 2);
+    suite_assert_leased(f, (int64_t[]){urgent, b}, 2);
+    suite_lease(f, 2);
+    suite_assert_leased(f, &c, 1);
+}
+
+static void delayed_until_due(void **state)
+{
+    struct suite *f = *state;
+    int64_t id = suite_put(f, "1", 1000, 0);
+    suite_put(f, "2", 5000, 3);
+    assert_int_equal(suite_lease(f, 5), 0);
+    assert_int_equal(f->x.next_due_us, SUITE_START_US + 1000000);
+    suite_advance_ms(f, 999);
+    assert_int_equal(suite_lease(f, 5), 0);
+    assert_int_equal(f->x.next_due_us, SUITE_START_US + 1000000);
+    suite_advance_ms(f, 1);
+    suite_lease(f, 5);
+    suite_assert_leased(f, &id, 1);
+    assert_int_equal(f->x.next_due_us, SUITE_START_US + 5000000);
+}
+
+static void next_due_is_of_this_level_too(void **state)
+{
+    struct suite *f = *state;
+    suite_put(f, "1", 0, 0);
+    suite_put(f, "2", 700, 0);
+    assert_int_equal(suite_lease(f, 5), 1);
+    assert_int_equal(f->x.next_due_us, SUITE_START_US + 700000);
+    assert_int_equal(suite_lease(f, 5), 0);
+    assert_int_equal(f->x.next_due_us, SUITE_START_US + 700000);
+    suite_advance_ms(f, 700);
+    assert_int_equal(suite_lease(f, 5), 1);
+    assert_int_equal(f->x.next_due_us, 0);
+}
+
+static void exchange_for(struct suite *f, const struct pgqrs_want *wants, size_t count)
+{
+    f->x.wants = wants;
+    f->x.want_count = count;
+    f->x.settlement_count = 0;
+    suite_ok(f, pgqrs_store_exchange(f->store, &f->x, &f->err));
+}
+
+static void two_wants_share(void **state)
+{
+    struct suite *f = *state;
+    int64_t ids[9];
+    for (int i = 0; i < 9; i++) {
+        ids[i] = suite_put(f, "1", 0, 0);
+    }
+    struct pgqrs_want wants[2] = {{.queue_id = f->queue,
+                                   .worker_id = f->worker,
+                                   .count = 3,
+                                   .max_attempts = 5,
+                                   .lease_ms = 1000},
+                                  {.queue_id = f->queue,
+                                   .worker_id = suite_worker(f, "w2", 2),
+                                   .count = 4,
+                                   .max_attempts = 5,
+                                   .lease_ms = 2000}};
+    exchange_for(f, wants, 2);
+    suite_assert_leased(f, ids, 7);
+    for (size_t i = 0; i < 7; i++) {
+        assert_int_equal(f->x.leases[i].want, i < 3 ? 0 : 1);
+        struct pgqrs_message m = suite_get(f, ids[i]);
+        assert_int_equal(m.consumer_worker_id, wants[i < 3 ? 0 : 1].worker_id);
+        assert_int_equal(m.vt_us, f->now_us + (i < 3 ? 1000000 : 2000000));
+        pgqrs_message_fini(&m);
+    }
+    exchange_for(f, wants, 2);
+    suite_assert_leased(f, ids + 7, 2);
+}
+
+static void queues_are_apart(void **state)
+{
+    struct suite *f = *state;
+    int64_t other = 0;
+    int64_t there;
+    suite_ok(f, pgqrs_store_queue_create(f->store, "other", &other, &f->err));
+    const struct pgqrs_enqueue item = {.payload = pgqrs_bytes_from("9"), .delay_ms = 400};
+    suite_ok(f, pgqrs_store_enqueue(f->store, other, &item, 1, &there, &f->err));
+    int64_t here = suite_put(f, "1", 600, 0);
+    const struct pgqrs_want wants[2] = {{.queue_id = f->queue,
+                                         .worker_id = f->worker,
+                                         .count = 1,
+                                         .max_attempts = 5,
+                                         .lease_ms = 1000},
+                                        {.queue_id = other,
+                                         .worker_id = f->worker,
+                                         .count = 2,
+                                         .max_attempts = 5,
+                                         .lease_ms = 1000}};
+    exchange_for(f, wants, 2);
+    assert_int_equal(f->x.lease_count, 0);
+    assert_int_equal(f->x.next_due_us, SUITE_START_US + 400000);
+    exchange_for(f, wants, 1);
+    assert_int_equal(f->x.next_due_us, SUITE_START_US + 600000);
+    suite_advance_ms(f, 600);
+    exchange_for(f, wants, 2);
+    suite_assert_leased(f, (int64_t[]){here, there}, 2);
+    assert_int_equal(f->x.leases[1].want, 1);
+}
+
+static void attempts_run_out(void **state)
+{
+    struct suite *f = *state;
+    int64_t worn = suite_put(f, "1", 0, 0);
+    for (uint32_t attempt = 1; attempt <= 2; attempt++) {
+        struct pgqrs_lease_ref lease = suite_lease_one(f);
+        assert_int_equal(lease.attempt, attempt);
+        assert_int_equal(suite_settle(f, suite_settlement(lease, PGQRS_SETTLE_RETRY)),
+                         PGQRS_SETTLED_YES);
+    }
+    int64_t fresh = suite_put(f, "2", 0, 0);
+    struct pgqrs_want want = {.queue_id = f->queue,
+                              .worker_id = f->worker,
+                              .count = 5,
+                              .max_attempts = 2,
+                              .lease_ms = 1000};
+    exchange_for(f, &want, 1);
+    suite_assert_leased(f, &fresh, 1);
+    exchange_for(f, &want, 1);
+    assert_int_equal(f->x.lease_count, 0);
+    assert_int_equal(f->x.next_due_us, 0);
+    want.max_attempts = 3;
+    exchange_for(f, &want, 1);
+    suite_assert_leased(f, &worn, 1);
+    assert_int_equal(f->x.leases[0].attempt, 3);
+}
+
+static void nothing_wanted(void **state)
+{
+    struct suite *f = *state;
+    suite_put(f, "1", 0, 0);
+    assert_int_equal(suite_lease(f, 0), 0);
+    exchange_for(f, NULL, 0);
+    assert_int_equal(f->x.lease_count, 0);
+    const struct pgqrs_want bad = {
+        .queue_id = f->queue, .worker_id = f->worker, .count = 1, .max_attempts = 5};
+    f->x.wants = &bad;
+    f->x.want_count = 1;
+    suite_fails(f, pgqrs_store_exchange(f->store, &f->x, &f->err), PGQRS_ERR_INVALID);
+    assert_int_equal(suite_lease(f, 1), 1);
+}
+
+static void renewing(void **state)
+{
+    struct suite *f = *state;
+    suite_put(f, "1", 0, 0);
+    suite_put(f, "2", 0, 0);
+    suite_lease(f, 2);
+    struct pgqrs_lease_ref refs[4];
+    for (size_t i = 0; i < 4; i++) {
+        refs[i] = (struct pgqrs_lease_ref){
+            .message_id = f->x.leases[i % 2].message_id, .worker_id = f->worker, .attempt = 1};
+    }
+    refs[2].worker_id++;
+    refs[3].attempt++;
+    suite_advance_ms(f, 20000);
+    int64_t held = pgqrs_store_renew(f->store, refs, 4, SUITE_LEASE_MS, &f->err);
+    assert_int_equal(held, 2);
+    struct pgqrs_message m = suite_get(f, refs[1].message_id);
+    assert_int_equal(m.vt_us, f->now_us + SUITE_LEASE_MS * INT64_C(1000));
+    assert_int_equal(m.read_ct, 1);
+    pgqrs_message_fini(&m);
+    assert_int_equal(suite_settle(f, suite_settlement(refs[0], PGQRS_SETTLE_ARCHIVE)),
+                     PGQRS_SETTLED_YES);
+    held = pgqrs_store_renew(f->store, refs, 2, SUITE_LEASE_MS, &f->err);
+    assert_int_equal(held, 1);
+    suite_fails(f, pgqrs_store_renew(f->store, refs, 2, 0, &f->err), PGQRS_ERR_INVALID);
+}
+
+static void an_ended_lease_time_frees_nothing(void **state)
+{
+    struct suite *f = *state;
+    suite_put(f, "1", 0, 0);
+    struct pgqrs_lease_ref lease = suite_lease_one(f);
+    suite_advance_ms(f, SUITE_LEASE_MS * 10);
+    assert_int_equal(suite_lease(f, 1), 0);
+    assert_int_equal(suite_settle(f, suite_settlement(lease, PGQRS_SETTLE_ARCHIVE)),
+                     PGQRS_SETTLED_YES);
+}
+
+const struct CMUnitTest suite_lease_cases[] = {
+    SUITE_CASE(lease_writes),
+    SUITE_CASE(first_in_first_out),
+    SUITE_CASE(priority_then_due_then_id),
+    SUITE_CASE(priority_across_exchanges),
+    SUITE_CASE(delayed_until_due),
+    SUITE_CASE(next_due_is_of_this_level_too),
+    SUITE_CASE(two_wants_share),
+    SUITE_CASE(queues_are_apart),
+    SUITE_CASE(attempts_run_out),
+    SUITE_CASE(nothing_wanted),
+    SUITE_CASE(renewing),
+    SUITE_CASE(an_ended_lease_time_frees_nothing),
+};
+const size_t suite_lease_count = sizeof suite_lease_cases / sizeof *suite_lease_cases;

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/support/store_suite.h"
+
+/* The rows of workers, and what happens to the leases of those that are gone. */
+
+static void same_worker_seen_again(void **state)
+{
+    struct suite *f = *state;
+    suite_put(f, "1", 0, 0);
+    struct pgqrs_lease_ref lease = suite_lease_one(f);
+    assert_int_equal(suite_worker(f, "w", 1), f->worker);
+    assert_int_equal(suite_settle(f, suite_settlement(lease, PGQRS_SETTLE_ARCHIVE)),
+                     PGQRS_SETTLED_YES);
+    assert_int_not_equal(suite_worker(f, "w2", 2), f->worker);
+}
+
+static const struct pgqrs_worker_ref *find_live(const struct pgqrs_worker_list *list, int64_t id)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        if (list->items[i].id == id) {
+            return &list->items[i];
+        }
+    }
+    return NULL;
+}
+
+static void taken_over(void **state)
+{
+    struct suite *f = *state;
+    const struct pgqrs_release release = {.max_attempts = 5, .reason = "gone"};
+    int64_t freed = pgqrs_store_worker_end(f->store, f->worker, &release, &f->err);
+    assert_int_equal(freed, 0);
+    struct pgqrs_worker_list list;
+    suite_ok(f, pgqrs_store_worker_list_live(f->store, &list, &f->err));
+    assert_int_equal(list.count, 0);
+    pgqrs_worker_list_fini(&list);
+
+    int64_t other = 0;
+    int64_t id = 0;
+    suite_ok(f, pgqrs_store_queue_create(f->store, "other", &other, &f->err));
+    const struct pgqrs_worker_row row = {
+        .name = "w", .queue_id = other, .instance = "run-2", .generation = UINT64_MAX, .pid = 1};
+    suite_ok(f, pgqrs_store_worker_register(f->store, &row, &id, &f->err));
+    assert_int_equal(id, f->worker);
+    suite_ok(f, pgqrs_store_worker_list_live(f->store, &list, &f->err));
+    const struct pgqrs_worker_ref *live = find_live(&list, id);
+    assert_non_null(live);
+    assert_int_equal(live->queue_id, other);
+    assert_int_equal(live->generation, UINT64_MAX);
+    assert_string_equal(live->instance, "run-2");
+    assert_string_equal(live->name, "w");
+    pgqrs_worker_list_fini(&list);
+    assert_null(list.items);
+}
+
+static void register_needs_a_queue(void **state)
+{
+    struct suite *f = *state;
+    struct pgqrs_worker_row row = {
+        .name = "x", .queue_id = 4242, .instance = "run", .generation = 1, .pid = 1};
+    int64_t id = 0;
+    suite_fails(f, pgqrs_store_worker_register(f->store, &row, &id, &f->err), PGQRS_ERR_NOT_FOUND);
+    row.queue_id = f->queue;
+    row.name = "";
+    suite_fails(f, pgqrs_store_worker_register(f->store, &row, &id, &f->err), PGQRS_ERR_INVALID);
+}
+
+static void beating(void **state)
+{
+    struct suite *f = *state;
+    int64_t ids[2] = {f->worker, suite_worker(f, "w2", 2)};
+    suite_ok(f, pgqrs_store_worker_beat(f->store, ids, 2, &f->err));
+    suite_ok(f, pgqrs_store_worker_beat(f->store, NULL, 0, &f->err));
+    ids[0] = 777;
+    suite_fails(f, pgqrs_store_worker_beat(f->store, ids, 2, &f->err), PGQRS_ERR_NOT_FOUND);
+    assert_non_null(strstr(f->err.text, "777"));
+}
+
+static void ending_frees_and_buries(void **state)
+{
+    struct suite *f = *state;
+    int64_t worn = suite_put(f, "1", 0, 1);
+    assert_int_equal(suite_settle(f, suite_settlement(suite_lease_one(f), PGQRS_SETTLE_RETRY)),
+                     PGQRS_SETTLED_YES);
+    int64_t fresh = suite_put(f, "2", 0, 0);
+    int64_t done = suite_put(f, "3", 0, 0);
+    assert_int_equal(suite_lease(f, 3), 3);
+    const struct pgqrs_lease_ref ref = {.message_id = done, .worker_id = f->worker, .attempt = 1};
+    assert_int_equal(suite_settle(f, suite_settlement(ref, PGQRS_SETTLE_ARCHIVE)),
+                     PGQRS_SETTLED_YES);
+    int64_t held_by_other = suite_put(f, "4", 0, 0);
+    int64_t first = f->worker;
+    f->worker = suite_worker(f, "w2", 2);
+    assert_int_equal(suite_lease(f, 1), 1);
+
+    suite_advance_ms(f, 40);
+    const struct pgqrs_release release = {
+        .max_attempts = 2, .reason = "signal 11", .crashed = true};
+    assert_int_equal(pgqrs_store_worker_end(f->store, first, &release, &f->err), 2);
+    struct pgqrs_message m = suite_get(f, worn);
+    assert_string_equal(m.outcome, "failed");
+    assert_string_equal(m.error, "signal 11");
+    assert_int_equal(m.archived_at_us, f->now_us);
+    assert_int_equal(m.read_ct, 2);
+    assert_int_equal(m.crash_ct, 1);
+    pgqrs_message_fini(&m);
+    m = suite_get(f, fresh);
+    assert_int_equal(m.state, PGQRS_STATE_READY);
+    assert_int_equal(m.vt_us, f->now_us);
+    assert_int_equal(m.read_ct, 1);
+    assert_int_equal(m.crash_ct, 1);
+    assert_string_equal(m.error, "signal 11");
+    pgqrs_message_fini(&m);
+    m = suite_get(f, done);
+    assert_string_equal(m.outcome, "done");
+    assert_null(m.error);
+    pgqrs_message_fini(&m);
+    m = suite_get(f, held_by_other);
+    assert_int_equal(m.state, PGQRS_STATE_LEASED);
+    pgqrs_message_fini(&m);
+    assert_int_equal(pgqrs_store_worker_end(f->store, first, &release, &f->err), 0);
+    assert_int_equal(pgqrs_store_worker_end(f->store, 999, &release, &f->err), 0);
+}
+
+static void a_result_after_the_end_is_refused(void **state)
+{
+    struct suite *f = *state;
+    suite_put(f, "1", 0, 0);
+    struct pgqrs_lease_ref lease = suite_lease_one(f);
+    const struct pgqrs_release release = {.max_attempts = 5, .reason = "lost"};
+    assert_int_equal(pgqrs_store_worker_end(f->store, f->worker, &release, &f->err), 1);
+    f->worker = suite_worker(f, "w2", 2);
+    assert_int_equal(suite_lease_one(f).attempt, 2);
+    assert_int_equal(suite_settle(f, suite_settlement(lease, PGQRS_SETTLE_ARCHIVE)),
+                     PGQRS_SETTLED_REFUSED);
+}
+
+static void reconciling(void **state)
+{
+    struct suite *f = *state;
+    int64_t ids[3];
+    for (int i = 0; i < 3; i++) {
+        ids[i] = suite_put(f, "1", 0, 0);
+    }
+    assert_int_equal(suite_lease(f, 3), 3);
+    struct pgqrs_lease_ref known[2] = {
+        {.message_id = ids[0], .worker_id = f->worker, .attempt = 1},
+        {.message_id = ids[1], .worker_id = f->worker, .attempt = 2}};
+    assert_int_equal(pgqrs_store_worker_reconcile(f->store, f->worker, known, 2, &f->err), 2);
+    assert_int_equal(pgqrs_store_worker_reconcile(f->store, f->worker, known, 2, &f->err), 0);
+    struct pgqrs_message m = suite_get(f, ids[0]);
+    assert_int_equal(m.state, PGQRS_STATE_LEASED);
+    pgqrs_message_fini(&m);
+    m = suite_get(f, ids[1]);
+    assert_int_equal(m.state, PGQRS_STATE_READY);
+    assert_int_equal(m.read_ct, 0);
+    assert_int_equal(m.vt_us, SUITE_START_US);
+    pgqrs_message_fini(&m);
+    assert_int_equal(pgqrs_store_worker_reconcile(f->store, f->worker, NULL, 0, &f->err), 1);
+    suite_lease(f, 5);
+    suite_assert_leased(f, ids, 3);
+}
+
+static void worker_without_a_row(void **state)
+{
+    struct suite *f = *state;
+    suite_put(f, "1", 0, 0);
+    int64_t worker = f->worker;
+    f->worker = 4242;
+    assert_int_equal(suite_lease(f, 1), 0);
+    f->worker = worker;
+    assert_int_equal(suite_lease(f, 1), 1);
+}
+
+const struct CMUnitTest suite_worker_cases[] = {
+    SUITE_CASE(same_worker_seen_again),
+    SUITE_CASE(taken_over),
+    SUITE_CASE(register_needs_a_queue),
+    SUITE_CASE(beating),
+    SUITE_CASE(ending_frees_and_buries),
+    SUITE_CASE(a_result_after_the_end_is_refused),
+    SUITE_CASE(reconciling),
+    SUITE_CASE(worker_without_a_row),
+};
+const size_t suite_worker_count = sizeof suite_worker_cases / sizeof *suite_worker_cases;

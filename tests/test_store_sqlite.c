@@ -1,0 +1,382 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/support/sqlite_rig.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "store/sqlite/sqlite_priv.h"
+
+/* What only the SQLite backend can be asked, and the common cases on a file and in memory. */
+
+static int64_t create_queue(struct sqlite_rig *rig, struct pgqrs_store *store, const char *name)
+{
+    int64_t id = 0;
+    suite_ok(rig, pgqrs_store_queue_create(store, name, &id, &rig->err));
+    return id;
+}
+
+static int64_t register_worker(struct sqlite_rig *rig, struct pgqrs_store *store, int64_t queue)
+{
+    const struct pgqrs_worker_row row = {
+        .name = "w", .queue_id = queue, .instance = "run", .generation = 1, .pid = getpid()};
+    int64_t id = 0;
+    suite_ok(rig, pgqrs_store_worker_register(store, &row, &id, &rig->err));
+    return id;
+}
+
+static void enqueue(struct sqlite_rig *rig, struct pgqrs_store *store, int64_t queue, size_t count)
+{
+    const struct pgqrs_enqueue item = {.payload = pgqrs_bytes_from("{}")};
+    int64_t id;
+    for (size_t i = 0; i < count; i++) {
+        suite_ok(rig, pgqrs_store_enqueue(store, queue, &item, 1, &id, &rig->err));
+    }
+}
+
+/* ---- locks ---- */
+
+static void locked_by_another(void **state)
+{
+    struct sqlite_rig *rig = *state;
+    struct pgqrs_store *store = NULL;
+    const struct pgqrs_store_options options = {.create = true, .busy_ms = 5};
+    char dsn[PATH_MAX + 32];
+    (void)snprintf(dsn, sizeof dsn, "sqlite:%s", rig->path);
+    suite_ok(rig, pgqrs_store_open(dsn, &options, &store, &rig->err));
+    suite_ok(rig, pgqrs_store_install(store, &rig->err));
+    int64_t queue = create_queue(rig, store, "q");
+    int64_t worker = register_worker(rig, store, queue);
+
+    sqlite3 *other = sqlite_rig_raw(rig);
+    assert_int_equal(sqlite3_exec(other, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+    const struct pgqrs_enqueue item = {.payload = pgqrs_bytes_from("{}")};
+    int64_t id;
+    suite_fails(rig, pgqrs_store_enqueue(store, queue, &item, 1, &id, &rig->err), PGQRS_ERR_AGAIN);
+    assert_non_null(strstr(rig->err.text, rig->path));
+    assert_non_null(strstr(rig->err.text, "locked"));
+    /* An exchange that has nothing to write is not held up, and does not hold up. */
+    const struct pgqrs_want want = {
+        .queue_id = queue, .worker_id = worker, .count = 1, .max_attempts = 5, .lease_ms = 1000};
+    struct pgqrs_exchange x = {.wants = &want, .want_count = 1};
+    suite_ok(rig, pgqrs_store_exchange(store, &x, &rig->err));
+    assert_int_equal(x.lease_count, 0);
+    assert_int_equal(sqlite3_exec(other, "COMMIT", NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_close(other), SQLITE_OK);
+    suite_ok(rig, pgqrs_store_enqueue(store, queue, &item, 1, &id, &rig->err));
+    suite_ok(rig, pgqrs_store_exchange(store, &x, &rig->err));
+    assert_int_equal(x.lease_count, 1);
+    pgqrs_exchange_fini(&x);
+    pgqrs_store_close(&store);
+}
+
+static void claimed_once(void **state)
+{
+    struct sqlite_rig *rig = *state;
+    struct pgqrs_store *first = sqlite_rig_store(rig);
+    struct pgqrs_store *second = sqlite_rig_store(rig);
+    suite_ok(rig, pgqrs_store_claim(first, &rig->err));
+    suite_ok(rig, pgqrs_store_claim(first, &rig->err));
+    suite_fails(rig, pgqrs_store_claim(second, &rig->err), PGQRS_ERR_UNAVAILABLE);
+    char pid[32];
+    (void)snprintf(pid, sizeof pid, "pid %d", (int)getpid());
+    assert_non_null(strstr(rig->err.text, pid));
+    (void)create_queue(rig, second, "q"); /* it may still be used */
+    pgqrs_store_close(&first);
+    suite_ok(rig, pgqrs_store_claim(second, &rig->err));
+    pgqrs_store_close(&second);
+}
+
+/* ---- a full disk ---- */
+
+static void disk_full(void **state)
+{
+    struct sqlite_rig *rig = *state;
+    struct pgqrs_store *store = sqlite_rig_store(rig);
+    int64_t queue = create_queue(rig, store, "q");
+    sqlite3 *db = sqlite_of(store)->db;
+    (void)sqlite_rig_number(db, "PRAGMA max_page_count=40");
+    char big[60000];
+    memset(big, '1', sizeof big);
+    const struct pgqrs_enqueue items[3] = {{.payload = {.data = big, .len = sizeof big}},
+                                           {.payload = {.data = big, .len = sizeof big}},
+                                           {.payload = {.data = big, .len = sizeof big}}};
+    int64_t ids[3];
+    suite_fails(rig, pgqrs_store_enqueue(store, queue, items, 3, ids, &rig->err), PGQRS_ERR_AGAIN);
+    assert_non_null(strstr(rig->err.text, "the disk is full"));
+    assert_int_equal(sqlite_rig_number(db, "SELECT count(*) FROM pgqrs_messages"), 0);
+    (void)sqlite_rig_number(db, "PRAGMA max_page_count=1000000");
+    suite_ok(rig, pgqrs_store_enqueue(store, queue, items, 3, ids, &rig->err));
+    pgqrs_store_close(&store);
+}
+
+/* Exit status 0: a write that the system refused was reported, left nothing, and then worked. */
+static int write_beyond_limit(struct sqlite_rig *rig)
+{
+    struct pgqrs_store *store = NULL;
+    int64_t queue;
+    int64_t id;
+    char big[200000];
+    memset(big, '1', sizeof big);
+    const struct pgqrs_enqueue item = {.payload = {.data = big, .len = sizeof big}};
+    struct rlimit limit = {.rlim_cur = 300000, .rlim_max = RLIM_INFINITY};
+    if (sqlite_rig_open(rig, &store) < 0 ||
+        pgqrs_store_queue_find(store, "q", &queue, &rig->err) < 0) {
+        return 10;
+    }
+    (void)signal(SIGXFSZ, SIG_IGN);
+    if (setrlimit(RLIMIT_FSIZE, &limit) < 0) {
+        return 11;
+    }
+    int rc = 0;
+    for (int i = 0; rc == 0 && i < 5; i++) {
+        rc = pgqrs_store_enqueue(store, queue, &item, 1, &id, &rig->err);
+    }
+    if (rc == 0 || (rig->err.code != PGQRS_ERR_AGAIN && rig->err.code != PGQRS_ERR_UNKNOWN)) {
+        return 12;
+    }
+    struct pgqrs_queue_metrics before;
+    struct pgqrs_queue_metrics after;
+    limit.rlim_cur = RLIM_INFINITY;
+    if (pgqrs_store_queue_metrics(store, queue, &before, &rig->err) < 0 ||
+        setrlimit(RLIMIT_FSIZE, &limit) < 0 ||
+        pgqrs_store_enqueue(store, queue, &item, 1, &id, &rig->err) < 0 ||
+        pgqrs_store_queue_metrics(store, queue, &after, &rig->err) < 0) {
+        return 13;
+    }
+    pgqrs_store_close(&store);
+    return after.total == before.total + 1 ? 0 : 14;
+}
+
+static void file_size_limit(void **state)
+{
+    struct sqlite_rig *rig = *state;
+    struct pgqrs_store *store = sqlite_rig_store(rig);
+    (void)create_queue(rig, store, "q");
+    pgqrs_store_close(&store);
+    assert_int_equal(sqlite_rig_child(write_beyond_limit, rig), 0);
+}
+
+/* ---- several processes ---- */
+
+/* Drains the queue; exit status 0 when every lease could be settled. */
+static int drain(struct sqlite_rig *rig)
+{
+    struct pgqrs_store *store = NULL;
+    int64_t queue = 0;
+    int64_t worker = 0;
+    char name[32];
+    (void)snprintf(name, sizeof name, "w%d", (int)getpid());
+    struct pgqrs_worker_row row = {
+        .name = name, .instance = "run", .generation = 1, .pid = getpid()};
+    if (sqlite_rig_open(rig, &store) < 0 ||
+        pgqrs_store_queue_find(store, "q", &queue, &rig->err) < 0) {
+        return 10;
+    }
+    row.queue_id = queue;
+    if (pgqrs_store_worker_register(store, &row, &worker, &rig->err) < 0) {
+        return 11;
+    }
+    const struct pgqrs_want want = {
+        .queue_id = queue, .worker_id = worker, .count = 3, .max_attempts = 5, .lease_ms = 1000};
+    struct pgqrs_settlement items[3];
+    struct pgqrs_exchange x = {.settlements = items, .wants = &want, .want_count = 1};
+    do {
+        if (pgqrs_store_exchange(store, &x, &rig->err) < 0) {
+            return 12;
+        }
+        for (size_t i = 0; i < x.settlement_count; i++) {
+            if (items[i].settled_out != PGQRS_SETTLED_YES) {
+                return 13;
+            }
+        }
+        x.settlement_count = x.lease_count;
+        for (size_t i = 0; i < x.lease_count; i++) {
+            const struct pgqrs_lease_ref ref = {.message_id = x.leases[i].message_id,
+                                                .worker_id = worker,
+                                                .attempt = x.leases[i].attempt};
+            items[i] = suite_settlement(ref, PGQRS_SETTLE_ARCHIVE);
+        }
+    } while (x.lease_count > 0);
+    pgqrs_exchange_fini(&x);
+    pgqrs_store_close(&store);
+    return 0;
+}
+
+static void two_processes_share_a_queue(void **state)
+{
+    struct sqlite_rig *rig = *state;
+    struct pgqrs_store *store = sqlite_rig_store(rig);
+    enqueue(rig, store, create_queue(rig, store, "q"), 300);
+    pgqrs_store_close(&store);
+    pid_t pid = fork();
+    if (pid == 0) {
+        _exit(drain(rig));
+    }
+    int here = sqlite_rig_child(drain, rig);
+    int status = -1;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(here, 0);
+    assert_int_equal(status, 0);
+    sqlite3 *db = sqlite_rig_raw(rig);
+    assert_int_equal(sqlite_rig_number(db, "SELECT count(*) FROM pgqrs_messages WHERE read_ct = 1"
+                                           " AND pgqrsd_outcome = 'done'"),
+                     300);
+    assert_int_equal(sqlite3_close(db), SQLITE_OK);
+}
+
+/* ---- waking up ---- */
+
+static bool readable(int fd, int timeout_ms)
+{
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    return poll(&p, 1, timeout_ms) == 1;
+}
+
+/* Follows the hint until the store says that somebody has written, or nothing more happens. */
+static bool wakes(struct pgqrs_store *store, int fd)
+{
+    while (readable(fd, 500)) {
+        if (pgqrs_store_woken(store)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void woken_by_others_only(void **state)
+{
+    struct sqlite_rig *rig = *state;
+    struct pgqrs_store *store = sqlite_rig_store(rig);
+    int64_t queue = create_queue(rig, store, "q");
+    int fd = pgqrs_store_wake_fd(store);
+    assert_true(fd >= 0);
+    assert_int_equal(pgqrs_store_wake_fd(store), fd);
+    assert_false(wakes(store, fd));
+    enqueue(rig, store, queue, 3);
+    assert_false(wakes(store, fd));
+    for (int i = 0; i < 3; i++) {
+        sqlite_rig_sql(rig, "INSERT INTO pgqrs_messages (queue_id, payload) VALUES (1, '{}')");
+        assert_true(wakes(store, fd));
+    }
+    /* The file of the journal may go and come again. */
+    char wal[PATH_MAX + 16];
+    (void)snprintf(wal, sizeof wal, "%s-wal", rig->path);
+    char moved[PATH_MAX + 24];
+    (void)snprintf(moved, sizeof moved, "%s.old", wal);
+    assert_int_equal(rename(wal, moved), 0);
+    (void)wakes(store, fd);
+    assert_int_equal(rename(moved, wal), 0);
+    (void)wakes(store, fd);
+    sqlite_rig_sql(rig, "INSERT INTO pgqrs_messages (queue_id, payload) VALUES (1, '{}')");
+    assert_true(wakes(store, fd));
+    assert_false(wakes(store, fd));
+    pgqrs_store_close(&store);
+}
+
+static void seen_only_when_committed(void **state)
+{
+    struct sqlite_rig *rig = *state;
+    struct pgqrs_store *store = sqlite_rig_store(rig);
+    (void)create_queue(rig, store, "q");
+    int fd = pgqrs_store_wake_fd(store);
+    sqlite3 *other = sqlite_rig_raw(rig);
+    /* A small cache spills to the journal long before the commit. */
+    assert_int_equal(
+        sqlite3_exec(other,
+                     "PRAGMA cache_size=5; BEGIN IMMEDIATE; WITH RECURSIVE n(i) AS (VALUES(1)"
+                     " UNION ALL SELECT i + 1 FROM n WHERE i < 2000)"
+                     " INSERT INTO pgqrs_messages (queue_id, payload) SELECT 1, i FROM n",
+                     NULL, NULL, NULL),
+        SQLITE_OK);
+    assert_true(readable(fd, 500));
+    assert_false(pgqrs_store_woken(store));
+    assert_int_equal(sqlite3_exec(other, "COMMIT", NULL, NULL, NULL), SQLITE_OK);
+    assert_true(wakes(store, fd));
+    assert_int_equal(sqlite3_close(other), SQLITE_OK);
+    pgqrs_store_close(&store);
+}
+
+static void memory_has_no_descriptor(void **state)
+{
+    (void)state;
+    struct pgqrs_error err;
+    struct pgqrs_store *store = NULL;
+    const struct pgqrs_store_options options = {.busy_ms = 5};
+    assert_int_equal(pgqrs_store_open("sqlite::memory:", &options, &store, &err), 0);
+    assert_int_equal(pgqrs_store_wake_fd(store), -1);
+    assert_false(pgqrs_store_woken(store));
+    assert_int_equal(pgqrs_store_claim(store, &err), 0);
+    pgqrs_store_close(&store);
+    assert_null(store);
+    pgqrs_store_close(&store);
+}
+
+/* ---- the common cases ---- */
+
+static struct pgqrs_store *open_path(const char *dsn)
+{
+    struct pgqrs_error err;
+    struct pgqrs_store *store = NULL;
+    const struct pgqrs_store_options options = {
+        .create = true, .synchronous_full = true, .busy_ms = 1000};
+    if (pgqrs_store_open(dsn, &options, &store, &err) < 0) {
+        fail_msg("%s", err.text);
+    }
+    return store;
+}
+
+static struct pgqrs_store *open_memory(void *arg)
+{
+    (void)arg;
+    return open_path("sqlite::memory:");
+}
+
+static struct pgqrs_store *open_new_file(void *arg)
+{
+    void *rig = NULL;
+    assert_int_equal(sqlite_rig_setup(&rig), 0);
+    *(struct sqlite_rig **)arg = rig;
+    char dsn[PATH_MAX + 32];
+    (void)snprintf(dsn, sizeof dsn, "sqlite:%s", ((struct sqlite_rig *)rig)->path);
+    return open_path(dsn);
+}
+
+static void close_memory(void *arg, struct pgqrs_store *store)
+{
+    (void)arg;
+    pgqrs_store_close(&store);
+}
+
+static void close_file(void *arg, struct pgqrs_store *store)
+{
+    pgqrs_store_close(&store);
+    assert_int_equal(sqlite_rig_teardown(arg), 0);
+}
+
+int main(void)
+{
+    struct sqlite_rig *rig = NULL;
+    const struct suite_backend memory = {
+        .name = "sqlite memory", .open = open_memory, .close = close_memory};
+    const struct suite_backend file = {
+        .name = "sqlite file", .open = open_new_file, .close = close_file, .arg = (void *)&rig};
+    const struct CMUnitTest cases[] = {
+        RIG_CASE(locked_by_another),
+        RIG_CASE(claimed_once),
+        RIG_CASE(disk_full),
+        RIG_CASE(file_size_limit),
+        RIG_CASE(two_processes_share_a_queue),
+        RIG_CASE(woken_by_others_only),
+        RIG_CASE(seen_only_when_committed),
+        cmocka_unit_test(memory_has_no_descriptor),
+    };
+    int failed = pgqrs_store_suite_run(&memory) + pgqrs_store_suite_run(&file);
+    return failed + cmocka_run_group_tests_name("sqlite only", cases, NULL, NULL);
+}
