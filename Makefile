@@ -28,7 +28,7 @@ all: programs
 
 WARN   := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wformat=2 -Wundef \
           -Wpointer-arith -Wcast-qual -Wwrite-strings -Wvla -Werror
-ifeq ($(findstring clang,$(shell $(CC) --version)),)
+ifeq ($(findstring clang,$(shell $(CC) --version 2>/dev/null)),)
 WARN   += -Wno-format-truncation
 endif
 HARDEN := -fstack-protector-strong -fPIC
@@ -136,7 +136,7 @@ $(B)/tests/%: $(B)/obj/tests/%.o $(foreach l,support supervisor broker worker cl
 	$(if $(V),,@echo "  LINK  $@")
 	$(Q)$(LINK) -o $@ $< -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LIBS_EVENT) $(LIBS_NNG) \
 	    $(LIBS_STORE) $(LIBS_YAML) $(LIBS_JSON) $(call PKG,cmocka) -ldl -lpthread
-.PRECIOUS: $(B)/obj/tests/%.o $(B)/obj/bench/%.o
+.SECONDARY:
 
 .PHONY: test-build
 test-build: programs $(TESTS) $(TEST_HANDLERS)

@@ -187,7 +187,7 @@ void pgqrs_supervisor_step(struct supervisor *s)
         if (s->broker.restart_timer != NULL) {
             (void)evtimer_del(s->broker.restart_timer);
         }
-        if (broker != NULL && broker->state == CHILD_STARTING) {
+        if (broker != NULL && broker->state < CHILD_READY) {
             broker->interrupted = true;
             pgqrs_child_kill(broker, "pgqrsd is stopping");
         } else if (broker != NULL) {
