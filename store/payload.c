@@ -47,6 +47,13 @@ static int check(struct pgqrs_bytes text, struct pgqrs_error *err)
         return pgqrs_error_set(err, PGQRS_ERR_INVALID,
                                "payload: found nothing, expected one JSON value");
     }
+    /* jansson overlooks one after a number. */
+    const char *zero = memchr(text.data, 0, text.len);
+    if (zero != NULL) {
+        return pgqrs_error_set(err, PGQRS_ERR_INVALID,
+                               "payload: found a zero byte at byte %zu, expected one JSON value",
+                               (size_t)(zero - text.data) + 1);
+    }
     json_error_t where;
     json_t *value = json_loadb(text.data, text.len, JSON_DECODE_ANY, &where);
     if (value == NULL) {
