@@ -72,7 +72,7 @@ static void says_where_it_is_wrong(void **state)
     assert_refused(pgqrs_bytes_from(""), "nothing");
     assert_refused((struct pgqrs_bytes){0}, "nothing");
     assert_refused((struct pgqrs_bytes){.data = "[1\0]", .len = 4}, "zero byte at byte 3");
-    assert_refused(pgqrs_bytes_from("\"\xff\""), "UTF-8");
+    assert_refused(pgqrs_bytes_from("\"\xff\""), "decode byte 0xff");
     assert_refused(pgqrs_bytes_from("\"\\ud800\""), "one JSON value");
     assert_refused(pgqrs_bytes_from("\"a\\u0000b\""), "\\u0000");
 }
