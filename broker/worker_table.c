@@ -300,10 +300,13 @@ void pgqrs_workers_gather(struct broker *b)
 
 static int bury(struct broker *b, struct worker *worker, struct pgqrs_error *err)
 {
+    /* What it was known to hold was settled with the group; what is left never reached it, unless
+     * it never was connected to this broker. */
     const struct pgqrs_release release = {
+        .charge = worker->inherited && worker->how == PGQRS_END_CRASHED,
+        .crashed = true,
         .max_attempts = worker->queue->settings.max_attempts,
         .reason = worker->reason == NULL ? "worker ended" : worker->reason,
-        .crashed = worker->how == PGQRS_END_CRASHED,
     };
     if (worker->row_id != 0) {
         int64_t freed = pgqrs_store_worker_end(b->store, worker->row_id, &release, err);
@@ -370,9 +373,9 @@ int pgqrs_workers_recover(struct broker *b, struct pgqrs_error *err)
             continue;
         }
         const struct pgqrs_release release = {
+            .charge = true,
             .max_attempts = max_attempts_of(b, row->queue_id),
             .reason = "the worker was gone when the broker started",
-            .crashed = false,
         };
         int64_t freed = pgqrs_store_worker_end(b->store, row->id, &release, err);
         if (freed > 0) {

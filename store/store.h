@@ -178,14 +178,16 @@ int pgqrs_store_worker_beat(struct pgqrs_store *store, const int64_t *ids, size_
                             struct pgqrs_error *err) PGQRS_MUST_CHECK;
 
 struct pgqrs_release {
-    uint32_t max_attempts; /* rows that have used them up become dead letters */
-    const char *reason;    /* stored as last error */
-    bool crashed;          /* count it as a crash of the worker */
+    bool charge;  /* a job was running: the first of its leases, in the order in which a worker runs
+                     them, has spent its attempt; the others have not. Else none has. */
+    bool crashed; /* of that one: count it as a crash of the worker */
+    uint32_t max_attempts; /* of that one: a dead letter when it has used them up */
+    const char *reason;    /* of that one: stored as last error */
 };
 
 /*
- * The worker is dead: frees every lease it still has (the attempt is spent) and marks it stopped.
- * Returns the number of messages freed or ended.
+ * The worker is dead: frees every lease it still has and marks it stopped. Returns the number of
+ * messages freed or ended.
  */
 int64_t pgqrs_store_worker_end(struct pgqrs_store *store, int64_t worker_id,
                                const struct pgqrs_release *release,

@@ -134,7 +134,9 @@ static void test_supervisor_killed_leaves_no_process_and_no_job_behind(void **st
     struct fixture *f = *state;
     fixture_start(f, "    consumers: 3\n    prefetch: 5\n");
     daemon_await_log(&f->daemon, "ready pid=", 4);
-    fixture_enqueue(f, 15, "{\"ms\":60000,\"ms_after_first\":0}");
+    fixture_enqueue(f, 3, "{\"ms\":60000,\"ms_after_first\":0}");
+    effects_await(&f->scratch, "start ", 3);
+    fixture_enqueue(f, 12, "{}"); /* these wait behind them */
     db_await(&f->scratch, "select count(*) from pgqrs_messages where read_ct = 1", 15);
     effects_await(&f->scratch, "start ", 3);
     pid_t pids[8];
@@ -149,6 +151,9 @@ static void test_supervisor_killed_leaves_no_process_and_no_job_behind(void **st
     daemon_start(&f->daemon, &f->scratch);
     db_await(&f->scratch, "select count(*) from pgqrs_messages where pgqrsd_outcome = 'done'", 15);
     assert_int_equal(effects_count(&f->scratch, "end "), 15);
+    /* Only what ran has spent an attempt. */
+    assert_int_equal(
+        db_number(&f->scratch, "select count(*) from pgqrs_messages where read_ct = 2"), 3);
     assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
 }
 

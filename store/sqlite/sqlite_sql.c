@@ -62,11 +62,13 @@ static const char *const texts[] = {
     [STMT_WORKER_HELD] = "SELECT id, read_ct FROM pgqrs_messages"
                          " INDEXED BY idx_messages_consumer_active"
                          " WHERE consumer_worker_id = ?1 AND archived_at IS NULL",
-    [STMT_WORKER_BURY] = "UPDATE pgqrs_messages INDEXED BY idx_messages_consumer_active"
-                         " SET archived_at = ?3, pgqrsd_outcome = 'failed', " FAILURE
-                         " WHERE consumer_worker_id = ?1 AND archived_at IS NULL AND read_ct >= ?2",
+    [STMT_WORKER_FIRST] = "SELECT id, read_ct FROM pgqrs_messages"
+                          " INDEXED BY idx_messages_consumer_active"
+                          " WHERE consumer_worker_id = ?1 AND archived_at IS NULL"
+                          " ORDER BY pgqrsd_priority DESC, pgqrsd_due_at, id LIMIT 1",
     [STMT_WORKER_FREE] = "UPDATE pgqrs_messages INDEXED BY idx_messages_consumer_active"
-                         " SET consumer_worker_id = NULL, vt = ?3, " FAILURE
+                         " SET consumer_worker_id = NULL, vt = coalesce(pgqrsd_due_at, ?2),"
+                         " read_ct = max(read_ct - 1, 0)"
                          " WHERE consumer_worker_id = ?1 AND archived_at IS NULL",
 
     [STMT_SETTLE_END] = "UPDATE pgqrs_messages SET archived_at = ?6, pgqrsd_outcome = ?7,"

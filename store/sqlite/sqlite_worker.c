@@ -102,40 +102,49 @@ int pgqrs_sqlite_worker_beat(struct pgqrs_store *store, const int64_t *ids, size
 
 /* ---- ending ---- */
 
-static int64_t release_held(struct sqlite_store *s, enum sqlite_stmt_id id, int64_t worker_id,
-                            const struct pgqrs_release *release, const char *now,
+/* Returns 1 when there was a lease to charge, else 0. */
+static int64_t charge_first(struct sqlite_store *s, int64_t worker_id,
+                            const struct pgqrs_release *release, const struct moment *now,
                             struct pgqrs_error *err)
 {
-    sqlite3_stmt *stmt = pgqrs_sqlite_stmt(s, id, err);
+    sqlite3_stmt *stmt = pgqrs_sqlite_stmt(s, STMT_WORKER_FIRST, err);
     if (stmt == NULL) {
         return -1;
     }
     pgqrs_sqlite_bind_int(stmt, 1, worker_id);
-    if (id == STMT_WORKER_BURY) {
-        pgqrs_sqlite_bind_int(stmt, 2, release->max_attempts);
+    int rc = pgqrs_sqlite_step(s, stmt, err);
+    if (rc <= 0) {
+        return rc;
     }
-    pgqrs_sqlite_bind_text(stmt, 3, now);
-    pgqrs_sqlite_bind_text(stmt, 4, release->reason);
-    pgqrs_sqlite_bind_int(stmt, 5, release->crashed ? 1 : 0);
-    return pgqrs_sqlite_run(s, stmt, err);
+    struct pgqrs_settlement item = {.message_id = sqlite3_column_int64(stmt, 0),
+                                    .worker_id = worker_id,
+                                    .attempt = (uint32_t)sqlite3_column_int64(stmt, 1),
+                                    .crashed = release->crashed,
+                                    .error = pgqrs_bytes_from(release->reason)};
+    (void)sqlite3_reset(stmt); /* the row was read */
+    item.how = item.attempt >= release->max_attempts ? PGQRS_SETTLE_DEAD : PGQRS_SETTLE_RETRY;
+    return pgqrs_sqlite_settle(s, &item, now, err) < 0 ? -1 : 1;
 }
 
 static int64_t end_worker(struct sqlite_store *s, int64_t worker_id,
                           const struct pgqrs_release *release, struct pgqrs_error *err)
 {
     const struct moment now = pgqrs_sqlite_moment(pgqrs_wall_us());
-    int64_t ended = release_held(s, STMT_WORKER_BURY, worker_id, release, now.text, err);
-    if (ended < 0) {
+    int64_t charged = release->charge ? charge_first(s, worker_id, release, &now, err) : 0;
+    sqlite3_stmt *stmt = charged < 0 ? NULL : pgqrs_sqlite_stmt(s, STMT_WORKER_FREE, err);
+    if (stmt == NULL) {
         return -1;
     }
-    int64_t freed = release_held(s, STMT_WORKER_FREE, worker_id, release, now.text, err);
-    sqlite3_stmt *stop = freed < 0 ? NULL : pgqrs_sqlite_stmt(s, STMT_WORKER_STOP, err);
-    if (stop == NULL) {
+    pgqrs_sqlite_bind_int(stmt, 1, worker_id);
+    pgqrs_sqlite_bind_text(stmt, 2, now.text);
+    int64_t freed = pgqrs_sqlite_run(s, stmt, err);
+    stmt = freed < 0 ? NULL : pgqrs_sqlite_stmt(s, STMT_WORKER_STOP, err);
+    if (stmt == NULL) {
         return -1;
     }
-    pgqrs_sqlite_bind_int(stop, 1, worker_id);
-    pgqrs_sqlite_bind_text(stop, 2, now.text);
-    return pgqrs_sqlite_run(s, stop, err) < 0 ? -1 : ended + freed;
+    pgqrs_sqlite_bind_int(stmt, 1, worker_id);
+    pgqrs_sqlite_bind_text(stmt, 2, now.text);
+    return pgqrs_sqlite_run(s, stmt, err) < 0 ? -1 : charged + freed;
 }
 
 int64_t pgqrs_sqlite_worker_end(struct pgqrs_store *store, int64_t worker_id,

@@ -76,50 +76,89 @@ static void beating(void **state)
     assert_non_null(strstr(f->err.text, "777"));
 }
 
-static void ending_frees_and_buries(void **state)
+static int64_t end_first(struct suite *f, const struct pgqrs_release *release)
+{
+    return pgqrs_store_worker_end(f->store, f->worker, release, &f->err);
+}
+
+/* Three leases: the most urgent is the one that ran. */
+static void ending_charges_the_one_that_ran(void **state)
 {
     struct suite *f = *state;
-    int64_t worn = suite_put(f, "1", 0, 1);
-    assert_int_equal(suite_settle(f, suite_settlement(suite_lease_one(f), PGQRS_SETTLE_RETRY)),
-                     PGQRS_SETTLED_YES);
-    int64_t fresh = suite_put(f, "2", 0, 0);
+    int64_t second = suite_put(f, "2", 0, 0);
     int64_t done = suite_put(f, "3", 0, 0);
+    int64_t ran = suite_put(f, "1", 0, 1);
+    int64_t due_us = f->now_us;
     assert_int_equal(suite_lease(f, 3), 3);
     const struct pgqrs_lease_ref ref = {.message_id = done, .worker_id = f->worker, .attempt = 1};
     assert_int_equal(suite_settle(f, suite_settlement(ref, PGQRS_SETTLE_ARCHIVE)),
                      PGQRS_SETTLED_YES);
-    int64_t held_by_other = suite_put(f, "4", 0, 0);
-    int64_t first = f->worker;
-    f->worker = suite_worker(f, "w2", 2);
-    assert_int_equal(suite_lease(f, 1), 1);
-
     suite_advance_ms(f, 40);
     const struct pgqrs_release release = {
-        .max_attempts = 2, .reason = "signal 11", .crashed = true};
-    assert_int_equal(pgqrs_store_worker_end(f->store, first, &release, &f->err), 2);
-    struct pgqrs_message m = suite_get(f, worn);
-    assert_string_equal(m.outcome, "failed");
-    assert_string_equal(m.error, "signal 11");
-    assert_int_equal(m.archived_at_us, f->now_us);
-    assert_int_equal(m.read_ct, 2);
-    assert_int_equal(m.crash_ct, 1);
-    pgqrs_message_fini(&m);
-    m = suite_get(f, fresh);
+        .charge = true, .crashed = true, .max_attempts = 2, .reason = "signal 11"};
+    assert_int_equal(end_first(f, &release), 2);
+
+    struct pgqrs_message m = suite_get(f, ran);
     assert_int_equal(m.state, PGQRS_STATE_READY);
     assert_int_equal(m.vt_us, f->now_us);
     assert_int_equal(m.read_ct, 1);
     assert_int_equal(m.crash_ct, 1);
     assert_string_equal(m.error, "signal 11");
     pgqrs_message_fini(&m);
+    m = suite_get(f, second);
+    assert_int_equal(m.state, PGQRS_STATE_READY);
+    assert_int_equal(m.vt_us, due_us);
+    assert_int_equal(m.read_ct, 0);
+    assert_int_equal(m.crash_ct, 0);
+    assert_null(m.error);
+    pgqrs_message_fini(&m);
     m = suite_get(f, done);
     assert_string_equal(m.outcome, "done");
     assert_null(m.error);
     pgqrs_message_fini(&m);
+    assert_int_equal(end_first(f, &release), 0);
+    assert_int_equal(pgqrs_store_worker_end(f->store, 999, &release, &f->err), 0);
+}
+
+static void ending_buries_what_is_used_up(void **state)
+{
+    struct suite *f = *state;
+    int64_t worn = suite_put(f, "1", 0, 0);
+    int64_t other = suite_put(f, "2", 0, 0);
+    assert_int_equal(suite_lease(f, 2), 2);
+    int64_t first = f->worker;
+    int64_t held_by_other = suite_put(f, "4", 0, 0);
+    f->worker = suite_worker(f, "w2", 2);
+    assert_int_equal(suite_lease(f, 1), 1);
+    f->worker = first;
+    const struct pgqrs_release release = {.charge = true, .max_attempts = 1, .reason = "lost"};
+    assert_int_equal(end_first(f, &release), 2);
+    struct pgqrs_message m = suite_get(f, worn);
+    assert_string_equal(m.outcome, "failed");
+    assert_string_equal(m.error, "lost");
+    assert_int_equal(m.archived_at_us, f->now_us);
+    assert_int_equal(m.crash_ct, 0);
+    pgqrs_message_fini(&m);
+    m = suite_get(f, other);
+    assert_int_equal(m.state, PGQRS_STATE_READY);
+    assert_int_equal(m.read_ct, 0);
+    pgqrs_message_fini(&m);
     m = suite_get(f, held_by_other);
     assert_int_equal(m.state, PGQRS_STATE_LEASED);
     pgqrs_message_fini(&m);
-    assert_int_equal(pgqrs_store_worker_end(f->store, first, &release, &f->err), 0);
-    assert_int_equal(pgqrs_store_worker_end(f->store, 999, &release, &f->err), 0);
+}
+
+static void ending_without_a_charge_spends_nothing(void **state)
+{
+    struct suite *f = *state;
+    int64_t id = suite_put(f, "1", 0, 0);
+    assert_int_equal(suite_lease(f, 1), 1);
+    const struct pgqrs_release release = {.max_attempts = 1, .reason = "lost"};
+    assert_int_equal(end_first(f, &release), 1);
+    struct pgqrs_message m = suite_get(f, id);
+    assert_int_equal(m.state, PGQRS_STATE_READY);
+    assert_int_equal(m.read_ct, 0);
+    pgqrs_message_fini(&m);
 }
 
 static void a_result_after_the_end_is_refused(void **state)
@@ -127,7 +166,7 @@ static void a_result_after_the_end_is_refused(void **state)
     struct suite *f = *state;
     suite_put(f, "1", 0, 0);
     struct pgqrs_lease_ref lease = suite_lease_one(f);
-    const struct pgqrs_release release = {.max_attempts = 5, .reason = "lost"};
+    const struct pgqrs_release release = {.charge = true, .max_attempts = 5, .reason = "lost"};
     assert_int_equal(pgqrs_store_worker_end(f->store, f->worker, &release, &f->err), 1);
     f->worker = suite_worker(f, "w2", 2);
     assert_int_equal(suite_lease_one(f).attempt, 2);
@@ -177,7 +216,9 @@ const struct CMUnitTest suite_worker_cases[] = {
     SUITE_CASE(taken_over),
     SUITE_CASE(register_needs_a_queue),
     SUITE_CASE(beating),
-    SUITE_CASE(ending_frees_and_buries),
+    SUITE_CASE(ending_charges_the_one_that_ran),
+    SUITE_CASE(ending_buries_what_is_used_up),
+    SUITE_CASE(ending_without_a_charge_spends_nothing),
     SUITE_CASE(a_result_after_the_end_is_refused),
     SUITE_CASE(reconciling),
     SUITE_CASE(worker_without_a_row),
