@@ -16,7 +16,7 @@ SANITIZE ?=
 DEPS_BUILD := gcc libc6-dev make pkg-config libevent-dev libnng-dev libsqlite3-dev libjansson-dev \
               libyaml-dev libcurl4-openssl-dev libssl-dev
 DEPS_TEST  := libcmocka-dev procps
-DEPS_LINT  := clang clang-tidy clang-format cppcheck mandoc man-db
+DEPS_LINT  := clang libclang-rt-14-dev clang-tidy clang-format cppcheck mandoc man-db
 DEPS_CHECK := valgrind
 
 # V=1 shows the commands.
@@ -156,6 +156,22 @@ check-tsan: deps
 	    $(MAKE) --no-print-directory check B=$(B)/tsan SANITIZE=thread
 check-valgrind: deps-check
 	$(MAKE) --no-print-directory check PGQRS_TEST_VALGRIND=1
+
+# ---- fuzzing: the parsers of foreign bytes, FUZZ_SECONDS each ----
+
+FUZZ_SECONDS ?= 30
+FUZZERS := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(call src,tests/fuzz))
+$(B)/fuzz/%: tests/fuzz/%.c $(SRC_base) $(SRC_ipc) $(SRC_config) store/payload.c
+	@mkdir -p $(@D)
+	$(Q)clang $(filter-out -Werror,$(ALL_CFLAGS)) -fsanitize=fuzzer,address,undefined -o $@ $< \
+	    $(SRC_base) ipc/msg.c $(SRC_config) store/payload.c $(LIBS_YAML) $(LIBS_JSON)
+fuzz: deps-lint
+	$(MAKE) --no-print-directory $(FUZZERS)
+	@for f in $(FUZZERS); do \
+	    echo "=== $$f"; mkdir -p $$f.corpus; \
+	    $$f -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=1024 -print_final_stats=0 -verbosity=0 \
+	        -artifact_prefix=$(B)/fuzz/ $$f.corpus || exit 1; \
+	done
 
 # ---- the rest ----
 

@@ -166,8 +166,9 @@ static void encode_example(struct pgqrs_buf *out, enum pgqrs_msg_type type)
         pgqrs_encode_worker_started(out, &a_worker);
         break;
     case PGQRS_MSG_WORKER_ENDED:
-        pgqrs_encode_worker_ended(
-            out, &(struct pgqrs_worker_ended){.generation = 1, .how = PGQRS_END_CRASHED, .reason = "gone"});
+        pgqrs_encode_worker_ended(out, &(struct pgqrs_worker_ended){.generation = 1,
+                                                                    .how = PGQRS_END_CRASHED,
+                                                                    .reason = "gone"});
         break;
     case PGQRS_MSG_COMPLAINT:
         pgqrs_encode_complaint(out, &(struct pgqrs_complaint){.generation = 1, .text = "bad"});
