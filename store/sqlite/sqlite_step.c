@@ -16,6 +16,7 @@ int pgqrs_sqlite_fail(struct sqlite_store *s, struct pgqrs_error *err)
     switch (code & 0xff) {
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
+    case SQLITE_PROTOCOL: /* too many programs opened and closed it at once */
         return pgqrs_error_set(err, PGQRS_ERR_AGAIN,
                                "store \"%s\": another program has locked it (waited %lld ms)",
                                s->shown, (long long)s->busy_ms);

@@ -23,6 +23,12 @@
     "PRAGMA foreign_keys=OFF; PRAGMA temp_store=MEMORY; PRAGMA cache_size=-16384;"                 \
     "PRAGMA journal_size_limit=67108864"
 
+static void sleep_us(int64_t us)
+{
+    const struct timespec pause = {.tv_nsec = us * 1000};
+    (void)nanosleep(&pause, NULL); /* a signal only makes it shorter */
+}
+
 /* Called while another connection holds the lock; returning 0 gives up. */
 static int on_busy(void *arg, int calls)
 {
@@ -35,9 +41,7 @@ static int on_busy(void *arg, int calls)
         return 0;
     }
     int64_t us = BUSY_SLEEP_MIN_US * (int64_t)(calls + 1);
-    us = us > BUSY_SLEEP_MAX_US ? BUSY_SLEEP_MAX_US : us;
-    const struct timespec pause = {.tv_nsec = us * 1000};
-    (void)nanosleep(&pause, NULL); /* a signal only makes it shorter */
+    sleep_us(us > BUSY_SLEEP_MAX_US ? BUSY_SLEEP_MAX_US : us);
     return 1;
 }
 
@@ -132,7 +136,7 @@ static int open_file(struct sqlite_store *s, const char *path, bool create, stru
     return 0;
 }
 
-static int use_wal(struct sqlite_store *s, struct pgqrs_error *err)
+static int try_wal(struct sqlite_store *s, struct pgqrs_error *err)
 {
     sqlite3_stmt *stmt = NULL;
     if (sqlite3_prepare_v2(s->db, "PRAGMA journal_mode=WAL", -1, &stmt, NULL) != SQLITE_OK) {
@@ -150,6 +154,20 @@ static int use_wal(struct sqlite_store *s, struct pgqrs_error *err)
     }
     (void)sqlite3_finalize(stmt); /* repeats the error of the step */
     return rc;
+}
+
+/* SQLite does not call its busy handler when two programs make this change at once. */
+static int use_wal(struct sqlite_store *s, struct pgqrs_error *err)
+{
+    int64_t deadline_ms = pgqrs_mono_ms() + s->busy_ms;
+    struct pgqrs_error why;
+    while (try_wal(s, &why) < 0) {
+        if (why.code != PGQRS_ERR_AGAIN || pgqrs_mono_ms() >= deadline_ms) {
+            return pgqrs_error_set(err, why.code, "%s", why.text);
+        }
+        sleep_us(BUSY_SLEEP_MAX_US);
+    }
+    return 0;
 }
 
 static int configure(struct sqlite_store *s, const struct pgqrs_store_options *options,
