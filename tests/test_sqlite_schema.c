@@ -338,6 +338,14 @@ static void adopting(void **state)
     pgqrs_store_close(&store);
 }
 
+static void refused_and_left_alone(void **state)
+{
+    struct sqlite_rig *rig = *state;
+    sqlite_rig_sql(rig, pgqrs_database);
+    refuses_and_keeps(rig, "ALTER TABLE pgqrs_workers RENAME COLUMN name TO hostname",
+                      "no such column: name");
+}
+
 static void a_run_keeps_its_message(void **state)
 {
     struct sqlite_rig *rig = *state;
@@ -490,6 +498,7 @@ int main(void)
         RIG_CASE(schemas_of_others),
         RIG_CASE(verifying),
         RIG_CASE(adopting),
+        RIG_CASE(refused_and_left_alone),
         RIG_CASE(a_run_keeps_its_message),
         RIG_CASE(times_are_microseconds),
         RIG_CASE(hot_statements_seek),

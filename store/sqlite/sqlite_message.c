@@ -110,36 +110,42 @@ int pgqrs_sqlite_message_get(struct pgqrs_store *store, int64_t id,
 
 /* ---- listing ---- */
 
-static const char *const state_conditions[] = {
-    [PGQRS_STATE_NONE] = "",
-    [PGQRS_STATE_READY] = " AND archived_at IS NULL AND consumer_worker_id IS NULL"
-                          " AND (vt <= ?2 OR vt IS NULL)",
-    [PGQRS_STATE_DELAYED] = " AND archived_at IS NULL AND consumer_worker_id IS NULL AND vt > ?2",
-    [PGQRS_STATE_LEASED] = " AND archived_at IS NULL AND consumer_worker_id IS NOT NULL",
-    [PGQRS_STATE_ARCHIVED] = " AND archived_at IS NOT NULL",
-};
-_Static_assert(sizeof state_conditions / sizeof *state_conditions == PGQRS_STATE_COUNT,
-               "every state has its condition");
+#define PENDING " AND archived_at IS NULL AND consumer_worker_id IS NULL"
 
-/* The outcome stands in the text where it can be, so that the index of the failed serves. */
-static const char *outcome_condition(const char *outcome)
-{
-    if (outcome == NULL) {
-        return "";
-    }
-    return strcmp(outcome, "failed") == 0 ? " AND pgqrsd_outcome = 'failed'"
-                                          : " AND pgqrsd_outcome = ?4";
-}
+/*
+ * Which rows, and by which index: the planner can not know that there are few of the kinds that
+ * have an index of their own, and that the newest of the others are found by going backwards.
+ */
+static const struct {
+    const char *condition;
+    const char *index;
+} kinds[] = {
+    [PGQRS_STATE_NONE] = {"", "NOT INDEXED"},
+    [PGQRS_STATE_READY] = {PENDING " AND (vt <= ?2 OR vt IS NULL)",
+                           "INDEXED BY pgqrsd_messages_lease"},
+    [PGQRS_STATE_DELAYED] = {PENDING " AND vt > ?2", "INDEXED BY pgqrsd_messages_lease"},
+    [PGQRS_STATE_LEASED] = {" AND archived_at IS NULL AND consumer_worker_id IS NOT NULL",
+                            "INDEXED BY idx_messages_consumer_active"},
+    [PGQRS_STATE_ARCHIVED] = {" AND archived_at IS NOT NULL", "NOT INDEXED"},
+};
+_Static_assert(sizeof kinds / sizeof *kinds == PGQRS_STATE_COUNT, "every state has its rows");
 
 static sqlite3_stmt *prepare_list(struct sqlite_store *s, const struct pgqrs_message_filter *filter,
                                   const char *now, struct pgqrs_error *err)
 {
-    char sql[800];
+    const char *index = kinds[filter->state].index;
+    const char *outcome = filter->outcome == NULL ? "" : " AND pgqrsd_outcome = ?4";
+    if (filter->outcome != NULL && strcmp(filter->outcome, "failed") == 0) {
+        index = "INDEXED BY pgqrsd_messages_failed";
+        outcome = " AND pgqrsd_outcome = 'failed'";
+    }
+    char sql[1000];
     (void)snprintf(sql, sizeof sql,
-                   "SELECT " PGQRS_SQLITE_MESSAGE_COLUMNS
-                   " FROM pgqrs_messages WHERE id < ?1%s%s%s ORDER BY id DESC LIMIT ?5",
-                   filter->queue_id == 0 ? "" : " AND queue_id = ?3",
-                   state_conditions[filter->state], outcome_condition(filter->outcome));
+                   "SELECT " PGQRS_SQLITE_MESSAGE_COLUMNS " FROM pgqrs_messages WHERE id IN"
+                   " (SELECT id FROM pgqrs_messages %s WHERE id < ?1%s%s%s"
+                   " ORDER BY id DESC LIMIT ?5) ORDER BY id DESC",
+                   index, filter->queue_id == 0 ? "" : " AND queue_id = ?3",
+                   kinds[filter->state].condition, outcome);
     sqlite3_stmt *stmt = NULL;
     if (sqlite3_prepare_v2(s->db, sql, -1, &stmt, NULL) != SQLITE_OK) {
         (void)pgqrs_sqlite_prepare_failed(s, err);

@@ -53,11 +53,9 @@ enum sqlite_stmt_id {
 };
 
 struct sqlite_wake {
-    int fd;        /* an epoll that holds the other two; -1: there is none */
-    int inotify;   /* writes to the -wal file */
-    int timer;     /* looks again: a write is seen before its commit */
-    int wal_watch; /* -1: the -wal file is missing, the directory is watched instead */
-    int dir_watch;
+    int fd;      /* an epoll that holds the other two; -1: there is none */
+    int inotify; /* writes to the -wal file */
+    int timer;   /* looks again: a write is seen before its commit */
     bool armed;
     unsigned tries;
     int64_t data_version;

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "store/sqlite/sqlite_priv.h"
 
-#include <libgen.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
@@ -13,7 +12,7 @@
 /*
  * A program that commits writes to the -wal file. The kernel tells that before the commit is
  * visible (with a sync in between), so when nothing new is seen, a timer has another look, a few
- * times and ever later. The files are watched by name: opening one and closing it again would drop
+ * times and ever later. The file is watched by name: opening it and closing it again would drop
  * the locks that SQLite holds for this process.
  */
 
@@ -22,8 +21,7 @@
 
 void pgqrs_sqlite_wake_init(struct sqlite_wake *wake)
 {
-    *wake = (struct sqlite_wake){
-        .fd = -1, .inotify = -1, .timer = -1, .wal_watch = -1, .dir_watch = -1};
+    *wake = (struct sqlite_wake){.fd = -1, .inotify = -1, .timer = -1};
 }
 
 static void close_fd(int fd)
@@ -41,26 +39,12 @@ void pgqrs_sqlite_wake_fini(struct sqlite_wake *wake)
     pgqrs_sqlite_wake_init(wake);
 }
 
-/* The -wal file; or, while there is none, the directory in which it will appear. */
-static bool add_watch(struct sqlite_store *s)
+/* The file is there: this connection has it open, and only the last one to close removes it. */
+static bool watch(struct sqlite_store *s)
 {
     char path[PATH_MAX];
-    if (snprintf(path, sizeof path, "%s-wal", s->path) >= (int)sizeof path) {
-        return false;
-    }
-    struct sqlite_wake *w = &s->wake;
-    w->wal_watch = inotify_add_watch(w->inotify, path, IN_MODIFY | IN_DELETE_SELF | IN_MOVE_SELF);
-    if (w->wal_watch >= 0) {
-        if (w->dir_watch >= 0) {
-            (void)inotify_rm_watch(w->inotify, w->dir_watch); /* it is gone in any case */
-            w->dir_watch = -1;
-        }
-        return true;
-    }
-    if (w->dir_watch < 0) {
-        w->dir_watch = inotify_add_watch(w->inotify, dirname(path), IN_CREATE | IN_MOVED_TO);
-    }
-    return w->dir_watch >= 0;
+    return snprintf(path, sizeof path, "%s-wal", s->path) < (int)sizeof path &&
+           inotify_add_watch(s->wake.inotify, path, IN_MODIFY) >= 0;
 }
 
 static bool listen_to(int epoll, int fd)
@@ -91,32 +75,20 @@ int pgqrs_sqlite_wake_fd(struct pgqrs_store *store)
     w->inotify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
     w->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
     w->data_version = data_version(s); /* opens the -wal file if nothing has */
-    if (w->fd < 0 || w->inotify < 0 || w->timer < 0 || !add_watch(s) ||
-        !listen_to(w->fd, w->inotify) || !listen_to(w->fd, w->timer)) {
+    if (w->fd < 0 || w->inotify < 0 || w->timer < 0 || !watch(s) || !listen_to(w->fd, w->inotify) ||
+        !listen_to(w->fd, w->timer)) {
         pgqrs_sqlite_wake_fini(w); /* the caller polls instead */
     }
     return w->fd;
 }
 
 /* Takes all events away. True when there were some. */
-static bool drain(struct sqlite_store *s)
+static bool drain(struct sqlite_wake *w)
 {
-    struct sqlite_wake *w = &s->wake;
-    char events[4096] __attribute__((aligned(__alignof__(struct inotify_event))));
+    char events[4096];
     bool any = false;
-    bool lost = false;
-    ssize_t n;
-    while ((n = read(w->inotify, events, sizeof events)) > 0) {
+    while (read(w->inotify, events, sizeof events) > 0) {
         any = true;
-        const struct inotify_event *event;
-        for (const char *at = events; at < events + n; at += sizeof *event + event->len) {
-            event = (const struct inotify_event *)(const void *)at;
-            lost = lost || (event->wd == w->wal_watch &&
-                            (event->mask & (IN_DELETE_SELF | IN_MOVE_SELF | IN_IGNORED)) != 0);
-        }
-    }
-    if (lost || w->wal_watch < 0) {
-        (void)add_watch(s); /* when it fails, polling is left */
     }
     return any;
 }
@@ -145,7 +117,7 @@ bool pgqrs_sqlite_woken(struct pgqrs_store *store)
     if (w->fd < 0) {
         return false;
     }
-    bool wrote = drain(s);
+    bool wrote = drain(w);
     bool again = expired(w);
     int64_t version = data_version(s);
     if (version != w->data_version) {

@@ -69,6 +69,18 @@ static void priority_across_exchanges(void **state)
     suite_assert_leased(f, &c, 1);
 }
 
+static void no_more_than_wanted(void **state)
+{
+    struct suite *f = *state;
+    int64_t ids[7];
+    for (int i = 0; i < 7; i++) {
+        ids[i] = suite_put(f, "1", 0, i < 2 ? 1 : 0);
+    }
+    assert_int_equal(suite_lease(f, 3), 3);
+    suite_assert_leased(f, ids, 3);
+    assert_int_equal(f->x.next_due_us, 0);
+}
+
 static void delayed_until_due(void **state)
 {
     struct suite *f = *state;
@@ -89,12 +101,16 @@ static void next_due_is_of_this_level_too(void **state)
 {
     struct suite *f = *state;
     suite_put(f, "1", 0, 0);
+    suite_put(f, "3", 900, 0);
     suite_put(f, "2", 700, 0);
     assert_int_equal(suite_lease(f, 5), 1);
     assert_int_equal(f->x.next_due_us, SUITE_START_US + 700000);
     assert_int_equal(suite_lease(f, 5), 0);
     assert_int_equal(f->x.next_due_us, SUITE_START_US + 700000);
     suite_advance_ms(f, 700);
+    assert_int_equal(suite_lease(f, 5), 1);
+    assert_int_equal(f->x.next_due_us, SUITE_START_US + 900000);
+    suite_advance_ms(f, 200);
     assert_int_equal(suite_lease(f, 5), 1);
     assert_int_equal(f->x.next_due_us, 0);
 }
@@ -252,6 +268,7 @@ const struct CMUnitTest suite_lease_cases[] = {
     SUITE_CASE(first_in_first_out),
     SUITE_CASE(priority_then_due_then_id),
     SUITE_CASE(priority_across_exchanges),
+    SUITE_CASE(no_more_than_wanted),
     SUITE_CASE(delayed_until_due),
     SUITE_CASE(next_due_is_of_this_level_too),
     SUITE_CASE(two_wants_share),

@@ -53,6 +53,23 @@ static void taken_over(void **state)
     assert_null(list.items);
 }
 
+/* Generations count anew in each run of the supervisor. */
+static void the_run_counts_too(void **state)
+{
+    struct suite *f = *state;
+    const struct pgqrs_worker_row row = {
+        .name = "w", .queue_id = f->queue, .instance = "run-2", .generation = 1, .pid = 1};
+    int64_t id = 0;
+    suite_ok(f, pgqrs_store_worker_register(f->store, &row, &id, &f->err));
+    assert_int_equal(id, f->worker);
+    struct pgqrs_worker_list list;
+    suite_ok(f, pgqrs_store_worker_list_live(f->store, &list, &f->err));
+    const struct pgqrs_worker_ref *live = find_live(&list, id);
+    assert_non_null(live);
+    assert_string_equal(live->instance, "run-2");
+    pgqrs_worker_list_fini(&list);
+}
+
 static void register_needs_a_queue(void **state)
 {
     struct suite *f = *state;
@@ -214,6 +231,7 @@ static void worker_without_a_row(void **state)
 const struct CMUnitTest suite_worker_cases[] = {
     SUITE_CASE(same_worker_seen_again),
     SUITE_CASE(taken_over),
+    SUITE_CASE(the_run_counts_too),
     SUITE_CASE(register_needs_a_queue),
     SUITE_CASE(beating),
     SUITE_CASE(ending_charges_the_one_that_ran),
