@@ -148,7 +148,7 @@ int main(int argc, char **argv)
         for (size_t i = 0; i < CASES; i++) {
             int consumers = consumer_counts[i / 3];
             int prefetch = prefetches[i % 3];
-            floors[i][run] = floor_rate(jobs, (size_t)(consumers * prefetch));
+            floors[i][run] = floor_rate(jobs, (size_t)consumers * (size_t)prefetch);
             rates[i][run] = daemon_rate(jobs, consumers, prefetch);
         }
     }

@@ -95,9 +95,11 @@ int main(int argc, char **argv)
     }
     scratch_remove(&s);
     qsort(us, (size_t)kills, sizeof *us, compare);
+    size_t p50 = (size_t)kills / 2;
+    size_t p90 = (size_t)kills * 9 / 10;
     (void)printf("SIGKILL of a worker to its job running again elsewhere, %d kills, ms:\n"
                  "p50 %.2f  p90 %.2f  max %.2f\n",
-                 kills, (double)us[kills / 2] / 1000, (double)us[kills * 9 / 10] / 1000,
+                 kills, (double)us[p50] / 1000, (double)us[p90] / 1000,
                  (double)us[kills - 1] / 1000);
     return 0;
 }

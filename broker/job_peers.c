@@ -429,6 +429,6 @@ void pgqrs_peers_fini(struct broker *b)
 {
     struct peer *peer;
     while ((peer = TAILQ_FIRST(&b->peers)) != NULL) {
-        drop(peer); /* NOLINT(clang-analyzer-unix.Malloc): it leaves the list, however it goes */
+        drop(peer); /* it leaves the list, however it goes */
     }
 }

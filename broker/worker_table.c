@@ -392,7 +392,7 @@ void pgqrs_workers_fini(struct broker *b)
 {
     struct worker *worker;
     while ((worker = TAILQ_FIRST(&b->workers)) != NULL) {
-        pgqrs_worker_detach(b, worker); /* NOLINT(clang-analyzer-unix.Malloc): see below */
-        worker_destroy(b, worker);      /* takes it off the list */
+        pgqrs_worker_detach(b, worker);
+        worker_destroy(b, worker); /* takes it off the list */
     }
 }

@@ -188,7 +188,7 @@ static void become_ordinary(struct fixture *f)
 static void test_read_only_store(void **state)
 {
     struct fixture *f = *state;
-    char *build = strdup(getenv("PGQRS_TEST_BUILD"));
+    char *build = strdup(built(""));
     assert_int_equal(cli(&f->scratch, NULL, "admin", "install", NULL), 0);
     assert_int_equal(chmod(f->scratch.db, 0444), 0);
     become_ordinary(f);
