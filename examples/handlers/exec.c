@@ -181,7 +181,9 @@ static char *quote(char *text, size_t len)
     }
     if (value == NULL) {
         for (size_t i = 0; i < len; i++) {
-            text[i] = (text[i] & 0x80) != 0 ? '?' : text[i];
+            if ((text[i] & 0x80) != 0) {
+                text[i] = '?';
+            }
         }
         value = json_stringn(text, len);
     }
@@ -200,7 +202,9 @@ static enum pgqrs_outcome succeed(struct child *c, struct pgqrs_job *job)
         return PGQRS_DONE;
     }
     for (size_t i = 0; i < len; i++) { /* a zero byte can not be stored in any form */
-        c->output[i] = c->output[i] == 0 ? '?' : c->output[i];
+        if (c->output[i] == 0) {
+            c->output[i] = '?';
+        }
     }
     /* Escapes can make it longer than a result may be. */
     for (int rc = -1; rc < 0 && len > 0; len /= 2) {
