@@ -86,7 +86,7 @@ struct pgqrs_queue_metrics {
     int64_t archived;          /* done, failed or cancelled, or archived by a pgqrs client */
     int64_t failed;            /* archived as a dead letter */
     int64_t oldest_pending_us; /* earliest enqueued_at of the pending; 0 none */
-    int64_t newest_us;         /* latest enqueued_at of all; 0 none */
+    int64_t newest_us; /* latest enqueued_at of the live and of the 1000 archived last; 0 none */
 };
 
 /* queue_id 0: all queues together. Reads every row of the queue's indexes: for people. */
@@ -173,7 +173,7 @@ struct pgqrs_worker_row {
  */
 int pgqrs_store_worker_register(struct pgqrs_store *store, const struct pgqrs_worker_row *row,
                                 int64_t *id_out, struct pgqrs_error *err) PGQRS_MUST_CHECK;
-/* heartbeat_at := now. */
+/* heartbeat_at := now. PGQRS_ERR_NOT_FOUND, after all the others, when a row has been deleted. */
 int pgqrs_store_worker_beat(struct pgqrs_store *store, const int64_t *ids, size_t count,
                             struct pgqrs_error *err) PGQRS_MUST_CHECK;
 
@@ -265,8 +265,8 @@ struct pgqrs_settlement {
     enum pgqrs_settled settled_out;
 };
 
-struct pgqrs_want { /* lease for a worker */
-    int64_t queue_id, worker_id;
+struct pgqrs_want {              /* lease for a worker */
+    int64_t queue_id, worker_id; /* a worker whose row has been deleted gets nothing */
     uint32_t count;
     uint32_t max_attempts; /* rows with read_ct at or above it are not leased */
     int64_t lease_ms;
@@ -291,7 +291,8 @@ struct pgqrs_exchange {
     struct pgqrs_lease *leases; /* for each want in order: priority, due time, id */
     size_t lease_count, lease_cap;
     struct pgqrs_buf payloads;
-    /* When a queue whose want was not filled has its next delayed message due; 0: none is. */
+    /* When a queue whose want was not filled has its next delayed message due; 0: none is. May be
+     * early: a message that has used up its attempts counts too. */
     int64_t next_due_us;
 };
 

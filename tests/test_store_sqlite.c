@@ -56,9 +56,9 @@ static void locked_by_another(void **state)
 
     sqlite3 *other = sqlite_rig_raw(rig);
     assert_int_equal(sqlite3_exec(other, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
-    const struct pgqrs_enqueue item = {.payload = pgqrs_bytes_from("{}")};
+    const struct pgqrs_enqueue job = {.payload = pgqrs_bytes_from("{}")};
     int64_t id;
-    suite_fails(rig, pgqrs_store_enqueue(store, queue, &item, 1, &id, &rig->err), PGQRS_ERR_AGAIN);
+    suite_fails(rig, pgqrs_store_enqueue(store, queue, &job, 1, &id, &rig->err), PGQRS_ERR_AGAIN);
     assert_non_null(strstr(rig->err.text, rig->path));
     assert_non_null(strstr(rig->err.text, "locked"));
     /* An exchange that has nothing to write is not held up, and does not hold up. */
@@ -69,10 +69,21 @@ static void locked_by_another(void **state)
     assert_int_equal(x.lease_count, 0);
     assert_int_equal(sqlite3_exec(other, "COMMIT", NULL, NULL, NULL), SQLITE_OK);
     assert_int_equal(sqlite3_close(other), SQLITE_OK);
-    suite_ok(rig, pgqrs_store_enqueue(store, queue, &item, 1, &id, &rig->err));
+    suite_ok(rig, pgqrs_store_enqueue(store, queue, &job, 1, &id, &rig->err));
     suite_ok(rig, pgqrs_store_exchange(store, &x, &rig->err));
     assert_int_equal(x.lease_count, 1);
     pgqrs_exchange_fini(&x);
+
+    struct pgqrs_settlement item = {
+        .message_id = id, .worker_id = worker, .attempt = 1, .how = PGQRS_SETTLE_ARCHIVE};
+    x.settlements = &item;
+    x.settlement_count = 1;
+    other = sqlite_rig_raw(rig);
+    assert_int_equal(sqlite3_exec(other, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+    suite_fails(rig, pgqrs_store_exchange(store, &x, &rig->err), PGQRS_ERR_AGAIN);
+    assert_int_equal(sqlite3_close(other), SQLITE_OK);
+    suite_ok(rig, pgqrs_store_exchange(store, &x, &rig->err));
+    assert_int_equal(item.settled_out, PGQRS_SETTLED_YES);
     pgqrs_store_close(&store);
 }
 
@@ -218,7 +229,7 @@ static int drain(struct sqlite_rig *rig)
     }
     const struct pgqrs_want want = {
         .queue_id = queue, .worker_id = worker, .count = 3, .max_attempts = 5, .lease_ms = 1000};
-    struct pgqrs_settlement items[3];
+    struct pgqrs_settlement items[3] = {0};
     struct pgqrs_exchange x = {.settlements = items, .wants = &want, .want_count = 1};
     do {
         if (pgqrs_store_exchange(store, &x, &rig->err) < 0) {
