@@ -401,9 +401,9 @@ int main(void)
 {
     struct sqlite_rig *rig = NULL;
     const struct suite_backend memory = {
-        .name = "sqlite memory", .open = open_memory, .close = close_memory};
+        .name = "memory", .open = open_memory, .close = close_memory};
     const struct suite_backend file = {
-        .name = "sqlite file", .open = open_new_file, .close = close_file, .arg = (void *)&rig};
+        .name = "file", .open = open_new_file, .close = close_file, .arg = (void *)&rig};
     const struct CMUnitTest cases[] = {
         RIG_CASE(locked_by_another),
         RIG_CASE(claimed_once),

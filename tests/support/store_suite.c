@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/support/store_suite.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+
+#define CASES_MAX 100
 
 /* ---- the fixture ---- */
 
@@ -145,13 +148,22 @@ int pgqrs_store_suite_run(const struct suite_backend *backend)
         {suite_settle_cases, suite_settle_count},
         {suite_worker_cases, suite_worker_count},
     };
-    struct CMUnitTest cases[100];
+    struct CMUnitTest cases[CASES_MAX];
+    char *names[CASES_MAX] = {NULL};
     size_t count = 0;
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
-        for (size_t k = 0; k < parts[i].count && count < 100; k++) {
+        for (size_t k = 0; k < parts[i].count && count < CASES_MAX; k++) {
             cases[count] = parts[i].cases[k];
-            cases[count++].initial_state = (void *)(uintptr_t)backend;
+            cases[count].initial_state = (void *)(uintptr_t)backend;
+            if (asprintf(&names[count], "%s_%s", backend->name, cases[count].name) >= 0) {
+                cases[count].name = names[count];
+            }
+            count++;
         }
     }
-    return _cmocka_run_group_tests(backend->name, cases, count, NULL, NULL);
+    int failed = _cmocka_run_group_tests(backend->name, cases, count, NULL, NULL);
+    for (size_t i = 0; i < count; i++) {
+        free(names[i]);
+    }
+    return failed;
 }

@@ -21,7 +21,7 @@
 #include "store/store.h"
 
 struct suite_backend {
-    const char *name;
+    const char *name; /* stands before the name of each case */
     /* Opens a store that nobody has used; it fails the test when it can not. */
     struct pgqrs_store *(*open)(void *arg);
     void (*close)(void *arg, struct pgqrs_store *store);
