@@ -148,7 +148,7 @@ check: test-build
 
 check-asan: deps
 	ASAN_OPTIONS=detect_leaks=1 LSAN_OPTIONS="suppressions=$(CURDIR)/tests/support/lsan.supp:print_suppressions=0" \
-	    $(MAKE) --no-print-directory check B=$(B)/asan SANITIZE=address
+	    $(MAKE) --no-print-directory check B=$(B)/asan SANITIZE=address,undefined
 check-ubsan: deps
 	$(MAKE) --no-print-directory check B=$(B)/ubsan SANITIZE=undefined
 check-tsan: deps

@@ -97,7 +97,8 @@ int main(int argc, char **argv)
     }
     int status = PGQRS_EXIT_OK;
     if (o.check) {
-        (void)printf("%s: configuration is good, %zu queues\n", o.config, config->queue_count);
+        (void)printf("%s: configuration is good, %zu %s\n", o.config, config->queue_count,
+                     config->queue_count == 1 ? "queue" : "queues");
     } else {
         pgqrs_log_init("pgqrsd", config->log_format, config->log_level);
         status = pgqrs_supervisor_run(config, &err);

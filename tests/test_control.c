@@ -185,7 +185,7 @@ static int child_main(const char *address)
 static void test_a_peer_killed_in_the_middle_never_holds_us_up(void **state)
 {
     (void)state;
-    for (int round = 0; round < 25; round++) {
+    for (int round = 0; round < 200; round++) {
         struct pgqrs_control *parent;
         struct pgqrs_frame frame;
         struct pgqrs_error err;
