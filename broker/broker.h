@@ -77,6 +77,11 @@ struct group {
     size_t count, cap;
     struct owned_frame *frames;
     size_t bytes; /* of the frames */
+
+    /* While a commit is put off because more outcomes keep coming. */
+    size_t seen;      /* how many there were at the last look */
+    int idle_looks;   /* looks in a row that found no more */
+    int64_t since_us; /* monotonic; 0: it is not put off */
 };
 
 struct broker {

@@ -15,6 +15,8 @@
 #include "broker/retry_policy.h"
 
 #define GROUP_BYTES_MAX (64u * 1024 * 1024) /* of outcomes that wait, before reading stops */
+#define IDLE_LOOKS_MAX 8
+#define GATHER_MAX_US 200
 #define SNOOZE_DEFAULT_MS 1000
 #define BACKOFF_MIN_MS 20
 #define BACKOFF_MAX_MS 1000
@@ -532,12 +534,51 @@ static int settle_and_lease(struct broker *b, struct pgqrs_error *err)
     return rc;
 }
 
+static bool somebody_runs(const struct broker *b)
+{
+    const struct worker *worker;
+    TAILQ_FOREACH(worker, &b->workers, link)
+    {
+        if (worker->held_count > 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/*
+ * Outcomes of short jobs come in a stream, one a few microseconds after the other, and a commit
+ * takes a hundred times that. As long as every few looks at the sockets bring another one it pays
+ * to look again. Nobody waits for a job that is not just about to finish.
+ */
+static bool more_is_coming(struct broker *b)
+{
+    static const struct timeval at_once = {0};
+    struct group *g = &b->group;
+    int64_t now = pgqrs_mono_us();
+    g->since_us = g->since_us == 0 ? now : g->since_us;
+    g->idle_looks = g->count > g->seen ? 0 : g->idle_looks + 1;
+    g->seen = g->count;
+    bool wait = g->count > 0 && g->idle_looks < IDLE_LOOKS_MAX &&
+                now - g->since_us < GATHER_MAX_US && b->trouble_since_ms == 0 && somebody_runs(b) &&
+                evtimer_add(b->turn, &at_once) == 0;
+    if (!wait) {
+        g->seen = 0;
+        g->idle_looks = 0;
+        g->since_us = 0;
+    }
+    return wait;
+}
+
 void on_group_turn(evutil_socket_t fd, short what, void *arg)
 {
     struct broker *b = arg;
     struct pgqrs_error err;
     (void)fd;
     (void)what;
+    if (more_is_coming(b)) {
+        return;
+    }
     if (settle_and_lease(b, &err) < 0 || pgqrs_workers_bury(b, &err) < 0) {
         pgqrs_group_trouble(b, &err);
     } else {
