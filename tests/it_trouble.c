@@ -8,6 +8,8 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
 
 #include <cmocka.h>
 #include <sqlite3.h>
@@ -155,6 +157,47 @@ static void test_outcomes_wait_until_the_store_works_again(void **state)
     assert_int_equal(effects_count(&f->scratch, "end "), 10);
 }
 
+/* ---- a disk that is full ---- */
+
+/* Takes all the room that is left. */
+static void fill(const char *path)
+{
+    static const char block[4096];
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    (void)setvbuf(file, NULL, _IONBF, 0);
+    while (fwrite(block, sizeof block, 1, file) == 1) {
+    }
+    (void)fclose(file);
+}
+
+static void test_a_full_disk_is_waited_for(void **state)
+{
+    struct fixture *f = *state;
+    char disk[80];
+    char filler[96];
+    (void)snprintf(disk, sizeof disk, "%s/disk", f->scratch.dir);
+    (void)snprintf(filler, sizeof filler, "%s/filler", disk);
+    if (mkdir(disk, 0700) < 0 || mount("tmpfs", disk, "tmpfs", 0, "size=8m") < 0) {
+        skip(); /* only root may mount a small disk; tests/test_store_sqlite.c has the rest */
+    }
+    (void)snprintf(f->scratch.db, sizeof f->scratch.db, "%s/queue.db", disk);
+    (void)snprintf(f->scratch.dsn, sizeof f->scratch.dsn, "sqlite:%s", f->scratch.db);
+    fixture_start(f, "    consumers: 2\n");
+    fixture_enqueue(f, 100, "{\"ms\":10}");
+    effects_await(&f->scratch, "end ", 3);
+    fill(filler);
+    daemon_await_log(&f->daemon, "the disk is full", 1);
+    assert_int_equal(remove(filler), 0);
+    await_done(f, 100);
+    assert_int_equal(effects_count(&f->scratch, "end "), 100);
+    assert_int_equal(db_number(&f->scratch, "select max(read_ct) from pgqrs_messages"), 1);
+    daemon_await_log(&f->daemon, "the store works again", 1);
+    assert_int_equal(daemon_log_count(&f->daemon, "the store fails"), 1);
+    assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
+    assert_int_equal(umount2(disk, MNT_DETACH), 0);
+}
+
 static void test_an_outcome_counts_though_worker_and_broker_died_after_it(void **state)
 {
     struct fixture *f = *state;
@@ -222,6 +265,7 @@ int main(void)
         WITH_SCRATCH(test_a_stop_while_the_broker_waits_is_clean),
         WITH_SCRATCH(test_a_lock_while_a_worker_starts_is_no_fault_of_the_worker),
         WITH_SCRATCH(test_outcomes_wait_until_the_store_works_again),
+        WITH_SCRATCH(test_a_full_disk_is_waited_for),
         WITH_SCRATCH(test_an_outcome_counts_though_worker_and_broker_died_after_it),
         WITH_SCRATCH(test_a_later_timer_of_one_queue_does_not_hide_that_of_another),
         WITH_SCRATCH(test_signals_without_a_meaning_do_no_harm),
