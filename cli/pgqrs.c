@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* pgqrs: the command line. See pgqrs(1). */
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/process.h"
 #include "cli/cli.h"
 #include "cli/output.h"
 #include "config/config.h"
@@ -247,22 +247,10 @@ static int run(struct pgqrs_cli *cli)
     return status;
 }
 
-/* A standard descriptor that is closed must not become a file of ours; writing to it must fail. */
-static void fill_standard_descriptors(void)
-{
-    int fd;
-    do {
-        fd = open("/dev/null", O_RDONLY);
-    } while (fd >= 0 && fd <= STDERR_FILENO);
-    if (fd >= 0) {
-        (void)close(fd); /* nothing was written */
-    }
-}
-
 int main(int argc, char **argv)
 {
     struct pgqrs_cli cli = {0};
-    fill_standard_descriptors();
+    pgqrs_process_fill_standard_descriptors();
     int status = parse_options(&cli, argc, argv);
     if (status != PGQRS_CLI_OK) {
         return status;

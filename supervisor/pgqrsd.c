@@ -85,6 +85,7 @@ int main(int argc, char **argv)
 {
     struct pgqrs_config *config = NULL;
     struct pgqrs_error err;
+    pgqrs_process_fill_standard_descriptors();
     struct options o = parse_options(argc, argv);
     if (o.exit_status >= 0) {
         return o.exit_status;
