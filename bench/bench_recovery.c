@@ -45,7 +45,7 @@ static bool has_line(const void *arg)
 
 static struct line await_line(const char *path, int64_t id, int64_t attempt)
 {
-    struct line line;
+    struct line line = {0};
     const struct wanted wanted = {.path = path, .id = id, .attempt = attempt, .found = &line};
     if (!wait_for(has_line, &wanted, WAIT_MS)) {
         (void)fprintf(stderr, "job %" PRId64 " attempt %" PRId64 " did not start\n", id, attempt);
@@ -81,7 +81,7 @@ int main(int argc, char **argv)
                       built("bench/handlers/stamp.so"));
         daemon_start(&d, &s);
         daemon_await_log(&d, "ready pid=", 3 * (i + 1));
-        if (cli(&s, NULL, "message", "enqueue", "work", "{}", NULL) != 0) {
+        if (cli(&s, NULL, "message", "enqueue", "work", "{}", (char *)NULL) != 0) {
             return 1;
         }
         struct line first = await_line(s.effects, i + 1, 1);

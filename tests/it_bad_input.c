@@ -189,7 +189,7 @@ static void test_read_only_store(void **state)
 {
     struct fixture *f = *state;
     char *build = strdup(built(""));
-    assert_int_equal(cli(&f->scratch, NULL, "admin", "install", NULL), 0);
+    assert_int_equal(cli(&f->scratch, NULL, "admin", "install", (char *)NULL), 0);
     assert_int_equal(chmod(f->scratch.db, 0444), 0);
     become_ordinary(f);
     config_with_handler(f, built("lib/pgqrs/handlers/hello.so"), "");

@@ -462,7 +462,8 @@ void fixture_enqueue(const struct fixture *f, int count, const char *payload)
     for (int i = 0; lines != NULL && i < count; i++) {
         len += (size_t)snprintf(lines + len, size, "%s\n", payload);
     }
-    if (lines == NULL || cli(&f->scratch, lines, "message", "enqueue", "work", "-", NULL) != 0) {
+    if (lines == NULL ||
+        cli(&f->scratch, lines, "message", "enqueue", "work", "-", (char *)NULL) != 0) {
         give_up("%d jobs %s could not be enqueued", count, payload);
     }
     free(lines);

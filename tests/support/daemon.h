@@ -75,7 +75,7 @@ void db_await(const struct scratch *s, const char *sql, int64_t value);
  * status; what it printed is in DIR/out. */
 int cli(const struct scratch *s, const char *input, ...) __attribute__((sentinel));
 /* As cli, and fails the test unless it exits 0. */
-#define cli_ok(s, input, ...) assert_int_equal(cli(s, input, __VA_ARGS__, NULL), 0)
+#define cli_ok(s, input, ...) assert_int_equal(cli(s, input, __VA_ARGS__, (char *)NULL), 0)
 
 /* Lines of DIR/effects that begin with this. */
 int effects_count(const struct scratch *s, const char *prefix);
