@@ -13,9 +13,9 @@ CC       := gcc
 endif
 SANITIZE ?=
 
-DEPS_BUILD := gcc libc6-dev make pkg-config libevent-dev libnng-dev libsqlite3-dev libjansson-dev \
-              libyaml-dev libcurl4-openssl-dev libssl-dev
-DEPS_TEST  := libcmocka-dev procps
+DEPS_BUILD := gcc libc6-dev make pkg-config libevent-dev libnng-dev libsqlite3-dev libpq-dev \
+              libjansson-dev libyaml-dev libcurl4-openssl-dev libssl-dev
+DEPS_TEST  := libcmocka-dev procps postgresql postgresql-client pgbouncer
 DEPS_LINT  := clang libclang-rt-14-dev clang-tidy clang-format cppcheck mandoc man-db
 DEPS_CHECK := valgrind
 
@@ -40,15 +40,16 @@ OPT    ?= -O1 -g -fno-omit-frame-pointer
 SANFLAGS := -fsanitize=$(SANITIZE) -fno-sanitize-recover=all
 endif
 CFLAGS  ?=
-ALL_CFLAGS = -std=gnu17 -D_GNU_SOURCE -DPGQRS_VERSION='"$(VERSION)"' -I. -Iinclude $(OPT) $(WARN) \
-             $(HARDEN) $(SANFLAGS) $(CFLAGS)
+ALL_CFLAGS = -std=gnu17 -D_GNU_SOURCE -DPGQRS_VERSION='"$(VERSION)"' -I. -Iinclude $(INC_LIBS) $(OPT) \
+             $(WARN) $(HARDEN) $(SANFLAGS) $(CFLAGS)
 LINK    = $(CC) $(OPT) $(SANFLAGS) -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(LDFLAGS)
 
 # Debian's NNG has no pkg-config file.
 PKG        = $(shell pkg-config --libs $(1) 2>/dev/null)
+INC_LIBS   = $(shell pkg-config --cflags libpq 2>/dev/null)
 LIBS_EVENT = $(call PKG,libevent_core)
 LIBS_NNG   := -lnng
-LIBS_STORE = $(call PKG,sqlite3)
+LIBS_STORE = $(call PKG,sqlite3 libpq)
 LIBS_JSON  = $(call PKG,jansson)
 LIBS_YAML  = $(call PKG,yaml-0.1)
 
@@ -65,7 +66,7 @@ MAIN_cli        := cli/pgqrs.c
 SRC_base       := $(call src,base)
 SRC_config     := $(call src,config)
 SRC_ipc        := $(call src,ipc)
-SRC_store      := $(call src,store store/sqlite)
+SRC_store      := $(call src,store store/sqlite store/postgres store/remote)
 SRC_supervisor := $(filter-out $(MAIN_supervisor),$(call src,supervisor))
 SRC_broker     := $(filter-out $(MAIN_broker),$(call src,broker))
 SRC_worker     := $(filter-out $(MAIN_worker),$(call src,worker))
@@ -221,7 +222,7 @@ format: deps-lint
 	clang-format -i $(C_FILES)
 lint: deps-lint
 	clang-format --dry-run --Werror $(C_FILES)
-	clang-tidy --quiet $(filter %.c,$(C_FILES)) -- -std=gnu17 -D_GNU_SOURCE -DPGQRS_VERSION='""' -I. -Iinclude
+	clang-tidy --quiet $(filter %.c,$(C_FILES)) -- -std=gnu17 -D_GNU_SOURCE -DPGQRS_VERSION='""' -I. -Iinclude $(INC_LIBS)
 	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
 	    --suppress=missingIncludeSystem $(addprefix --include=,$(QUEUE_H)) -D_GNU_SOURCE -I. -Iinclude $(filter %.c,$(C_FILES))
 	for h in $(filter %.h,$(C_FILES)); do $(CC) $(ALL_CFLAGS) -fsyntax-only -x c $$h || exit 1; done

@@ -21,6 +21,7 @@ enum pgqrs_err {
     PGQRS_ERR_INVALID,     /* the caller's input: bad payload, bad name, bad argument */
     PGQRS_ERR_NOT_FOUND,   /* the thing named does not exist */
     PGQRS_ERR_EXISTS,      /* the thing to be created exists already */
+    PGQRS_ERR_CONFLICT,    /* the thing is not in a state that allows this */
     PGQRS_ERR_CONFIG,      /* the configuration is wrong */
     PGQRS_ERR_UNAVAILABLE, /* the store can not be opened: read-only, not a database, no permission
                             */

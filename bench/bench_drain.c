@@ -48,7 +48,7 @@ static struct pgqrs_store *open_filled(const struct scratch *s, size_t jobs, int
     for (size_t i = 0; i < jobs; i++) {
         items[i].payload = pgqrs_bytes_from("{\"kind\":\"bench\",\"n\":1}");
     }
-    check(pgqrs_store_enqueue(store, *queue_out, items, jobs, ids, &err), &err);
+    check(pgqrs_store_enqueue(store, *queue_out, items, jobs, ids, NULL, &err), &err);
     free(items);
     free(ids);
     return store;

@@ -266,7 +266,7 @@ static void on_row_beat(evutil_socket_t fd, short what, void *arg)
 static void renew(struct broker *b, const struct pgqrs_lease_ref *refs, size_t count)
 {
     struct pgqrs_error err;
-    int64_t held = pgqrs_store_renew(b->store, refs, count, b->lease_ms, &err);
+    int64_t held = pgqrs_store_renew(b->store, refs, count, b->lease_ms, NULL, &err);
     if (held < 0) {
         pgqrs_log_warn("broker: %zu leases not renewed, trying again in %lld ms: %s", count,
                        (long long)b->lease_ms / 3, err.text);
@@ -351,7 +351,7 @@ static int claim_store(struct broker *b, struct pgqrs_error *err)
 {
     int64_t give_up_ms = pgqrs_mono_ms() + CLAIM_MS;
     int rc;
-    while ((rc = pgqrs_store_claim(b->store, err)) < 0 && pgqrs_mono_ms() < give_up_ms) {
+    while ((rc = pgqrs_store_claim(b->store, b->host, err)) < 0 && pgqrs_mono_ms() < give_up_ms) {
         (void)poll(NULL, 0, CLAIM_RETRY_MS);
     }
     return rc;

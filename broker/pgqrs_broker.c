@@ -21,6 +21,7 @@ static int exit_status(const struct pgqrs_error *err)
     case PGQRS_ERR_INVALID:
     case PGQRS_ERR_NOT_FOUND:
     case PGQRS_ERR_EXISTS:
+    case PGQRS_ERR_CONFLICT:
     case PGQRS_ERR_PROTOCOL:
     case PGQRS_ERR_MEMORY:
     case PGQRS_ERR_COUNT:

@@ -95,7 +95,8 @@ static int send_batch(struct producer *p)
         data += p->items[i].payload.len;
     }
     do {
-        rc = pgqrs_store_enqueue(p->cli->store, p->queue_id, p->items, p->count, p->ids, &err);
+        rc =
+            pgqrs_store_enqueue(p->cli->store, p->queue_id, p->items, p->count, p->ids, NULL, &err);
     } while (rc < 0 && pgqrs_cli_again(&retry, &err));
     if (rc < 0) {
         if (p->done > 0) {

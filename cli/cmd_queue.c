@@ -147,7 +147,7 @@ static int each_metrics(struct pgqrs_cli *cli, const struct pgqrs_queue_list *li
             continue;
         }
         do {
-            rc = pgqrs_store_queue_metrics(cli->store, queue->id, &m, &err);
+            rc = pgqrs_store_queue_metrics(cli->store, queue->id, 0, &m, &err);
         } while (rc < 0 && pgqrs_cli_again(&retry, &err));
         if (rc < 0) {
             return pgqrs_cli_fail(&err);

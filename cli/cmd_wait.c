@@ -81,7 +81,7 @@ static int look(struct progress *p, int64_t queue_id)
     struct pgqrs_error err;
     int rc;
     do {
-        rc = pgqrs_store_queue_metrics(p->cli->store, queue_id, &p->now, &err);
+        rc = pgqrs_store_queue_metrics(p->cli->store, queue_id, 0, &p->now, &err);
     } while (rc < 0 && pgqrs_cli_again(&retry, &err));
     return rc < 0 ? pgqrs_cli_fail(&err) : PGQRS_CLI_OK;
 }

@@ -128,6 +128,7 @@ int pgqrs_cli_fail(const struct pgqrs_error *err)
     case PGQRS_ERR_INVALID:
     case PGQRS_ERR_NOT_FOUND:
     case PGQRS_ERR_EXISTS:
+    case PGQRS_ERR_CONFLICT:
     case PGQRS_ERR_SCHEMA:
     case PGQRS_ERR_PROTOCOL:
     case PGQRS_ERR_MEMORY:
@@ -206,7 +207,7 @@ int pgqrs_cli_list_queues(struct pgqrs_cli *cli, struct pgqrs_queue_list *list_o
     struct pgqrs_error err;
     int rc;
     do {
-        rc = pgqrs_store_queue_list(cli->store, list_out, &err);
+        rc = pgqrs_store_queue_list(cli->store, 0, 1000, list_out, &err);
     } while (rc < 0 && pgqrs_cli_again(&retry, &err));
     return rc < 0 ? pgqrs_cli_fail(&err) : PGQRS_CLI_OK;
 }

@@ -7,8 +7,11 @@
 #include "store/store_priv.h"
 
 #define QUEUE_NAME_MAX 255
+#define UNIQUE_KEY_MAX 255
 #define LIST_LIMIT_MAX 1000
-#define SUPPORTED "sqlite:"
+#define STEP_LIMIT_MAX 10000
+#define PURGE_WORKERS_MAX 100
+#define SUPPORTED "sqlite:PATH, postgres://... or broker:SOCKET"
 
 /* ---- opening ---- */
 
@@ -35,7 +38,7 @@ static int unknown_scheme(const char *dsn, struct pgqrs_error *err)
     const char *colon = strchr(dsn, ':');
     if (colon == NULL) {
         return pgqrs_error_set(err, PGQRS_ERR_CONFIG,
-                               "store DSN: found no scheme, expected " SUPPORTED "PATH");
+                               "store DSN: found no scheme, expected " SUPPORTED);
     }
     int len = colon - dsn > 20 ? 20 : (int)(colon - dsn);
     return pgqrs_error_set(err, PGQRS_ERR_CONFIG,
@@ -69,9 +72,23 @@ void pgqrs_store_close(struct pgqrs_store **store)
     }
 }
 
-int pgqrs_store_claim(struct pgqrs_store *store, struct pgqrs_error *err)
+const char *pgqrs_store_backend(const struct pgqrs_store *store)
 {
-    return store->ops->claim(store, err);
+    return store->ops->name;
+}
+
+int pgqrs_store_claim(struct pgqrs_store *store, const char *site, struct pgqrs_error *err)
+{
+    return store->ops->claim(store, site, err);
+}
+
+int pgqrs_store_check_limit(uint32_t limit, uint32_t max, struct pgqrs_error *err)
+{
+    if (limit == 0 || limit > max) {
+        return pgqrs_error_set(err, PGQRS_ERR_INVALID, "limit: found %lu, expected 1 to %lu",
+                               (unsigned long)limit, (unsigned long)max);
+    }
+    return 0;
 }
 
 int pgqrs_store_install(struct pgqrs_store *store, struct pgqrs_error *err)
@@ -104,10 +121,13 @@ int pgqrs_store_queue_find(struct pgqrs_store *store, const char *name, int64_t 
     return store->ops->queue_find(store, name, id_out, err);
 }
 
-int pgqrs_store_queue_list(struct pgqrs_store *store, struct pgqrs_queue_list *list_out,
-                           struct pgqrs_error *err)
+int pgqrs_store_queue_list(struct pgqrs_store *store, int64_t after_id, uint32_t limit,
+                           struct pgqrs_queue_list *list_out, struct pgqrs_error *err)
 {
-    return store->ops->queue_list(store, list_out, err);
+    if (pgqrs_store_check_limit(limit, LIST_LIMIT_MAX, err) < 0) {
+        return -1;
+    }
+    return store->ops->queue_list(store, after_id, limit, list_out, err);
 }
 
 void pgqrs_queue_list_fini(struct pgqrs_queue_list *list)
@@ -119,10 +139,34 @@ void pgqrs_queue_list_fini(struct pgqrs_queue_list *list)
     *list = (struct pgqrs_queue_list){0};
 }
 
-int pgqrs_store_queue_metrics(struct pgqrs_store *store, int64_t queue_id,
+int pgqrs_store_queue_pause(struct pgqrs_store *store, int64_t queue_id, bool paused,
+                            struct pgqrs_error *err)
+{
+    return store->ops->queue_pause(store, queue_id, paused, err);
+}
+
+int pgqrs_store_queue_delete(struct pgqrs_store *store, int64_t queue_id, struct pgqrs_error *err)
+{
+    return store->ops->queue_delete(store, queue_id, err);
+}
+
+int64_t pgqrs_store_queue_purge(struct pgqrs_store *store, int64_t queue_id, unsigned what,
+                                uint32_t limit, struct pgqrs_error *err)
+{
+    if (what == 0 || (what & ~(unsigned)PGQRS_PURGE_ALL) != 0) {
+        return pgqrs_error_set(err, PGQRS_ERR_INVALID, "purge: found the bits %#x, expected 1 to 7",
+                               what);
+    }
+    if (pgqrs_store_check_limit(limit, STEP_LIMIT_MAX, err) < 0) {
+        return -1;
+    }
+    return store->ops->queue_purge(store, queue_id, what, limit, err);
+}
+
+int pgqrs_store_queue_metrics(struct pgqrs_store *store, int64_t queue_id, uint64_t count_max,
                               struct pgqrs_queue_metrics *metrics_out, struct pgqrs_error *err)
 {
-    return store->ops->queue_metrics(store, queue_id, metrics_out, err);
+    return store->ops->queue_metrics(store, queue_id, count_max, metrics_out, err);
 }
 
 /* ---- messages ---- */
@@ -139,19 +183,32 @@ int pgqrs_store_check_item(const struct pgqrs_enqueue *item, size_t index, struc
                                "payload %zu: found a delay of %lld ms, expected 0 or more",
                                index + 1, (long long)item->delay_ms);
     }
+    if (item->at_us < 0 || (item->at_us > 0 && item->delay_ms > 0)) {
+        return pgqrs_error_set(err, PGQRS_ERR_INVALID,
+                               "payload %zu: found %s, expected a delay or a time", index + 1,
+                               item->at_us < 0 ? "a time before 1970" : "a delay and a time");
+    }
+    size_t key = item->unique_key == NULL ? 1 : strlen(item->unique_key);
+    if (key == 0 || key > UNIQUE_KEY_MAX) {
+        return pgqrs_error_set(err, PGQRS_ERR_INVALID,
+                               "payload %zu: found a unique key of %zu bytes, expected 1 to %d",
+                               index + 1, key, UNIQUE_KEY_MAX);
+    }
     return 0;
 }
 
 int pgqrs_store_enqueue(struct pgqrs_store *store, int64_t queue_id,
                         const struct pgqrs_enqueue *items, size_t count, int64_t *ids_out,
-                        struct pgqrs_error *err)
+                        bool *existed_out, struct pgqrs_error *err)
 {
     for (size_t i = 0; i < count; i++) {
         if (pgqrs_store_check_item(&items[i], i, err) < 0) {
             return -1;
         }
     }
-    return count == 0 ? 0 : store->ops->enqueue(store, queue_id, items, count, ids_out, err);
+    return count == 0
+               ? 0
+               : store->ops->enqueue(store, queue_id, items, count, ids_out, existed_out, err);
 }
 
 int pgqrs_store_message_get(struct pgqrs_store *store, int64_t id,
@@ -163,6 +220,7 @@ int pgqrs_store_message_get(struct pgqrs_store *store, int64_t id,
 void pgqrs_message_fini(struct pgqrs_message *message)
 {
     free(message->payload);
+    free(message->unique_key);
     free(message->outcome);
     free(message->result);
     free(message->error);
@@ -172,9 +230,8 @@ void pgqrs_message_fini(struct pgqrs_message *message)
 int pgqrs_store_message_list(struct pgqrs_store *store, const struct pgqrs_message_filter *filter,
                              struct pgqrs_message_list *list_out, struct pgqrs_error *err)
 {
-    if (filter->limit == 0 || filter->limit > LIST_LIMIT_MAX) {
-        return pgqrs_error_set(err, PGQRS_ERR_INVALID, "limit: found %lu, expected 1 to %d",
-                               (unsigned long)filter->limit, LIST_LIMIT_MAX);
+    if (pgqrs_store_check_limit(filter->limit, LIST_LIMIT_MAX, err) < 0) {
+        return -1;
     }
     if ((unsigned)filter->state >= PGQRS_STATE_COUNT) {
         return pgqrs_error_set(err, PGQRS_ERR_INVALID, "message state: found %d, which is none",
@@ -192,12 +249,78 @@ void pgqrs_message_list_fini(struct pgqrs_message_list *list)
     *list = (struct pgqrs_message_list){0};
 }
 
+int64_t pgqrs_store_message_act(struct pgqrs_store *store, enum pgqrs_act act, const int64_t *ids,
+                                size_t count, enum pgqrs_acted *acted_out, struct pgqrs_error *err)
+{
+    if ((unsigned)act - 1 >= PGQRS_ACT_COUNT - 1) {
+        return pgqrs_error_set(err, PGQRS_ERR_INVALID, "messages: found act %d, which is none",
+                               (int)act);
+    }
+    if (count > LIST_LIMIT_MAX) {
+        return pgqrs_error_set(err, PGQRS_ERR_INVALID,
+                               "messages: found %zu ids, expected at most %d", count,
+                               LIST_LIMIT_MAX);
+    }
+    return count == 0 ? 0 : store->ops->message_act(store, act, ids, count, acted_out, err);
+}
+
+/* ---- housekeeping ---- */
+
+int64_t pgqrs_store_prune(struct pgqrs_store *store, struct pgqrs_prune *prune,
+                          struct pgqrs_error *err)
+{
+    if (pgqrs_store_check_limit(prune->limit, STEP_LIMIT_MAX, err) < 0) {
+        return -1;
+    }
+    if (prune->age_ms < 0 ||
+        (prune->what != PGQRS_PRUNE_ENDED && prune->what != PGQRS_PRUNE_FAILED)) {
+        return pgqrs_error_set(err, PGQRS_ERR_INVALID, "prune: found kind %d and an age of %lld ms",
+                               (int)prune->what, (long long)prune->age_ms);
+    }
+    return store->ops->prune(store, prune, err);
+}
+
+int64_t pgqrs_store_bury(struct pgqrs_store *store, int64_t queue_id, uint32_t max_attempts,
+                         struct pgqrs_error *err)
+{
+    if (max_attempts == 0) {
+        return pgqrs_error_set(err, PGQRS_ERR_INVALID,
+                               "bury: found at most 0 attempts, expected 1 or more");
+    }
+    return store->ops->bury(store, queue_id, max_attempts, err);
+}
+
+int64_t pgqrs_store_reap(struct pgqrs_store *store, const struct pgqrs_reap *reap,
+                         struct pgqrs_error *err)
+{
+    if (pgqrs_store_check_limit(reap->limit, STEP_LIMIT_MAX, err) < 0) {
+        return -1;
+    }
+    if (reap->stale_ms <= 0) {
+        return pgqrs_error_set(err, PGQRS_ERR_INVALID,
+                               "reap: found dead after %lld ms, expected more than 0",
+                               (long long)reap->stale_ms);
+    }
+    return store->ops->reap(store, reap, err);
+}
+
 /* ---- workers ---- */
+
+const char *pgqrs_worker_state_name(enum pgqrs_worker_state state)
+{
+    static const char *const names[PGQRS_WORKER_STATE_COUNT] = {
+        [PGQRS_WORKER_READY] = "ready",         [PGQRS_WORKER_POLLING] = "polling",
+        [PGQRS_WORKER_SUSPENDED] = "suspended", [PGQRS_WORKER_INTERRUPTED] = "interrupted",
+        [PGQRS_WORKER_STOPPED] = "stopped",
+    };
+    return (unsigned)state < PGQRS_WORKER_STATE_COUNT ? names[state] : NULL;
+}
 
 int pgqrs_store_worker_register(struct pgqrs_store *store, const struct pgqrs_worker_row *row,
                                 int64_t *id_out, struct pgqrs_error *err)
 {
-    if (row->name[0] == 0 || row->instance[0] == 0) {
+    if ((row->name != NULL && row->name[0] == 0) ||
+        (row->instance != NULL && (row->instance[0] == 0 || row->name == NULL))) {
         return pgqrs_error_set(err, PGQRS_ERR_INVALID,
                                "worker: found an empty name or instance, expected both");
     }
@@ -237,6 +360,66 @@ void pgqrs_worker_list_fini(struct pgqrs_worker_list *list)
     }
     free(list->items);
     *list = (struct pgqrs_worker_list){0};
+}
+
+int pgqrs_store_worker_list(struct pgqrs_store *store, const struct pgqrs_worker_filter *filter,
+                            struct pgqrs_worker_info_list *list_out, struct pgqrs_error *err)
+{
+    if (pgqrs_store_check_limit(filter->limit, LIST_LIMIT_MAX, err) < 0) {
+        return -1;
+    }
+    return store->ops->worker_list(store, filter, list_out, err);
+}
+
+void pgqrs_worker_info_list_fini(struct pgqrs_worker_info_list *list)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        free(list->items[i].instance);
+        free(list->items[i].name);
+    }
+    free(list->items);
+    *list = (struct pgqrs_worker_info_list){0};
+}
+
+int pgqrs_store_worker_move(struct pgqrs_store *store, int64_t worker_id,
+                            enum pgqrs_worker_move move, struct pgqrs_error *err)
+{
+    if ((unsigned)move - 1 >= PGQRS_MOVE_COUNT - 1) {
+        return pgqrs_error_set(err, PGQRS_ERR_INVALID, "worker: found move %d, which is none",
+                               (int)move);
+    }
+    return store->ops->worker_move(store, worker_id, move, err);
+}
+
+int pgqrs_store_worker_delete(struct pgqrs_store *store, int64_t worker_id, struct pgqrs_error *err)
+{
+    return store->ops->worker_delete(store, worker_id, err);
+}
+
+int64_t pgqrs_store_worker_purge(struct pgqrs_store *store, int64_t older_ms, uint32_t limit,
+                                 struct pgqrs_error *err)
+{
+    if (pgqrs_store_check_limit(limit, PURGE_WORKERS_MAX, err) < 0) {
+        return -1;
+    }
+    if (older_ms < 0) {
+        return pgqrs_error_set(err, PGQRS_ERR_INVALID,
+                               "worker purge: found an age of %lld ms, expected 0 or more",
+                               (long long)older_ms);
+    }
+    return store->ops->worker_purge(store, older_ms, limit, err);
+}
+
+int pgqrs_store_worker_stats(struct pgqrs_store *store, int64_t queue_id, int64_t stale_ms,
+                             struct pgqrs_worker_stats *stats_out, struct pgqrs_error *err)
+{
+    return store->ops->worker_stats(store, queue_id, stale_ms, stats_out, err);
+}
+
+int pgqrs_store_info(struct pgqrs_store *store, struct pgqrs_store_info *info_out,
+                     struct pgqrs_error *err)
+{
+    return store->ops->info(store, info_out, err);
 }
 
 /* ---- the exchange ---- */
@@ -279,14 +462,14 @@ void pgqrs_exchange_fini(struct pgqrs_exchange *exchange)
 }
 
 int64_t pgqrs_store_renew(struct pgqrs_store *store, const struct pgqrs_lease_ref *leases,
-                          size_t count, int64_t lease_ms, struct pgqrs_error *err)
+                          size_t count, int64_t lease_ms, bool *held_out, struct pgqrs_error *err)
 {
     if (lease_ms <= 0) {
         return pgqrs_error_set(err, PGQRS_ERR_INVALID,
                                "renew: found a lease of %lld ms, expected more than 0",
                                (long long)lease_ms);
     }
-    return count == 0 ? 0 : store->ops->renew(store, leases, count, lease_ms, err);
+    return count == 0 ? 0 : store->ops->renew(store, leases, count, lease_ms, held_out, err);
 }
 
 /* ---- waking up ---- */
@@ -299,4 +482,18 @@ int pgqrs_store_wake_fd(struct pgqrs_store *store)
 bool pgqrs_store_woken(struct pgqrs_store *store)
 {
     return store->ops->woken != NULL && store->ops->woken(store);
+}
+
+void pgqrs_store_doze(struct pgqrs_store *store)
+{
+    if (store->ops->doze != NULL) {
+        store->ops->doze(store);
+    }
+}
+
+void pgqrs_store_rouse(struct pgqrs_store *store)
+{
+    if (store->ops->rouse != NULL) {
+        store->ops->rouse(store);
+    }
 }

@@ -26,23 +26,37 @@ struct pgqrs_store;
 struct pgqrs_store_options {
     bool create;           /* SQLite: make the database file when there is none */
     bool synchronous_full; /* SQLite: an acknowledged change survives a power cut */
-    int64_t busy_ms;       /* how long a call may wait for another program's lock */
+    int64_t busy_ms;       /* SQLite: how long a call may wait for another program's lock */
+    const char *schema;    /* PostgreSQL: where the tables are; null: public */
+    int64_t call_ms;       /* PostgreSQL, broker: deadline of one call; 0: 30 s */
+    bool wake;             /* PostgreSQL: a second connection listens, for wake_fd and claim */
+    const char *wake_dsn;  /* PostgreSQL: for that one, past a pooler; null: the same */
 };
 
 /*
- * Opens the store that the DSN names (sqlite:PATH, sqlite://PATH, sqlite::memory:). Changes
- * nothing in it. PGQRS_ERR_CONFIG: the scheme is unknown; PGQRS_ERR_UNAVAILABLE: it can not be
- * opened. The text never holds a password.
+ * Opens the store that the DSN names: sqlite:PATH, sqlite://PATH, sqlite::memory:,
+ * postgres://..., postgresql://... (libpq's URI), broker:SOCKET (a running broker, store/remote).
+ * Changes nothing in it. PGQRS_ERR_CONFIG: the scheme is unknown; PGQRS_ERR_UNAVAILABLE: it can
+ * not be opened. The text never holds a password.
+ *
+ * A store whose connection is lost stays open: calls fail with PGQRS_ERR_AGAIN, or
+ * PGQRS_ERR_UNKNOWN when it was lost in a commit, and each one tries to connect anew.
  */
 int pgqrs_store_open(const char *dsn, const struct pgqrs_store_options *options,
                      struct pgqrs_store **store_out, struct pgqrs_error *err) PGQRS_MUST_CHECK;
 void pgqrs_store_close(struct pgqrs_store **store); /* accepts null; nulls the pointer */
 
+/* "sqlite", "postgres" or "broker". */
+const char *pgqrs_store_backend(const struct pgqrs_store *store);
+
 /*
- * Makes this process the store's one broker until it closes the store. PGQRS_ERR_UNAVAILABLE when
- * another one is. Everybody else may still read, enqueue and lease.
+ * Makes this process the store's broker for the site, a text that names host and supervisor, until
+ * it closes the store. Returns 1 when it is then the store's only broker (SQLite), 0 when there may
+ * be others of other sites (PostgreSQL). PGQRS_ERR_UNAVAILABLE when another process is it.
+ * Everybody else may still read, enqueue and lease.
  */
-int pgqrs_store_claim(struct pgqrs_store *store, struct pgqrs_error *err) PGQRS_MUST_CHECK;
+int pgqrs_store_claim(struct pgqrs_store *store, const char *site,
+                      struct pgqrs_error *err) PGQRS_MUST_CHECK;
 
 /* ---- schema ---- */
 
@@ -61,6 +75,7 @@ struct pgqrs_queue {
     int64_t id;
     char *name; /* owned by the list */
     int64_t created_at_us;
+    int64_t paused_at_us; /* 0: it is not paused */
 };
 
 struct pgqrs_queue_list {
@@ -74,9 +89,33 @@ int pgqrs_store_queue_create(struct pgqrs_store *store, const char *name, int64_
 /* PGQRS_ERR_NOT_FOUND when there is none. */
 int pgqrs_store_queue_find(struct pgqrs_store *store, const char *name, int64_t *id_out,
                            struct pgqrs_error *err) PGQRS_MUST_CHECK;
-int pgqrs_store_queue_list(struct pgqrs_store *store, struct pgqrs_queue_list *list_out,
+/* By id upwards from after_id (0: the first page), up to limit, 1 to 1000. */
+int pgqrs_store_queue_list(struct pgqrs_store *store, int64_t after_id, uint32_t limit,
+                           struct pgqrs_queue_list *list_out,
                            struct pgqrs_error *err) PGQRS_MUST_CHECK;
 void pgqrs_queue_list_fini(struct pgqrs_queue_list *list);
+/* Nothing of a paused queue is leased by an exchange; pgqrs' own clients lease all the same. What
+ * is leased goes on. Pausing what is paused is no error. */
+int pgqrs_store_queue_pause(struct pgqrs_store *store, int64_t queue_id, bool paused,
+                            struct pgqrs_error *err) PGQRS_MUST_CHECK;
+/*
+ * PGQRS_ERR_CONFLICT names what is in the way: messages, live or archived; workers that are not
+ * stopped; a workflow definition. Rows of stopped workers go with the queue, or lose it when
+ * messages of other queues name them.
+ */
+int pgqrs_store_queue_delete(struct pgqrs_store *store, int64_t queue_id,
+                             struct pgqrs_error *err) PGQRS_MUST_CHECK;
+
+enum pgqrs_purge { /* bits */
+                   PGQRS_PURGE_ARCHIVED = 1,
+                   PGQRS_PURGE_PENDING = 2, /* ready and delayed */
+                   PGQRS_PURGE_LEASED = 4,  /* whoever runs it finds its lease lost */
+                   PGQRS_PURGE_ALL = 7,
+};
+/* Deletes up to limit messages, 1 to 10000, with the workflow runs they started. Returns how many;
+ * fewer than limit: none is left. */
+int64_t pgqrs_store_queue_purge(struct pgqrs_store *store, int64_t queue_id, unsigned what,
+                                uint32_t limit, struct pgqrs_error *err) PGQRS_MUST_CHECK;
 
 struct pgqrs_queue_metrics {
     int64_t total;             /* every row, archived ones too */
@@ -86,11 +125,17 @@ struct pgqrs_queue_metrics {
     int64_t archived;          /* done, failed or cancelled, or archived by a pgqrs client */
     int64_t failed;            /* archived as a dead letter */
     int64_t oldest_pending_us; /* earliest enqueued_at of the pending; 0 none */
-    int64_t newest_us; /* latest enqueued_at of the live and of the 1000 archived last; 0 none */
+    int64_t newest_us;   /* latest enqueued_at of the live and of the 1000 archived last; 0 none */
+    int64_t next_due_us; /* when the first delayed one is due; 0 none */
+    int64_t now_us;      /* the store's clock */
 };
 
-/* queue_id 0: all queues together. Reads every row of the queue's indexes: for people. */
-int pgqrs_store_queue_metrics(struct pgqrs_store *store, int64_t queue_id,
+/*
+ * queue_id 0: all queues together. Each count stops at count_max, so that the call's cost does not
+ * grow with the backlog; total may then be up to three times as much. 0: counts everything, for
+ * people who wait.
+ */
+int pgqrs_store_queue_metrics(struct pgqrs_store *store, int64_t queue_id, uint64_t count_max,
                               struct pgqrs_queue_metrics *metrics_out,
                               struct pgqrs_error *err) PGQRS_MUST_CHECK;
 
@@ -98,14 +143,22 @@ int pgqrs_store_queue_metrics(struct pgqrs_store *store, int64_t queue_id,
 
 struct pgqrs_enqueue {
     struct pgqrs_bytes payload; /* JSON, checked by the caller (store/payload.h) */
-    int64_t delay_ms;
-    int32_t priority; /* bigger is served first; 0 is usual */
+    int64_t delay_ms;           /* due so much later than now */
+    int64_t at_us;              /* or due at this time; 0: delay_ms tells */
+    int32_t priority;           /* bigger is served first; 0 is usual */
+    const char *unique_key;     /* null: none; else 1 to 255 bytes */
+    int64_t producer_worker_id; /* 0: none */
 };
 
-/* All or none, in one transaction; ids_out[i] is the id of items[i]. */
+/*
+ * All or none, in one transaction; ids_out[i] is the id of items[i]. While a message with the same
+ * unique key in the same queue is not archived or deleted, that one's id is given, nothing is
+ * inserted and existed_out[i] is true (of two in one call, the second finds the first).
+ * existed_out may be null.
+ */
 int pgqrs_store_enqueue(struct pgqrs_store *store, int64_t queue_id,
                         const struct pgqrs_enqueue *items, size_t count, int64_t *ids_out,
-                        struct pgqrs_error *err) PGQRS_MUST_CHECK;
+                        bool *existed_out, struct pgqrs_error *err) PGQRS_MUST_CHECK;
 
 enum pgqrs_message_state { /* derived from the row */
                            PGQRS_STATE_NONE = 0,
@@ -123,16 +176,19 @@ struct pgqrs_message {
     int64_t enqueued_at_us, vt_us;
     int64_t dequeued_at_us, archived_at_us; /* 0: not yet */
     int64_t consumer_worker_id;             /* 0: none */
+    int64_t producer_worker_id;
     int32_t read_ct, priority, crash_ct;
     char *payload;
-    char *outcome; /* "done", "failed" or "cancelled"; null: not ended, or by a pgqrs client */
-    char *result;  /* JSON; null: none */
-    char *error;   /* the last failure; null: none */
+    char *unique_key; /* null: none */
+    char *outcome;    /* "done", "failed" or "cancelled"; null: not ended, or by a pgqrs client */
+    char *result;     /* JSON; null: none */
+    char *error;      /* the last failure; null: none */
 };
 
 struct pgqrs_message_list {
     struct pgqrs_message *items;
     size_t count;
+    int64_t next_before_id; /* before_id of the next page; 0: this was the last one */
 };
 
 /* PGQRS_ERR_NOT_FOUND when there is none. Free with pgqrs_message_fini. */
@@ -144,32 +200,122 @@ void pgqrs_message_fini(struct pgqrs_message *message);
 struct pgqrs_message_filter {
     int64_t queue_id;               /* 0: all */
     enum pgqrs_message_state state; /* PGQRS_STATE_NONE: all */
-    const char *outcome;            /* null: all */
+    const char *outcome;            /* null: all; "failed": the dead letters */
+    int64_t consumer_worker_id;     /* 0: all; held by it, or archived by it */
+    const char *unique_key;         /* null: all */
     int64_t before_id;              /* 0: from the newest; else ids below: the next page */
     uint32_t limit;                 /* 1 to 1000 */
 };
 
-/* Newest id first. */
+/*
+ * Newest id first. One call looks at no more than 10000 rows, so a page may have fewer than limit
+ * messages, even none, and not be the last: next_before_id tells.
+ */
 int pgqrs_store_message_list(struct pgqrs_store *store, const struct pgqrs_message_filter *filter,
                              struct pgqrs_message_list *list_out,
                              struct pgqrs_error *err) PGQRS_MUST_CHECK;
 void pgqrs_message_list_fini(struct pgqrs_message_list *list);
 
+/* What an operator does to messages, whoever holds them. */
+enum pgqrs_act {
+    PGQRS_ACT_NONE = 0,
+    PGQRS_ACT_CANCEL, /* waiting: archived, outcome "cancelled" */
+    PGQRS_ACT_DELETE, /* waiting or archived: the row goes, with the workflow run it started */
+    PGQRS_ACT_FREE, /* leased: the lease is taken away; due now, attempt spent, as pgqrs releases */
+    PGQRS_ACT_REPLAY, /* archived: waits again, due now, as if it were new; error and result go */
+    PGQRS_ACT_COUNT
+};
+
+enum pgqrs_acted { /* what stood in the way, by message */
+                   PGQRS_ACTED_NONE = 0,
+                   PGQRS_ACTED_YES,
+                   PGQRS_ACTED_NOT_FOUND,
+                   PGQRS_ACTED_WAITING,  /* free, replay: nobody has it */
+                   PGQRS_ACTED_LEASED,   /* cancel, delete, replay: somebody runs it */
+                   PGQRS_ACTED_ARCHIVED, /* cancel, free: it has ended */
+                   PGQRS_ACTED_KEY,      /* replay: another waiting one has its unique key */
+};
+
+/* In one transaction; acted_out[i] is about ids[i]. count is 1 to 1000. Returns how many were acted
+ * on. */
+int64_t pgqrs_store_message_act(struct pgqrs_store *store, enum pgqrs_act act, const int64_t *ids,
+                                size_t count, enum pgqrs_acted *acted_out,
+                                struct pgqrs_error *err) PGQRS_MUST_CHECK;
+
+/* ---- housekeeping: bounded steps, for a broker's clock or an operator ---- */
+
+enum pgqrs_prune_what {
+    PGQRS_PRUNE_NONE = 0,
+    PGQRS_PRUNE_ENDED,  /* archived, but for dead letters */
+    PGQRS_PRUNE_FAILED, /* dead letters */
+};
+
+struct pgqrs_prune {
+    int64_t queue_id; /* 0: all, which reads more */
+    enum pgqrs_prune_what what;
+    int64_t age_ms; /* archived longer ago than this, by the store's clock */
+    uint32_t limit; /* 1 to 10000 */
+    /* In and out: where the last call stopped. Begin with zeros; zeros again: it is at the end. */
+    int64_t from_us, from_id;
+};
+/* Deletes up to limit messages that have ended, and finished workflow runs with them; those of
+ * unfinished runs stay. Returns how many went. */
+int64_t pgqrs_store_prune(struct pgqrs_store *store, struct pgqrs_prune *prune,
+                          struct pgqrs_error *err) PGQRS_MUST_CHECK;
+
+/*
+ * Messages that wait although their attempts are used up (a pgqrs client gave them back) become
+ * dead letters; their last error stays, or says that attempts were used up. Looks at the first 1000
+ * in the order of leasing: those in front are in everybody's way. Returns how many.
+ */
+int64_t pgqrs_store_bury(struct pgqrs_store *store, int64_t queue_id, uint32_t max_attempts,
+                         struct pgqrs_error *err) PGQRS_MUST_CHECK;
+
+struct pgqrs_reap {
+    int64_t queue_id; /* 0: all */
+    int64_t stale_ms; /* a worker that is not stopped and has not beaten for so long is dead */
+    bool foreign;     /* also workers that pgqrsd has not registered: pgqrs' clients do not beat
+                         while they work */
+    uint32_t limit;   /* messages, 1 to 10000 */
+};
+/*
+ * Leases whose time has passed and whose worker is dead (or stopped) go back to the queue: due now,
+ * attempt spent, last error "lease expired: its worker is dead". A dead worker without leases is
+ * marked stopped. Returns how many messages.
+ */
+int64_t pgqrs_store_reap(struct pgqrs_store *store, const struct pgqrs_reap *reap,
+                         struct pgqrs_error *err) PGQRS_MUST_CHECK;
+
 /* ---- workers ---- */
 
+enum pgqrs_worker_state { /* pgqrs' worker_status */
+                          PGQRS_WORKER_NONE = 0,
+                          PGQRS_WORKER_READY,
+                          PGQRS_WORKER_POLLING,
+                          PGQRS_WORKER_SUSPENDED,
+                          PGQRS_WORKER_INTERRUPTED,
+                          PGQRS_WORKER_STOPPED,
+                          PGQRS_WORKER_STATE_COUNT
+};
+/* "ready", ...; null for none. */
+const char *pgqrs_worker_state_name(enum pgqrs_worker_state state);
+
 struct pgqrs_worker_row {
-    const char *name; /* unique in the store; a stopped row of that name is taken over */
-    int64_t queue_id;
-    const char *instance; /* the supervisor's run */
+    const char *name;     /* unique in the store; null: an ephemeral one is made up */
+    int64_t queue_id;     /* 0: none, as an admin has */
+    const char *instance; /* the supervisor's run; null: a client of the library */
     uint64_t generation;
     int64_t pid;
+    int64_t stale_ms; /* instance null: a row of that name that has not beaten for so long is dead
+                         and taken over, its leases freed. 0: never */
 };
 
 /*
- * The row of a worker, id in *id_out. A row of that name with the same instance and generation is
+ * The row of a worker, id in *id_out. A stopped row of that name is used again: state ready, times
+ * fresh. Otherwise, with an instance: a row of that name with the same instance and generation is
  * the same worker seen again: nothing changes and its leases stay. Any other row of that name is
- * taken over: state ready, times fresh. The caller makes sure that its process is dead and its
- * leases were freed.
+ * taken over. The caller makes sure that its process is dead and its leases were freed. Without an
+ * instance: PGQRS_ERR_EXISTS, telling its state and age, unless it is stale.
  */
 int pgqrs_store_worker_register(struct pgqrs_store *store, const struct pgqrs_worker_row *row,
                                 int64_t *id_out, struct pgqrs_error *err) PGQRS_MUST_CHECK;
@@ -222,6 +368,84 @@ int pgqrs_store_worker_list_live(struct pgqrs_store *store, struct pgqrs_worker_
                                  struct pgqrs_error *err) PGQRS_MUST_CHECK;
 void pgqrs_worker_list_fini(struct pgqrs_worker_list *list);
 
+struct pgqrs_worker_info {
+    int64_t id, queue_id; /* queue 0: none */
+    enum pgqrs_worker_state state;
+    int64_t started_at_us, heartbeat_at_us, shutdown_at_us; /* 0: none */
+    int64_t held;                                           /* live leases */
+    uint64_t generation;
+    int64_t pid;
+    char *name, *instance; /* instance null: not pgqrsd's */
+};
+
+struct pgqrs_worker_info_list {
+    struct pgqrs_worker_info *items;
+    size_t count;
+    int64_t now_us; /* the store's clock: what ages are measured against */
+};
+
+struct pgqrs_worker_filter {
+    int64_t id;                    /* 0: all */
+    int64_t queue_id;              /* 0: all */
+    enum pgqrs_worker_state state; /* none: all */
+    const char *name_prefix;       /* null: all */
+    bool live;                     /* only those not stopped */
+    bool ours;                     /* only those that pgqrsd registered */
+    int64_t before_id;             /* 0: from the newest; else ids below: the next page */
+    uint32_t limit;                /* 1 to 1000 */
+};
+/* Newest id first; fewer than limit: the last page. */
+int pgqrs_store_worker_list(struct pgqrs_store *store, const struct pgqrs_worker_filter *filter,
+                            struct pgqrs_worker_info_list *list_out,
+                            struct pgqrs_error *err) PGQRS_MUST_CHECK;
+void pgqrs_worker_info_list_fini(struct pgqrs_worker_info_list *list);
+
+enum pgqrs_worker_move { /* from -> to; any other state is PGQRS_ERR_CONFLICT and told */
+                         PGQRS_MOVE_NONE = 0,
+                         PGQRS_MOVE_POLL,          /* ready, polling -> polling */
+                         PGQRS_MOVE_COMPLETE_POLL, /* polling -> ready */
+                         PGQRS_MOVE_INTERRUPT,     /* ready, polling -> interrupted */
+                         PGQRS_MOVE_SUSPEND,       /* ready, polling, interrupted -> suspended */
+                         PGQRS_MOVE_RESUME,        /* suspended -> ready */
+                         PGQRS_MOVE_SHUTDOWN, /* suspended -> stopped, unless it holds leases */
+                         PGQRS_MOVE_STOP, /* any -> stopped; its leases are freed, attempts spent */
+                         PGQRS_MOVE_COUNT
+};
+/* PGQRS_ERR_NOT_FOUND when there is no such worker. */
+int pgqrs_store_worker_move(struct pgqrs_store *store, int64_t worker_id,
+                            enum pgqrs_worker_move move, struct pgqrs_error *err) PGQRS_MUST_CHECK;
+
+/* PGQRS_ERR_CONFLICT while a message, live or archived, names it as producer or consumer. Reads the
+ * messages once: for an operator. */
+int pgqrs_store_worker_delete(struct pgqrs_store *store, int64_t worker_id,
+                              struct pgqrs_error *err) PGQRS_MUST_CHECK;
+/* Deletes up to limit (1 to 100) stopped workers that no message names and that have not beaten for
+ * older_ms. Returns how many. Reads the messages once for each: for an operator. */
+int64_t pgqrs_store_worker_purge(struct pgqrs_store *store, int64_t older_ms, uint32_t limit,
+                                 struct pgqrs_error *err) PGQRS_MUST_CHECK;
+
+struct pgqrs_worker_stats {
+    int64_t total, ready, polling, suspended, interrupted, stopped;
+    int64_t stale;           /* ready or polling and not beaten for stale_ms */
+    int64_t held;            /* live leases of all of them */
+    int64_t oldest_start_us; /* of those not stopped; 0 none */
+    int64_t newest_beat_us;  /* of those not stopped; 0 none */
+    int64_t now_us;
+};
+/* queue_id 0: all workers; -1: those without a queue. */
+int pgqrs_store_worker_stats(struct pgqrs_store *store, int64_t queue_id, int64_t stale_ms,
+                             struct pgqrs_worker_stats *stats_out,
+                             struct pgqrs_error *err) PGQRS_MUST_CHECK;
+
+struct pgqrs_store_info {
+    int64_t queues, paused_queues, workflows;
+    int32_t schema_version;   /* of our additions */
+    const char *pgqrs_schema; /* "0.5.0": the constant that pgqrs reports */
+    char server[64];          /* "SQLite 3.40.1", "PostgreSQL 15.20" */
+};
+int pgqrs_store_info(struct pgqrs_store *store, struct pgqrs_store_info *info_out,
+                     struct pgqrs_error *err) PGQRS_MUST_CHECK;
+
 /* ---- the exchange ---- */
 
 enum pgqrs_settle { /* what to do with a leased message; only while the lease holds */
@@ -266,7 +490,8 @@ struct pgqrs_settlement {
 };
 
 struct pgqrs_want {              /* lease for a worker */
-    int64_t queue_id, worker_id; /* a worker whose row has been deleted gets nothing */
+    int64_t queue_id, worker_id; /* a worker whose row has been deleted, or is neither ready nor
+                                    polling, gets nothing; nor does one of a paused queue */
     uint32_t count;
     uint32_t max_attempts; /* rows with read_ct at or above it are not leased */
     int64_t lease_ms;
@@ -294,6 +519,7 @@ struct pgqrs_exchange {
     /* When a queue whose want was not filled has its next delayed message due; 0: none is. May be
      * early: a message that has used up its attempts counts too. */
     int64_t next_due_us;
+    int64_t now_us; /* the store's clock in this exchange */
 };
 
 /*
@@ -305,18 +531,30 @@ int pgqrs_store_exchange(struct pgqrs_store *store, struct pgqrs_exchange *excha
                          struct pgqrs_error *err) PGQRS_MUST_CHECK;
 void pgqrs_exchange_fini(struct pgqrs_exchange *exchange);
 
-/* vt := now + lease_ms where the lease holds, in one transaction. Returns how many held. */
+/* vt := now + lease_ms where the lease holds, in one transaction. Returns how many held;
+ * held_out[i], unless null, tells about leases[i]. */
 int64_t pgqrs_store_renew(struct pgqrs_store *store, const struct pgqrs_lease_ref *leases,
-                          size_t count, int64_t lease_ms, struct pgqrs_error *err) PGQRS_MUST_CHECK;
+                          size_t count, int64_t lease_ms, bool *held_out,
+                          struct pgqrs_error *err) PGQRS_MUST_CHECK;
 
 /* ---- waking up ---- */
 
 /*
  * A descriptor that becomes readable when another program may have changed the store, or -1. It is
- * a hint: it may fire for nothing, and it may miss. After it fired, call pgqrs_store_woken.
+ * a hint: it may fire for nothing, and it may miss. After it fired, call pgqrs_store_woken. It
+ * stays the same until the store is closed.
  */
 int pgqrs_store_wake_fd(struct pgqrs_store *store);
-/* Takes the hint away. True when somebody else has committed since the last call. */
+/* Takes the hint away. True when it is worth looking: somebody else has committed since the last
+ * call, or what pgqrs_store_doze asked for came true. */
 bool pgqrs_store_woken(struct pgqrs_store *store);
+/*
+ * The caller has found nothing to do and will sleep until wake_fd fires: who enqueues is asked to
+ * say so (PostgreSQL: the lock that makes them notify). Never waits. Whoever dozes looks again
+ * whenever pgqrs_store_woken says so. pgqrs_store_rouse takes it back: the caller is busy and looks
+ * by itself. Both may be repeated.
+ */
+void pgqrs_store_doze(struct pgqrs_store *store);
+void pgqrs_store_rouse(struct pgqrs_store *store);
 
 #endif

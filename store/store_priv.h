@@ -4,8 +4,8 @@
 
 /*
  * What a backend implements: the operations of store/store.h, whose arguments were checked. Every
- * operation must be there except wake_fd and woken, which may be null. A backend's struct begins
- * with struct pgqrs_store.
+ * operation must be there except wake_fd, woken, doze and rouse, which may be null. A backend's
+ * struct begins with struct pgqrs_store.
  */
 
 #include "store/store.h"
@@ -13,23 +13,35 @@
 struct pgqrs_store_ops {
     const char *name;
     void (*close)(struct pgqrs_store *store);
-    int (*claim)(struct pgqrs_store *store, struct pgqrs_error *err);
+    int (*claim)(struct pgqrs_store *store, const char *site, struct pgqrs_error *err);
     int (*install)(struct pgqrs_store *store, struct pgqrs_error *err);
     int (*verify)(struct pgqrs_store *store, struct pgqrs_error *err);
     int (*queue_create)(struct pgqrs_store *store, const char *name, int64_t *id_out,
                         struct pgqrs_error *err);
     int (*queue_find)(struct pgqrs_store *store, const char *name, int64_t *id_out,
                       struct pgqrs_error *err);
-    int (*queue_list)(struct pgqrs_store *store, struct pgqrs_queue_list *list_out,
-                      struct pgqrs_error *err);
-    int (*queue_metrics)(struct pgqrs_store *store, int64_t queue_id,
+    int (*queue_list)(struct pgqrs_store *store, int64_t after_id, uint32_t limit,
+                      struct pgqrs_queue_list *list_out, struct pgqrs_error *err);
+    int (*queue_pause)(struct pgqrs_store *store, int64_t queue_id, bool paused,
+                       struct pgqrs_error *err);
+    int (*queue_delete)(struct pgqrs_store *store, int64_t queue_id, struct pgqrs_error *err);
+    int64_t (*queue_purge)(struct pgqrs_store *store, int64_t queue_id, unsigned what,
+                           uint32_t limit, struct pgqrs_error *err);
+    int (*queue_metrics)(struct pgqrs_store *store, int64_t queue_id, uint64_t count_max,
                          struct pgqrs_queue_metrics *metrics_out, struct pgqrs_error *err);
     int (*enqueue)(struct pgqrs_store *store, int64_t queue_id, const struct pgqrs_enqueue *items,
-                   size_t count, int64_t *ids_out, struct pgqrs_error *err);
+                   size_t count, int64_t *ids_out, bool *existed_out, struct pgqrs_error *err);
     int (*message_get)(struct pgqrs_store *store, int64_t id, struct pgqrs_message *message_out,
                        struct pgqrs_error *err);
     int (*message_list)(struct pgqrs_store *store, const struct pgqrs_message_filter *filter,
                         struct pgqrs_message_list *list_out, struct pgqrs_error *err);
+    int64_t (*message_act)(struct pgqrs_store *store, enum pgqrs_act act, const int64_t *ids,
+                           size_t count, enum pgqrs_acted *acted_out, struct pgqrs_error *err);
+    int64_t (*prune)(struct pgqrs_store *store, struct pgqrs_prune *prune, struct pgqrs_error *err);
+    int64_t (*bury)(struct pgqrs_store *store, int64_t queue_id, uint32_t max_attempts,
+                    struct pgqrs_error *err);
+    int64_t (*reap)(struct pgqrs_store *store, const struct pgqrs_reap *reap,
+                    struct pgqrs_error *err);
     int (*worker_register)(struct pgqrs_store *store, const struct pgqrs_worker_row *row,
                            int64_t *id_out, struct pgqrs_error *err);
     int (*worker_beat)(struct pgqrs_store *store, const int64_t *ids, size_t count,
@@ -41,12 +53,25 @@ struct pgqrs_store_ops {
                                 struct pgqrs_error *err);
     int (*worker_list_live)(struct pgqrs_store *store, struct pgqrs_worker_list *list_out,
                             struct pgqrs_error *err);
+    int (*worker_list)(struct pgqrs_store *store, const struct pgqrs_worker_filter *filter,
+                       struct pgqrs_worker_info_list *list_out, struct pgqrs_error *err);
+    int (*worker_move)(struct pgqrs_store *store, int64_t worker_id, enum pgqrs_worker_move move,
+                       struct pgqrs_error *err);
+    int (*worker_delete)(struct pgqrs_store *store, int64_t worker_id, struct pgqrs_error *err);
+    int64_t (*worker_purge)(struct pgqrs_store *store, int64_t older_ms, uint32_t limit,
+                            struct pgqrs_error *err);
+    int (*worker_stats)(struct pgqrs_store *store, int64_t queue_id, int64_t stale_ms,
+                        struct pgqrs_worker_stats *stats_out, struct pgqrs_error *err);
+    int (*info)(struct pgqrs_store *store, struct pgqrs_store_info *info_out,
+                struct pgqrs_error *err);
     int (*exchange)(struct pgqrs_store *store, struct pgqrs_exchange *exchange,
                     struct pgqrs_error *err);
     int64_t (*renew)(struct pgqrs_store *store, const struct pgqrs_lease_ref *leases, size_t count,
-                     int64_t lease_ms, struct pgqrs_error *err);
+                     int64_t lease_ms, bool *held_out, struct pgqrs_error *err);
     int (*wake_fd)(struct pgqrs_store *store);
     bool (*woken)(struct pgqrs_store *store);
+    void (*doze)(struct pgqrs_store *store);
+    void (*rouse)(struct pgqrs_store *store);
 };
 
 struct pgqrs_store {
@@ -57,7 +82,16 @@ struct pgqrs_store {
 int pgqrs_store_check_item(const struct pgqrs_enqueue *item, size_t index,
                            struct pgqrs_error *err) PGQRS_MUST_CHECK;
 
-/* dsn is what follows the scheme and its slashes. */
+/* Whether a list may have so many items. */
+int pgqrs_store_check_limit(uint32_t limit, uint32_t max, struct pgqrs_error *err) PGQRS_MUST_CHECK;
+
+/* dsn is what follows the scheme and its slashes; the whole of it for PostgreSQL. */
+int pgqrs_store_postgres_open(const char *dsn, const struct pgqrs_store_options *options,
+                              struct pgqrs_store **store_out,
+                              struct pgqrs_error *err) PGQRS_MUST_CHECK;
+int pgqrs_store_remote_open(const char *dsn, const struct pgqrs_store_options *options,
+                            struct pgqrs_store **store_out,
+                            struct pgqrs_error *err) PGQRS_MUST_CHECK;
 int pgqrs_store_sqlite_open(const char *dsn, const struct pgqrs_store_options *options,
                             struct pgqrs_store **store_out,
                             struct pgqrs_error *err) PGQRS_MUST_CHECK;

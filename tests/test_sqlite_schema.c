@@ -295,7 +295,7 @@ static void assert_adopted(struct sqlite_rig *rig, struct pgqrs_store *store)
     assert_int_equal(live.count, 0); /* the one that is there is not ours */
     pgqrs_worker_list_fini(&live);
     struct pgqrs_queue_metrics metrics;
-    suite_ok(rig, pgqrs_store_queue_metrics(store, 1, &metrics, &rig->err));
+    suite_ok(rig, pgqrs_store_queue_metrics(store, 1, 0, &metrics, &rig->err));
     assert_int_equal(metrics.total, 6);
     assert_int_equal(metrics.pending, 4);
     assert_int_equal(metrics.leased, 1);
@@ -385,7 +385,7 @@ static void times_are_microseconds(void **state)
                                            {.payload = pgqrs_bytes_from("2")},
                                            {.payload = pgqrs_bytes_from("3")},
                                            {.payload = pgqrs_bytes_from("4"), .delay_ms = 9}};
-    suite_ok(rig, pgqrs_store_enqueue(store, queue, items, 4, ids, &rig->err));
+    suite_ok(rig, pgqrs_store_enqueue(store, queue, items, 4, ids, NULL, &rig->err));
     const struct pgqrs_want want = {
         .queue_id = queue, .worker_id = worker, .count = 3, .max_attempts = 5, .lease_ms = 1000};
     struct pgqrs_settlement settle[2] = {

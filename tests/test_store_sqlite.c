@@ -36,7 +36,7 @@ static void enqueue(struct sqlite_rig *rig, struct pgqrs_store *store, int64_t q
     const struct pgqrs_enqueue item = {.payload = pgqrs_bytes_from("{}")};
     int64_t id;
     for (size_t i = 0; i < count; i++) {
-        suite_ok(rig, pgqrs_store_enqueue(store, queue, &item, 1, &id, &rig->err));
+        suite_ok(rig, pgqrs_store_enqueue(store, queue, &item, 1, &id, NULL, &rig->err));
     }
 }
 
@@ -58,7 +58,8 @@ static void locked_by_another(void **state)
     assert_int_equal(sqlite3_exec(other, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
     const struct pgqrs_enqueue job = {.payload = pgqrs_bytes_from("{}")};
     int64_t id;
-    suite_fails(rig, pgqrs_store_enqueue(store, queue, &job, 1, &id, &rig->err), PGQRS_ERR_AGAIN);
+    suite_fails(rig, pgqrs_store_enqueue(store, queue, &job, 1, &id, NULL, &rig->err),
+                PGQRS_ERR_AGAIN);
     assert_non_null(strstr(rig->err.text, rig->path));
     assert_non_null(strstr(rig->err.text, "locked"));
     /* An exchange that has nothing to write is not held up, and does not hold up. */
@@ -69,7 +70,7 @@ static void locked_by_another(void **state)
     assert_int_equal(x.lease_count, 0);
     assert_int_equal(sqlite3_exec(other, "COMMIT", NULL, NULL, NULL), SQLITE_OK);
     assert_int_equal(sqlite3_close(other), SQLITE_OK);
-    suite_ok(rig, pgqrs_store_enqueue(store, queue, &job, 1, &id, &rig->err));
+    suite_ok(rig, pgqrs_store_enqueue(store, queue, &job, 1, &id, NULL, &rig->err));
     suite_ok(rig, pgqrs_store_exchange(store, &x, &rig->err));
     assert_int_equal(x.lease_count, 1);
     pgqrs_exchange_fini(&x);
@@ -92,15 +93,15 @@ static void claimed_once(void **state)
     struct sqlite_rig *rig = *state;
     struct pgqrs_store *first = sqlite_rig_store(rig);
     struct pgqrs_store *second = sqlite_rig_store(rig);
-    suite_ok(rig, pgqrs_store_claim(first, &rig->err));
-    suite_ok(rig, pgqrs_store_claim(first, &rig->err));
-    suite_fails(rig, pgqrs_store_claim(second, &rig->err), PGQRS_ERR_UNAVAILABLE);
+    suite_ok(rig, pgqrs_store_claim(first, "here", &rig->err));
+    suite_ok(rig, pgqrs_store_claim(first, "here", &rig->err));
+    suite_fails(rig, pgqrs_store_claim(second, "here", &rig->err), PGQRS_ERR_UNAVAILABLE);
     char pid[32];
     (void)snprintf(pid, sizeof pid, "pid %d", (int)getpid());
     assert_non_null(strstr(rig->err.text, pid));
     (void)create_queue(rig, second, "q"); /* it may still be used */
     pgqrs_store_close(&first);
-    suite_ok(rig, pgqrs_store_claim(second, &rig->err));
+    suite_ok(rig, pgqrs_store_claim(second, "here", &rig->err));
     pgqrs_store_close(&second);
 }
 
@@ -152,11 +153,12 @@ static void disk_full(void **state)
                                            {.payload = {.data = big, .len = sizeof big}},
                                            {.payload = {.data = big, .len = sizeof big}}};
     int64_t ids[3];
-    suite_fails(rig, pgqrs_store_enqueue(store, queue, items, 3, ids, &rig->err), PGQRS_ERR_AGAIN);
+    suite_fails(rig, pgqrs_store_enqueue(store, queue, items, 3, ids, NULL, &rig->err),
+                PGQRS_ERR_AGAIN);
     assert_non_null(strstr(rig->err.text, "the disk is full"));
     assert_int_equal(sqlite_rig_number(db, "SELECT count(*) FROM pgqrs_messages"), 0);
     (void)sqlite_rig_number(db, "PRAGMA max_page_count=1000000");
-    suite_ok(rig, pgqrs_store_enqueue(store, queue, items, 3, ids, &rig->err));
+    suite_ok(rig, pgqrs_store_enqueue(store, queue, items, 3, ids, NULL, &rig->err));
     pgqrs_store_close(&store);
 }
 
@@ -180,7 +182,7 @@ static int write_beyond_limit(struct sqlite_rig *rig)
     }
     int rc = 0;
     for (int i = 0; rc == 0 && i < 5; i++) {
-        rc = pgqrs_store_enqueue(store, queue, &item, 1, &id, &rig->err);
+        rc = pgqrs_store_enqueue(store, queue, &item, 1, &id, NULL, &rig->err);
     }
     if (rc == 0 || (rig->err.code != PGQRS_ERR_AGAIN && rig->err.code != PGQRS_ERR_UNKNOWN)) {
         return 12;
@@ -188,10 +190,10 @@ static int write_beyond_limit(struct sqlite_rig *rig)
     struct pgqrs_queue_metrics before;
     struct pgqrs_queue_metrics after;
     limit.rlim_cur = RLIM_INFINITY;
-    if (pgqrs_store_queue_metrics(store, queue, &before, &rig->err) < 0 ||
+    if (pgqrs_store_queue_metrics(store, queue, 0, &before, &rig->err) < 0 ||
         setrlimit(RLIMIT_FSIZE, &limit) < 0 ||
-        pgqrs_store_enqueue(store, queue, &item, 1, &id, &rig->err) < 0 ||
-        pgqrs_store_queue_metrics(store, queue, &after, &rig->err) < 0) {
+        pgqrs_store_enqueue(store, queue, &item, 1, &id, NULL, &rig->err) < 0 ||
+        pgqrs_store_queue_metrics(store, queue, 0, &after, &rig->err) < 0) {
         return 13;
     }
     pgqrs_store_close(&store);
@@ -349,7 +351,7 @@ static void memory_has_no_descriptor(void **state)
     assert_int_equal(pgqrs_store_open("sqlite::memory:", &options, &store, &err), 0);
     assert_int_equal(pgqrs_store_wake_fd(store), -1);
     assert_false(pgqrs_store_woken(store));
-    assert_int_equal(pgqrs_store_claim(store, &err), 0);
+    assert_int_equal(pgqrs_store_claim(store, "here", &err), 1);
     pgqrs_store_close(&store);
     assert_null(store);
     pgqrs_store_close(&store);

@@ -41,11 +41,12 @@ static int lock_file(struct sqlite_store *s, int fd, struct pgqrs_error *err)
     return 0;
 }
 
-int pgqrs_sqlite_claim(struct pgqrs_store *store, struct pgqrs_error *err)
+int pgqrs_sqlite_claim(struct pgqrs_store *store, const char *site, struct pgqrs_error *err)
 {
     struct sqlite_store *s = sqlite_of(store);
+    (void)site; /* the file has one broker, whoever it is */
     if (s->path == NULL || s->claim_fd >= 0) {
-        return 0; /* a database in memory is nobody else's */
+        return 1; /* a database in memory is nobody else's */
     }
     char *name = NULL;
     if (asprintf(&name, "%s-broker", s->path) < 0) {
@@ -61,5 +62,5 @@ int pgqrs_sqlite_claim(struct pgqrs_store *store, struct pgqrs_error *err)
     }
     free(name);
     s->claim_fd = fd;
-    return fd < 0 ? -1 : 0;
+    return fd < 0 ? -1 : 1;
 }

@@ -12,6 +12,7 @@ static int settle_and_lease(struct sqlite_store *s, struct pgqrs_exchange *x,
                             struct pgqrs_error *err)
 {
     const struct moment now = pgqrs_sqlite_moment(pgqrs_wall_us());
+    x->now_us = now.us;
     for (size_t i = 0; i < x->settlement_count; i++) {
         if (pgqrs_sqlite_settle(s, &x->settlements[i], &now, err) < 0) {
             return -1;
@@ -28,6 +29,7 @@ int pgqrs_sqlite_exchange(struct pgqrs_store *store, struct pgqrs_exchange *x,
     if (x->settlement_count == 0) {
         /* An idle broker that polls must not take the lock that writers need. */
         const struct moment now = pgqrs_sqlite_moment(pgqrs_wall_us());
+        x->now_us = now.us;
         int rc = pgqrs_sqlite_peek(s, x, &now, err);
         if (rc <= 0) {
             return rc;
@@ -45,7 +47,7 @@ int pgqrs_sqlite_exchange(struct pgqrs_store *store, struct pgqrs_exchange *x,
 }
 
 int64_t pgqrs_sqlite_renew(struct pgqrs_store *store, const struct pgqrs_lease_ref *leases,
-                           size_t count, int64_t lease_ms, struct pgqrs_error *err)
+                           size_t count, int64_t lease_ms, bool *held_out, struct pgqrs_error *err)
 {
     struct sqlite_store *s = sqlite_of(store);
     sqlite3_stmt *stmt = pgqrs_sqlite_stmt(s, STMT_RENEW, err);
@@ -61,6 +63,9 @@ int64_t pgqrs_sqlite_renew(struct pgqrs_store *store, const struct pgqrs_lease_r
         pgqrs_sqlite_bind_text(stmt, 4, end.text);
         int64_t changed = pgqrs_sqlite_run(s, stmt, err);
         held = changed < 0 ? -1 : held + changed;
+        if (held_out != NULL) {
+            held_out[i] = changed > 0;
+        }
     }
     return pgqrs_sqlite_end(s, held, err);
 }

@@ -29,7 +29,7 @@ int64_t pgqrs_sqlite_insert(struct sqlite_store *s, int64_t queue_id,
 
 int pgqrs_sqlite_enqueue(struct pgqrs_store *store, int64_t queue_id,
                          const struct pgqrs_enqueue *items, size_t count, int64_t *ids_out,
-                         struct pgqrs_error *err)
+                         bool *existed_out, struct pgqrs_error *err)
 {
     struct sqlite_store *s = sqlite_of(store);
     if (pgqrs_sqlite_begin(s, err) < 0) {
@@ -40,6 +40,9 @@ int pgqrs_sqlite_enqueue(struct pgqrs_store *store, int64_t queue_id,
     for (size_t i = 0; rc >= 0 && i < count; i++) {
         rc = pgqrs_sqlite_insert(s, queue_id, &items[i], &now, err);
         ids_out[i] = rc;
+        if (existed_out != NULL) {
+            existed_out[i] = false;
+        }
     }
     return pgqrs_sqlite_end(s, rc, err) < 0 ? -1 : 0;
 }

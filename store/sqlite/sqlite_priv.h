@@ -149,9 +149,9 @@ int pgqrs_sqlite_queue_create(struct pgqrs_store *store, const char *name, int64
                               struct pgqrs_error *err);
 int pgqrs_sqlite_queue_find(struct pgqrs_store *store, const char *name, int64_t *id_out,
                             struct pgqrs_error *err);
-int pgqrs_sqlite_queue_list(struct pgqrs_store *store, struct pgqrs_queue_list *list_out,
-                            struct pgqrs_error *err);
-int pgqrs_sqlite_queue_metrics(struct pgqrs_store *store, int64_t queue_id,
+int pgqrs_sqlite_queue_list(struct pgqrs_store *store, int64_t after_id, uint32_t limit,
+                            struct pgqrs_queue_list *list_out, struct pgqrs_error *err);
+int pgqrs_sqlite_queue_metrics(struct pgqrs_store *store, int64_t queue_id, uint64_t count_max,
                                struct pgqrs_queue_metrics *metrics_out, struct pgqrs_error *err);
 
 /* 0, or -1 with PGQRS_ERR_NOT_FOUND. */
@@ -162,7 +162,7 @@ int64_t pgqrs_sqlite_insert(struct sqlite_store *s, int64_t queue_id,
                             struct pgqrs_error *err);
 int pgqrs_sqlite_enqueue(struct pgqrs_store *store, int64_t queue_id,
                          const struct pgqrs_enqueue *items, size_t count, int64_t *ids_out,
-                         struct pgqrs_error *err);
+                         bool *existed_out, struct pgqrs_error *err);
 int pgqrs_sqlite_message_get(struct pgqrs_store *store, int64_t id,
                              struct pgqrs_message *message_out, struct pgqrs_error *err);
 int pgqrs_sqlite_message_list(struct pgqrs_store *store, const struct pgqrs_message_filter *filter,
@@ -183,7 +183,7 @@ int pgqrs_sqlite_worker_list_live(struct pgqrs_store *store, struct pgqrs_worker
 int pgqrs_sqlite_exchange(struct pgqrs_store *store, struct pgqrs_exchange *exchange,
                           struct pgqrs_error *err);
 int64_t pgqrs_sqlite_renew(struct pgqrs_store *store, const struct pgqrs_lease_ref *leases,
-                           size_t count, int64_t lease_ms, struct pgqrs_error *err);
+                           size_t count, int64_t lease_ms, bool *held_out, struct pgqrs_error *err);
 /* sqlite_settle.c, sqlite_lease.c: the two halves of an exchange, in the caller's transaction. */
 int pgqrs_sqlite_settle(struct sqlite_store *s, struct pgqrs_settlement *item,
                         const struct moment *now, struct pgqrs_error *err);
@@ -196,7 +196,7 @@ int pgqrs_sqlite_lease(struct sqlite_store *s, struct pgqrs_exchange *x, const s
 int pgqrs_sqlite_peek(struct sqlite_store *s, struct pgqrs_exchange *x, const struct moment *now,
                       struct pgqrs_error *err);
 
-int pgqrs_sqlite_claim(struct pgqrs_store *store, struct pgqrs_error *err);
+int pgqrs_sqlite_claim(struct pgqrs_store *store, const char *site, struct pgqrs_error *err);
 int pgqrs_sqlite_wake_fd(struct pgqrs_store *store);
 bool pgqrs_sqlite_woken(struct pgqrs_store *store);
 void pgqrs_sqlite_wake_init(struct sqlite_wake *wake);

@@ -67,13 +67,17 @@ static int read_queue(sqlite3_stmt *row, struct pgqrs_queue *queue, struct pgqrs
     return 0;
 }
 
-int pgqrs_sqlite_queue_list(struct pgqrs_store *store, struct pgqrs_queue_list *list_out,
-                            struct pgqrs_error *err)
+int pgqrs_sqlite_queue_list(struct pgqrs_store *store, int64_t after_id, uint32_t limit,
+                            struct pgqrs_queue_list *list_out, struct pgqrs_error *err)
 {
     struct sqlite_store *s = sqlite_of(store);
     sqlite3_stmt *stmt = pgqrs_sqlite_stmt(s, STMT_QUEUE_LIST, err);
     struct pgqrs_queue_list list = {0};
     int rc = stmt == NULL ? -1 : 0;
+    if (stmt != NULL) {
+        pgqrs_sqlite_bind_int(stmt, 1, after_id);
+        pgqrs_sqlite_bind_int(stmt, 2, limit);
+    }
     while (rc >= 0 && (rc = pgqrs_sqlite_step(s, stmt, err)) > 0) {
         struct pgqrs_queue *items = realloc(list.items, (list.count + 1) * sizeof *items);
         if (items == NULL) {
@@ -193,7 +197,7 @@ static int metrics(struct sqlite_store *s, int64_t queue_id, struct pgqrs_queue_
         return metrics_of_queue(s, queue_id, now.text, sum, err);
     }
     struct pgqrs_queue_list queues = {0};
-    int rc = pgqrs_sqlite_queue_list(&s->base, &queues, err);
+    int rc = pgqrs_sqlite_queue_list(&s->base, 0, INT32_MAX, &queues, err);
     for (size_t i = 0; rc == 0 && i < queues.count; i++) {
         struct pgqrs_queue_metrics m;
         rc = metrics_of_queue(s, queues.items[i].id, now.text, &m, err);
@@ -205,11 +209,12 @@ static int metrics(struct sqlite_store *s, int64_t queue_id, struct pgqrs_queue_
     return rc;
 }
 
-int pgqrs_sqlite_queue_metrics(struct pgqrs_store *store, int64_t queue_id,
+int pgqrs_sqlite_queue_metrics(struct pgqrs_store *store, int64_t queue_id, uint64_t count_max,
                                struct pgqrs_queue_metrics *metrics_out, struct pgqrs_error *err)
 {
     struct sqlite_store *s = sqlite_of(store);
     struct pgqrs_queue_metrics sum = {0};
+    (void)count_max;
     /* One snapshot for all the numbers. Ending it can not lose anything. */
     if (pgqrs_sqlite_exec(s, "BEGIN", err) < 0) {
         return -1;

@@ -22,7 +22,8 @@ static const char *const texts[] = {
 
     [STMT_QUEUE_CREATE] = "INSERT INTO pgqrs_queues (queue_name, created_at) VALUES (?1, ?2)",
     [STMT_QUEUE_FIND] = "SELECT id FROM pgqrs_queues WHERE queue_name = ?1",
-    [STMT_QUEUE_LIST] = "SELECT id, queue_name, created_at FROM pgqrs_queues ORDER BY queue_name",
+    [STMT_QUEUE_LIST] = "SELECT id, queue_name, created_at FROM pgqrs_queues"
+                        " WHERE id > ?1 ORDER BY id LIMIT ?2",
     [STMT_QUEUE_EXISTS] = "SELECT 1 FROM pgqrs_queues WHERE id = ?1",
     [STMT_METRICS_LIVE] = "SELECT count(*), max(enqueued_at) FROM pgqrs_messages"
                           " WHERE queue_id = ?1 AND archived_at IS NULL",

@@ -8,6 +8,13 @@
 
 /* ---- the fixture ---- */
 
+static void set_store_clock(struct suite *f)
+{
+    if (f->backend->set_clock != NULL) {
+        f->backend->set_clock(f->backend->arg, f->store, f->now_us);
+    }
+}
+
 void suite_setup(struct suite *f, const struct suite_backend *backend)
 {
     *f = (struct suite){.backend = backend, .now_us = SUITE_START_US};
@@ -15,6 +22,7 @@ void suite_setup(struct suite *f, const struct suite_backend *backend)
     f->store = backend->open(backend->arg);
     assert_non_null(f->store);
     suite_ok(f, pgqrs_store_install(f->store, &f->err));
+    set_store_clock(f);
     suite_ok(f, pgqrs_store_queue_create(f->store, "q", &f->queue, &f->err));
     f->worker = suite_worker(f, "w", 1);
 }
@@ -32,6 +40,7 @@ void suite_advance_ms(struct suite *f, int64_t ms)
 {
     f->now_us += ms * 1000;
     pgqrs_clock_set_wall(f->now_us);
+    set_store_clock(f);
 }
 
 int64_t suite_put(struct suite *f, const char *payload, int64_t delay_ms, int32_t priority)
@@ -39,7 +48,7 @@ int64_t suite_put(struct suite *f, const char *payload, int64_t delay_ms, int32_
     const struct pgqrs_enqueue item = {
         .payload = pgqrs_bytes_from(payload), .delay_ms = delay_ms, .priority = priority};
     int64_t id = 0;
-    suite_ok(f, pgqrs_store_enqueue(f->store, f->queue, &item, 1, &id, &f->err));
+    suite_ok(f, pgqrs_store_enqueue(f->store, f->queue, &item, 1, &id, NULL, &f->err));
     assert_true(id > 0);
     return id;
 }

@@ -25,6 +25,9 @@ struct suite_backend {
     /* Opens a store that nobody has used; it fails the test when it can not. */
     struct pgqrs_store *(*open)(void *arg);
     void (*close)(void *arg, struct pgqrs_store *store);
+    /* Makes the store's clock stand still at this time; null: it is this process' wall clock,
+     * which the suite sets. Called after the store is installed, too. */
+    void (*set_clock)(void *arg, struct pgqrs_store *store, int64_t wall_us);
     void *arg;
 };
 

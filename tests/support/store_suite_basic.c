@@ -34,12 +34,12 @@ static void queue_listing(void **state)
     suite_advance_ms(f, 5);
     suite_ok(f, pgqrs_store_queue_create(f->store, "a", &a, &f->err));
     struct pgqrs_queue_list list;
-    suite_ok(f, pgqrs_store_queue_list(f->store, &list, &f->err));
+    suite_ok(f, pgqrs_store_queue_list(f->store, 0, 1000, &list, &f->err));
     assert_int_equal(list.count, 2);
-    assert_string_equal(list.items[0].name, "a");
-    assert_int_equal(list.items[0].id, a);
-    assert_int_equal(list.items[0].created_at_us, SUITE_START_US + 5000);
-    assert_string_equal(list.items[1].name, "q");
+    assert_string_equal(list.items[0].name, "q");
+    assert_string_equal(list.items[1].name, "a");
+    assert_int_equal(list.items[1].id, a);
+    assert_int_equal(list.items[1].created_at_us, SUITE_START_US + 5000);
     pgqrs_queue_list_fini(&list);
     assert_null(list.items);
 }
@@ -51,7 +51,7 @@ static void enqueue_many_or_none(void **state)
                                      {.payload = pgqrs_bytes_from("2"), .priority = -7},
                                      {.payload = pgqrs_bytes_from("3"), .delay_ms = 1500}};
     int64_t ids[3] = {0};
-    suite_ok(f, pgqrs_store_enqueue(f->store, f->queue, items, 3, ids, &f->err));
+    suite_ok(f, pgqrs_store_enqueue(f->store, f->queue, items, 3, ids, NULL, &f->err));
     assert_true(ids[0] < ids[1] && ids[1] < ids[2]);
     struct pgqrs_message m = suite_get(f, ids[1]);
     assert_string_equal(m.payload, "2");
@@ -70,15 +70,15 @@ static void enqueue_many_or_none(void **state)
     assert_int_equal(m.vt_us, SUITE_START_US + 1500000);
     pgqrs_message_fini(&m);
 
-    suite_fails(f, pgqrs_store_enqueue(f->store, 9999, items, 3, ids, &f->err),
+    suite_fails(f, pgqrs_store_enqueue(f->store, 9999, items, 3, ids, NULL, &f->err),
                 PGQRS_ERR_NOT_FOUND);
     items[2].delay_ms = -1;
-    suite_fails(f, pgqrs_store_enqueue(f->store, f->queue, items, 3, ids, &f->err),
+    suite_fails(f, pgqrs_store_enqueue(f->store, f->queue, items, 3, ids, NULL, &f->err),
                 PGQRS_ERR_INVALID);
     struct pgqrs_queue_metrics metrics;
-    suite_ok(f, pgqrs_store_queue_metrics(f->store, 0, &metrics, &f->err));
+    suite_ok(f, pgqrs_store_queue_metrics(f->store, 0, 0, &metrics, &f->err));
     assert_int_equal(metrics.total, 3);
-    suite_ok(f, pgqrs_store_enqueue(f->store, f->queue, NULL, 0, NULL, &f->err));
+    suite_ok(f, pgqrs_store_enqueue(f->store, f->queue, NULL, 0, NULL, NULL, &f->err));
 }
 
 static void payloads_round_trip(void **state)
@@ -108,7 +108,7 @@ static void payloads_round_trip(void **state)
                                         {.payload = {.data = "", .len = 0}}};
     int64_t id;
     for (size_t i = 0; i < 2; i++) {
-        suite_fails(f, pgqrs_store_enqueue(f->store, f->queue, &bad[i], 1, &id, &f->err),
+        suite_fails(f, pgqrs_store_enqueue(f->store, f->queue, &bad[i], 1, &id, NULL, &f->err),
                     PGQRS_ERR_INVALID);
     }
 }
@@ -206,7 +206,7 @@ static void metrics(void **state)
     int64_t ids[10];
     int64_t other = 0;
     struct pgqrs_queue_metrics m;
-    suite_ok(f, pgqrs_store_queue_metrics(f->store, f->queue, &m, &f->err));
+    suite_ok(f, pgqrs_store_queue_metrics(f->store, f->queue, 0, &m, &f->err));
     assert_int_equal(m.total, 0);
     assert_int_equal(m.oldest_pending_us, 0);
     assert_int_equal(m.newest_us, 0);
@@ -215,8 +215,8 @@ static void metrics(void **state)
     suite_ok(f, pgqrs_store_queue_create(f->store, "other", &other, &f->err));
     const struct pgqrs_enqueue item = {.payload = pgqrs_bytes_from("1")};
     int64_t id;
-    suite_ok(f, pgqrs_store_enqueue(f->store, other, &item, 1, &id, &f->err));
-    suite_ok(f, pgqrs_store_queue_metrics(f->store, f->queue, &m, &f->err));
+    suite_ok(f, pgqrs_store_enqueue(f->store, other, &item, 1, &id, NULL, &f->err));
+    suite_ok(f, pgqrs_store_queue_metrics(f->store, f->queue, 0, &m, &f->err));
     assert_int_equal(m.total, 10);
     assert_int_equal(m.pending, 7);
     assert_int_equal(m.ready, 6);
@@ -225,7 +225,7 @@ static void metrics(void **state)
     assert_int_equal(m.failed, 1);
     assert_int_equal(m.oldest_pending_us, SUITE_START_US);
     assert_int_equal(m.newest_us, SUITE_START_US);
-    suite_ok(f, pgqrs_store_queue_metrics(f->store, 0, &m, &f->err));
+    suite_ok(f, pgqrs_store_queue_metrics(f->store, 0, 0, &m, &f->err));
     assert_int_equal(m.total, 11);
     assert_int_equal(m.pending, 8);
     assert_int_equal(m.oldest_pending_us, SUITE_START_US);
@@ -241,7 +241,7 @@ static void newest_counts_the_archived(void **state)
     assert_int_equal(suite_settle(f, suite_settlement(suite_lease_one(f), PGQRS_SETTLE_ARCHIVE)),
                      PGQRS_SETTLED_YES);
     struct pgqrs_queue_metrics m;
-    suite_ok(f, pgqrs_store_queue_metrics(f->store, f->queue, &m, &f->err));
+    suite_ok(f, pgqrs_store_queue_metrics(f->store, f->queue, 0, &m, &f->err));
     assert_int_equal(m.newest_us, SUITE_START_US + 7000);
     assert_int_equal(m.oldest_pending_us, SUITE_START_US);
 }

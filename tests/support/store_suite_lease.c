@@ -160,7 +160,7 @@ static void queues_are_apart(void **state)
     int64_t there;
     suite_ok(f, pgqrs_store_queue_create(f->store, "other", &other, &f->err));
     const struct pgqrs_enqueue item = {.payload = pgqrs_bytes_from("9"), .delay_ms = 400};
-    suite_ok(f, pgqrs_store_enqueue(f->store, other, &item, 1, &there, &f->err));
+    suite_ok(f, pgqrs_store_enqueue(f->store, other, &item, 1, &there, NULL, &f->err));
     int64_t here = suite_put(f, "1", 600, 0);
     const struct pgqrs_want wants[2] = {{.queue_id = f->queue,
                                          .worker_id = f->worker,
@@ -239,7 +239,7 @@ static void renewing(void **state)
     refs[2].worker_id++;
     refs[3].attempt++;
     suite_advance_ms(f, 20000);
-    int64_t held = pgqrs_store_renew(f->store, refs, 4, SUITE_LEASE_MS, &f->err);
+    int64_t held = pgqrs_store_renew(f->store, refs, 4, SUITE_LEASE_MS, NULL, &f->err);
     assert_int_equal(held, 2);
     struct pgqrs_message m = suite_get(f, refs[1].message_id);
     assert_int_equal(m.vt_us, f->now_us + SUITE_LEASE_MS * INT64_C(1000));
@@ -247,9 +247,9 @@ static void renewing(void **state)
     pgqrs_message_fini(&m);
     assert_int_equal(suite_settle(f, suite_settlement(refs[0], PGQRS_SETTLE_ARCHIVE)),
                      PGQRS_SETTLED_YES);
-    held = pgqrs_store_renew(f->store, refs, 2, SUITE_LEASE_MS, &f->err);
+    held = pgqrs_store_renew(f->store, refs, 2, SUITE_LEASE_MS, NULL, &f->err);
     assert_int_equal(held, 1);
-    suite_fails(f, pgqrs_store_renew(f->store, refs, 2, 0, &f->err), PGQRS_ERR_INVALID);
+    suite_fails(f, pgqrs_store_renew(f->store, refs, 2, 0, NULL, &f->err), PGQRS_ERR_INVALID);
 }
 
 static void an_ended_lease_time_frees_nothing(void **state)

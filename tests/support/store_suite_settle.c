@@ -179,7 +179,7 @@ static void returned_to_its_place(void **state)
     struct pgqrs_lease_ref lease = suite_lease_one(f);
     assert_int_equal(lease.message_id, first);
     suite_advance_ms(f, 100);
-    int64_t held = pgqrs_store_renew(f->store, &lease, 1, SUITE_LEASE_MS, &f->err);
+    int64_t held = pgqrs_store_renew(f->store, &lease, 1, SUITE_LEASE_MS, NULL, &f->err);
     assert_int_equal(held, 1);
     assert_int_equal(suite_settle(f, suite_settlement(lease, PGQRS_SETTLE_RETURN)),
                      PGQRS_SETTLED_YES);
@@ -236,7 +236,7 @@ static void settle_and_lease_at_once(void **state)
 static int64_t total(struct suite *f)
 {
     struct pgqrs_queue_metrics metrics;
-    suite_ok(f, pgqrs_store_queue_metrics(f->store, 0, &metrics, &f->err));
+    suite_ok(f, pgqrs_store_queue_metrics(f->store, 0, 0, &metrics, &f->err));
     return metrics.total;
 }
 
