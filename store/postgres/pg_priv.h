@@ -121,6 +121,25 @@ int64_t pgqrs_pg_exec(struct pg_store *s, const struct pg_stmt *stmt, const stru
 int pgqrs_pg_begin(struct pg_store *s, struct pgqrs_error *err);
 int64_t pgqrs_pg_end(struct pg_store *s, int64_t rc, struct pgqrs_error *err);
 
+/*
+ * Several statements in one transaction and one round trip (pipeline mode, one Sync at the end).
+ * Add fills the batch; run sends it and waits: every result, or the first failure and nothing was
+ * done (or UNKNOWN). The statements' results stay valid until pgqrs_pg_batch_fini, which may be
+ * called at any time. Not inside pgqrs_pg_begin.
+ */
+enum { PG_BATCH_MAX = 64 };
+struct pg_batch {
+    const struct pg_stmt *stmts[PG_BATCH_MAX];
+    struct pg_args args[PG_BATCH_MAX];
+    PGresult *results[PG_BATCH_MAX];
+    int count;
+    bool read_only;
+};
+/* The arguments to fill of one more statement; null when the batch is full. */
+struct pg_args *pgqrs_pg_batch_add(struct pg_batch *batch, const struct pg_stmt *stmt);
+int pgqrs_pg_batch_run(struct pg_store *s, struct pg_batch *batch, struct pgqrs_error *err);
+void pgqrs_pg_batch_fini(struct pg_batch *batch);
+
 /* ---- the operations, by file ---- */
 
 /* pg_conn.c: open, close, claim, wake; pg_schema.c, pg_verify.c: install, verify */
