@@ -8,6 +8,7 @@
 #define B PGQRS_ROLE_BROKER
 #define W PGQRS_ROLE_WORKER
 #define C PGQRS_ROLE_CHILD
+#define P PGQRS_ROLE_CLIENT
 
 #define TEXT_MIN 5 /* length and terminator */
 #define LIST_MIN 4
@@ -16,7 +17,7 @@
 const struct pgqrs_msg_desc pgqrs_msg_descs[PGQRS_MSG_COUNT] = {
     [PGQRS_MSG_NONE] = {"none", 0, 0, 0, 0},
     [PGQRS_MSG_CHILD_HELLO] = {"child_hello", C, S, 17 + TEXT_MIN, 128},
-    [PGQRS_MSG_REFUSE] = {"refuse", S | B, C, TEXT_MIN, 1024},
+    [PGQRS_MSG_REFUSE] = {"refuse", S | B, C | P, TEXT_MIN, 1024},
     [PGQRS_MSG_BROKER_WELCOME] = {"broker_welcome", S, B, 2 * TEXT_MIN + 26 + 2 * LIST_MIN,
                                   PGQRS_CONTROL_BODY_MAX},
     [PGQRS_MSG_WORKER_WELCOME] = {"worker_welcome", S, W, 4 * TEXT_MIN + PGQRS_TOKEN_SIZE + 20,
@@ -36,12 +37,17 @@ const struct pgqrs_msg_desc pgqrs_msg_descs[PGQRS_MSG_COUNT] = {
     [PGQRS_MSG_JOB_RESULTS] = {"job_results", W, B, LIST_MIN, PGQRS_BODY_MAX},
     [PGQRS_MSG_JOB_SETTLED] = {"job_settled", B, W, LIST_MIN, PGQRS_BODY_MAX},
     [PGQRS_MSG_JOB_CAPACITY] = {"job_capacity", W, B, 4, 4},
+    [PGQRS_MSG_CLIENT_HELLO] = {"client_hello", P, B, 4 + TEXT_MIN, 128},
+    [PGQRS_MSG_CLIENT_WELCOME] = {"client_welcome", B, P, 4 + 2 * TEXT_MIN, 256},
+    [PGQRS_MSG_STORE_CALL] = {"store_call", P, B, 9, PGQRS_BODY_MAX},
+    [PGQRS_MSG_STORE_REPLY] = {"store_reply", B, P, 10, PGQRS_BODY_MAX},
 };
 
 #undef S
 #undef B
 #undef W
 #undef C
+#undef P
 
 /* ---- frames ---- */
 

@@ -14,7 +14,8 @@
  * Decoded texts and byte runs are borrowed from the frame. Decoded lists are allocated; the struct
  * that holds one has a _fini.
  *
- * Letters: s supervisor, b broker, w worker, c either child.
+ * Letters: s supervisor, b broker, w worker, c either child, p a program that uses the broker's
+ * store (ipc/store_msg.h).
  */
 
 #include "base/bytes.h"
@@ -46,6 +47,7 @@ enum pgqrs_role {
     PGQRS_ROLE_BROKER = 2,
     PGQRS_ROLE_WORKER = 4,
     PGQRS_ROLE_CHILD = 6, /* either, in a direction */
+    PGQRS_ROLE_CLIENT = 8,
 };
 
 enum pgqrs_msg_type { /* numbers go on the wire: append, never reuse */
@@ -53,7 +55,7 @@ enum pgqrs_msg_type { /* numbers go on the wire: append, never reuse */
                       /* control, over NNG */
                       PGQRS_MSG_CHILD_HELLO = 1, /* c>s first message; answer a welcome or refuse */
                       PGQRS_MSG_REFUSE =
-                          2, /* s>c, b>w why the hello is not accepted; the peer ends */
+                          2, /* s>c, b>wp why the hello is not accepted; the peer ends */
                       PGQRS_MSG_BROKER_WELCOME =
                           3, /* s>b store, settings, queues, the workers that live */
                       PGQRS_MSG_WORKER_WELCOME = 4, /* s>w queue, plugin, job socket, token */
@@ -78,6 +80,11 @@ enum pgqrs_msg_type { /* numbers go on the wire: append, never reuse */
                           17, /* b>w these outcomes are stored, or were refused */
                       PGQRS_MSG_JOB_CAPACITY =
                           18, /* w>b hold at most so many jobs from now; 0 when draining */
+                      /* the store, over the same socket: ipc/store_msg.h */
+                      PGQRS_MSG_CLIENT_HELLO = 19,   /* p>b first message */
+                      PGQRS_MSG_CLIENT_WELCOME = 20, /* b>p accepted */
+                      PGQRS_MSG_STORE_CALL = 21,     /* p>b run this on the store */
+                      PGQRS_MSG_STORE_REPLY = 22,    /* b>p what came of it */
                       PGQRS_MSG_COUNT
 };
 

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "ipc/msg.h"
+#include "ipc/store_msg.h"
 
 static struct pgqrs_frame parse(const struct pgqrs_buf *buf)
 {
@@ -112,6 +113,30 @@ static int decode_any(const struct pgqrs_frame *f)
         }
         return rc;
     }
+    case PGQRS_MSG_CLIENT_HELLO: {
+        struct pgqrs_client_hello m;
+        return pgqrs_decode_client_hello(f, &m, &err);
+    }
+    case PGQRS_MSG_CLIENT_WELCOME: {
+        struct pgqrs_client_welcome m;
+        return pgqrs_decode_client_welcome(f, &m, &err);
+    }
+    case PGQRS_MSG_STORE_CALL: {
+        struct pgqrs_store_call m;
+        rc = pgqrs_decode_store_call(f, &m, &err);
+        if (rc == 0) {
+            pgqrs_store_call_fini(&m);
+        }
+        return rc;
+    }
+    case PGQRS_MSG_STORE_REPLY: {
+        struct pgqrs_store_reply m;
+        rc = pgqrs_decode_store_reply(f, &m, &err);
+        if (rc == 0) {
+            pgqrs_store_reply_fini(&m);
+        }
+        return rc;
+    }
     case PGQRS_MSG_NONE:
     case PGQRS_MSG_CHILD_READY:
     case PGQRS_MSG_CHILD_DRAIN:
@@ -208,6 +233,25 @@ static void encode_example(struct pgqrs_buf *out, enum pgqrs_msg_type type)
                                                                 .enqueues = follow,
                                                                 .enqueue_count = 1});
         pgqrs_job_list_end(out, start, 1);
+        break;
+    case PGQRS_MSG_CLIENT_HELLO:
+        pgqrs_encode_client_hello(out, &(struct pgqrs_client_hello){.version = "1"});
+        break;
+    case PGQRS_MSG_CLIENT_WELCOME:
+        pgqrs_encode_client_welcome(
+            out, &(struct pgqrs_client_welcome){.version = "1", .backend = "sqlite"});
+        break;
+    case PGQRS_MSG_STORE_CALL:
+        assert_int_equal(
+            pgqrs_encode_store_call(
+                out, &(struct pgqrs_store_call){.op = PGQRS_STORE_QUEUE_FIND, .u.name = "q"}, NULL),
+            0);
+        break;
+    case PGQRS_MSG_STORE_REPLY:
+        assert_int_equal(
+            pgqrs_encode_store_reply(
+                out, &(struct pgqrs_store_reply){.op = PGQRS_STORE_QUEUE_FIND, .u.id = 3}, NULL),
+            0);
         break;
     default:
         pgqrs_encode_empty(out, type);
