@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PGQRS_STORE_POSTGRES_TEXT_H
+#define PGQRS_STORE_POSTGRES_TEXT_H
+
+/*
+ * Pieces of SQL that several statements have in common.
+ *
+ * The connection has sequential scans and sorts switched off, so the order that a statement asks
+ * for chooses its index. What a partial index is about is said in its own words where that index is
+ * wanted, and in words that prove nothing (PG_IS_...) where the primary key is: statistics from
+ * when the queue was empty would make the planner walk the whole partial index.
+ */
+
+/* The predicates of the partial indexes. */
+#define PG_LIVE "archived_at IS NULL"
+#define PG_PENDING PG_LIVE " AND consumer_worker_id IS NULL"    /* pgqrsd_messages_lease */
+#define PG_LEASED PG_LIVE " AND consumer_worker_id IS NOT NULL" /* ..._consumer_worker_id_active   \
+                                                                 */
+
+#define PG_IS_LIVE "coalesce(archived_at, 'infinity') = 'infinity'"
+#define PG_IS_PENDING PG_IS_LIVE " AND coalesce(consumer_worker_id, 0) = 0"
+#define PG_IS_LEASED PG_IS_LIVE " AND coalesce(consumer_worker_id, 0) <> 0"
+
+#define PG_RUN_UNFINISHED(status) status " IN ('QUEUED', 'RUNNING', 'PAUSED', 'CANCELLING')"
+
+/* So many milliseconds, from a bigint. A hundred years is as good as for ever, and in range. */
+#define PG_MS(ms) "(least(" ms ", 3155760000000) * interval '1 millisecond')"
+
+#endif
