@@ -3,13 +3,17 @@
 #define PGQRS_BROKER_BROKER_H
 
 /*
- * The broker's state, shared by its files. One thread, one libevent loop.
+ * The broker's state, shared by its files. A libevent loop owns all of it; a second thread owns the
+ * store and runs the tasks that the loop gives it (store_thread.h).
  *
- *   job_peers.c     connections of workers: bytes in, messages out
- *   worker_table.c  which workers live, what each one holds, what happens when one ends
- *   group.c         outcomes and credit become one exchange with the store, and its results
- *                   become messages
- *   broker_loop.c   the supervisor's messages, timers, start and stop
+ *   job_peers.c     connections of workers and clients: bytes in, messages out
+ *   worker_table.c  which workers live, what happens when one ends
+ *   held_leases.c   what each worker holds and what is kept in reserve for it
+ *   group.c         outcomes that wait for the store
+ *   commit.c        a group and the workers' credit become one exchange with the store, and its
+ *                   results become messages
+ *   chores.c        what the clock asks of the store: renewals, heartbeats, housekeeping
+ *   broker_loop.c   the supervisor's messages, start and stop
  */
 
 #include <stdbool.h>
@@ -18,6 +22,7 @@
 #include <event2/bufferevent.h>
 #include <event2/event.h>
 
+#include "broker/store_thread.h"
 #include "ipc/child.h"
 #include "ipc/msg.h"
 #include "store/store.h"
@@ -32,15 +37,21 @@ TAILQ_HEAD(peer_list, peer);
 struct broker_queue {
     struct pgqrs_queue_settings settings; /* name is owned */
     int64_t id;
-    struct worker_list workers; /* by queue_link */
-    bool maybe_ready;           /* leasing may find something; else nobody has a reason to look */
-    bool plenty;                /* the last leases were all filled: ask for everything at once */
-    size_t wanted, leased;      /* in the exchange under way */
+    struct worker_list workers;  /* by queue_link */
+    bool maybe_ready;            /* leasing may find something; else nobody has a reason to look */
+    bool plenty;                 /* the last leases were all filled: ask for everything at once */
+    size_t wanted, leased;       /* in the exchange under way */
+    struct pgqrs_prune prune[2]; /* where housekeeping is: ended, failed */
 };
 
+/* A lease in a worker's name. Those that were sent come first, in the order it runs them. */
 struct held_job {
     struct pgqrs_job_key key;
     int64_t leased_ms; /* monotonic; when the lease was made or renewed */
+    bool sent;
+    int32_t priority;
+    int64_t enqueued_at_us;
+    struct pgqrs_bytes payload; /* owned; null once it was sent */
 };
 
 struct worker {
@@ -52,9 +63,13 @@ struct worker {
     uint8_t token[PGQRS_TOKEN_SIZE];
     int64_t row_id;        /* in the store; 0: it has not said hello */
     struct peer *peer;     /* null: not connected */
-    uint32_t capacity;     /* credit is this less held_count */
-    struct held_job *held; /* in the order it runs them; its size is PGQRS_PREFETCH_MAX */
-    size_t held_count;
+    uint32_t capacity;     /* how many it may be sent */
+    struct held_job *held; /* its size is PGQRS_PREFETCH_MAX */
+    size_t held_count, sent_count;
+    size_t unsettled;      /* its outcomes in groups */
+    int64_t last_us;       /* when its last outcome came, monotonic; 0: none has */
+    int64_t pace_us;       /* how long it takes for a job, of late; 0: not known */
+    int64_t payload_bytes; /* of a job, of late */
 
     /* Messages under construction while an exchange is distributed. */
     struct pgqrs_buf settled, leases;
@@ -63,43 +78,65 @@ struct worker {
 
     /* It lived before this broker did: what it has sent may wait in the listening socket. */
     bool inherited;
+    bool attaching; /* its hello is at the store */
     /* Set by WORKER_ENDED. It stays here until what it sent is read and its leases are free. */
-    bool ended, gathered;
+    bool ended, gathered, burying;
     enum pgqrs_end how;
     int64_t gather_by_ms; /* read what it sent until here, monotonic */
     char *reason;
+    struct store_task bury_task;
+    struct pgqrs_release release;
 };
 
 /* Outcomes that wait for the store, with the frames they borrow from. */
 struct group {
     struct pgqrs_settlement *items;
-    struct worker **workers; /* whose each is; null when it has gone */
+    struct worker **workers; /* whose each is */
     size_t count, cap;
     struct owned_frame *frames;
     size_t bytes; /* of the frames */
+};
 
-    /* While a commit is put off because more outcomes keep coming. */
-    size_t seen;      /* how many there were at the last look */
-    int idle_looks;   /* looks in a row that found no more */
-    int64_t since_us; /* monotonic; 0: it is not put off */
+/* What the workers had when a commit ended in an unknown way. */
+struct known_leases {
+    int64_t row_id;
+    struct pgqrs_lease_ref *refs;
+    size_t count;
+};
+
+/* The exchange with the store; there is one at a time. */
+struct commit {
+    struct store_task task;
+    bool under_way;
+    struct group group; /* not empty and not under way: it failed and is tried again */
+    struct pgqrs_exchange exchange;
+    struct pgqrs_want *wants;
+    struct worker **want_workers; /* whose each want is */
+    size_t want_count, want_cap;
+    struct known_leases *known; /* to be reconciled first; null: nothing is */
+    size_t known_count;
+    bool hint;                 /* it was woken: the store knows whether there is a reason to look */
+    bool probe;                /* nothing to do but to see whether the store works */
+    int64_t probe_id;          /* and whether this row, unless 0, can be written */
+    bool settled_only;         /* out: the leasing failed, the outcomes are stored */
+    int64_t began_us, took_us; /* monotonic; how long one takes, of late */
 };
 
 struct broker {
     struct pgqrs_child *child;
     struct event_base *base;
     struct pgqrs_store *store;
-    char *instance, *host;
-    int64_t lease_ms, poll_ms, heartbeat_ms;
+    struct pgqrs_store_thread *store_thread;
+    char *instance, *host, *site;
+    bool alone; /* nobody else can be a broker of the store */
+    int64_t lease_ms, poll_ms, heartbeat_ms, foreign_stale_ms;
     struct broker_queue *queues;
     size_t queue_count;
     struct worker_list workers;
     struct peer_list peers;
     size_t peer_count;
     struct group group;
-    struct pgqrs_exchange exchange;
-    struct pgqrs_want *wants;
-    struct worker **want_workers; /* whose each want is */
-    size_t want_cap;
+    struct commit commit;
     bool draining, stopping;
     int64_t stop_by_ms;
     uint32_t random;
@@ -108,19 +145,27 @@ struct broker {
 
     int64_t trouble_since_ms; /* the store fails since; 0: it works */
     int64_t backoff_ms;
+    bool trying;       /* all the same, to see whether it works again */
+    bool paused;       /* connections are not read */
     bool unsure;       /* a commit ended in an unknown way: leases may exist that nobody knows of */
+    bool hinted;       /* wake_fd fired */
+    bool dozing;       /* who enqueues is asked to wake us */
     int64_t due_at_us; /* when the due timer fires, monotonic; 0: it is not set */
     int64_t refused_since_ms; /* no connection is accepted since; 0: they are */
 
     struct event *turn; /* runs the exchange after everything that is readable was read */
     struct event *control, *lifeline, *wake, *listen;
-    struct event *poll, *due, *renew, *beat, *row_beat, *retry, *gather, *listen_again;
+    struct event *poll, *due, *renew, *beat, *row_beat, *retry, *gather, *listen_again, *spare,
+        *housekeeping;
+    struct chores *chores;
 };
 
 /* ---- broker_loop.c ---- */
 int pgqrs_broker_run(struct pgqrs_child *child, const struct pgqrs_frame *welcome,
                      struct pgqrs_error *err) PGQRS_MUST_CHECK;
 void pgqrs_broker_complain(struct broker *b, const struct worker *worker, const char *text);
+/* Ends the loop when all that was to be done before a stop is done. */
+void pgqrs_broker_try_stop(struct broker *b);
 
 /* ---- job_peers.c ---- */
 int pgqrs_peers_listen(struct broker *b, int fd, struct pgqrs_error *err) PGQRS_MUST_CHECK;
@@ -138,43 +183,79 @@ int pgqrs_worker_add(struct broker *b, const struct pgqrs_worker_started *starte
 struct worker *pgqrs_worker_find(struct broker *b, uint64_t generation);
 /* True while a dead worker of the same place still has leases. */
 bool pgqrs_worker_has_predecessor(const struct worker *worker);
-/* The worker says hello on a connection: its row, and what it holds. */
-int pgqrs_worker_attach(struct broker *b, struct worker *worker, struct peer *peer,
-                        const struct pgqrs_job_hello *hello,
-                        struct pgqrs_error *err) PGQRS_MUST_CHECK;
+/* The name of its row; size 1024 is enough. */
+void pgqrs_worker_row_name(const struct broker *b, const struct worker *worker, char *out,
+                           size_t size);
+/* The worker's hello went through the store: what it holds is what it said. */
+void pgqrs_worker_attach(struct broker *b, struct worker *worker, struct peer *peer, int64_t row_id,
+                         const struct pgqrs_job_hello *hello);
 void pgqrs_worker_detach(struct broker *b, struct worker *worker);
-void pgqrs_worker_hold(struct worker *worker, struct pgqrs_job_key key);
-/* False when it did not hold it. */
-bool pgqrs_worker_unhold(struct worker *worker, struct pgqrs_job_key key);
-uint32_t pgqrs_worker_credit(const struct worker *worker);
 void pgqrs_worker_ended(struct broker *b, const struct pgqrs_worker_ended *m);
 /* Ends every worker whose last messages were read; those still waited for keep the timer going. */
 void pgqrs_workers_gather(struct broker *b);
-/* After an exchange went through: rows of ended workers are closed, and they are forgotten. */
-int pgqrs_workers_bury(struct broker *b, struct pgqrs_error *err) PGQRS_MUST_CHECK;
+/* Workers whose last outcomes are stored: their rows are closed, and they are forgotten. */
+void pgqrs_workers_bury(struct broker *b);
+/* Whether a hello or a burial is at the store. */
+bool pgqrs_workers_pending(const struct broker *b);
 /* At start: leases of workers that are not announced belong to the dead. */
 int pgqrs_workers_recover(struct broker *b, struct pgqrs_error *err) PGQRS_MUST_CHECK;
-/* After a commit that ended in an unknown way: leases that are neither held nor in the group go
- * back to the queue. */
-int pgqrs_workers_reconcile(struct broker *b, struct pgqrs_error *err) PGQRS_MUST_CHECK;
 void pgqrs_workers_fini(struct broker *b);
+
+/* ---- held_leases.c ---- */
+/* A worker holds no more than it may be sent, plus what it is likely to need before the next commit
+ * is done: that reserve waits here, and goes back to the queue if it has to wait. */
+uint32_t pgqrs_worker_credit(const struct broker *b, const struct worker *worker);
+/* Keeps a lease of the worker; the payload is copied. */
+int pgqrs_worker_hold(struct worker *worker, const struct pgqrs_lease *lease);
+/* It said that it holds this one. */
+void pgqrs_worker_hold_sent(struct worker *worker, struct pgqrs_job_key key);
+/* False when it did not hold it. */
+bool pgqrs_worker_unhold(struct worker *worker, struct pgqrs_job_key key);
+/* The i-th lease is no longer held. */
+void pgqrs_worker_drop_held(struct worker *worker, size_t i);
+/* An outcome message with so many outcomes came. */
+void pgqrs_worker_pace(struct worker *worker, size_t outcomes);
+/* Puts as much of the reserve as it may be sent into its message. */
+void pgqrs_worker_send_reserve(struct worker *worker);
+/* Sends the messages under construction. */
+void pgqrs_worker_flush(struct worker *worker);
+/* The whole reserve goes back to the queue. */
+void pgqrs_worker_return_reserve(struct broker *b, struct worker *worker);
+/* Who has a reserve and does not come for it loses it after a moment. */
+void pgqrs_watch_reserve(struct broker *b);
+void on_spare(evutil_socket_t fd, short what, void *arg);
 
 /* ---- group.c ---- */
 /* Takes the body of a JOB_RESULTS frame: it owns data from here. -1: nonsense inside. */
 int pgqrs_group_add_results(struct broker *b, struct worker *worker, void *data,
                             const struct pgqrs_frame *frame,
                             struct pgqrs_error *err) PGQRS_MUST_CHECK;
-/* How a dead worker's job goes on. text is borrowed until the exchange went through. */
+/* How a job goes on that gives no outcome. text lives as long as the worker. */
 int pgqrs_group_add_abandoned(struct broker *b, struct worker *worker, struct pgqrs_job_key key,
                               bool crashed, const char *text,
                               struct pgqrs_error *err) PGQRS_MUST_CHECK;
-void pgqrs_group_forget_worker(struct broker *b, const struct worker *worker);
-/* Schedules an exchange at the end of this turn of the loop. */
-void pgqrs_group_wake(struct broker *b);
+/* A message that no worker can be sent. */
+void pgqrs_group_add_oversized(struct broker *b, struct worker *worker, struct pgqrs_job_key key);
+void pgqrs_group_clear(struct group *g);
+void pgqrs_group_fini(struct group *g);
+
+/* ---- commit.c ---- */
+/* Starts an exchange at the end of this turn of the loop, or as soon as the one under way ends. */
+void pgqrs_commit_wake(struct broker *b);
 /* The store failed: outcomes wait, and it is tried again, ever more slowly. */
-void pgqrs_group_trouble(struct broker *b, const struct pgqrs_error *err);
-void pgqrs_group_all_maybe_ready(struct broker *b);
-void on_group_turn(evutil_socket_t fd, short what, void *arg);
-void pgqrs_group_fini(struct broker *b);
+void pgqrs_commit_trouble(struct broker *b, const struct pgqrs_error *err);
+/* Something was written. */
+void pgqrs_commit_success(struct broker *b);
+void pgqrs_commit_all_maybe_ready(struct broker *b);
+bool pgqrs_commit_idle(const struct broker *b);
+void on_commit_turn(evutil_socket_t fd, short what, void *arg);
+void on_wake(evutil_socket_t fd, short what, void *arg);
+void pgqrs_commit_fini(struct broker *b);
+
+/* ---- chores.c ---- */
+int pgqrs_chores_start(struct broker *b, struct pgqrs_error *err) PGQRS_MUST_CHECK;
+/* Tells the store what dozing says. */
+void pgqrs_chores_doze(struct broker *b);
+void pgqrs_chores_fini(struct broker *b);
 
 #endif

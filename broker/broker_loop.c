@@ -2,8 +2,8 @@
 /*
  * The broker from the supervisor's welcome to its stop: opens the store, frees what the dead have
  * left, then serves until it is told to end. Timers: poll (the truth about new work; everything
- * that wakes us earlier is a hint), due (the next delayed job), renew (leases of live workers),
- * beat (to the supervisor), row_beat (heartbeat_at of our workers, for other clients to see).
+ * that wakes us earlier is a hint), due (the next delayed job), beat (to the supervisor), and those
+ * of chores.c.
  */
 #include "broker/broker.h"
 
@@ -16,30 +16,36 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-#define BUSY_MS 100      /* how long another program's lock may hold up the loop at a time */
-#define ROW_BEAT_MS 2000 /* pgqrs' clients take who is silent for 5 s for dead */
-#define STOP_MS 10000    /* how long the last outcomes may take to be stored */
+#define BUSY_MS 100       /* how long another program's lock may hold up a call at a time */
+#define IDLE_POLL_MS 5000 /* where somebody wakes us */
+#define STOP_MS 10000     /* how long the last outcomes may take to be stored */
 #define CLAIM_MS 1000
 #define CLAIM_RETRY_MS 10
 #define PREPARE_MS 20000 /* how long a start waits for another program's lock */
 #define CONTROL_PER_TURN 64
-#define RENEW_AT_ONCE 1000
+#define JOIN_MS 2000 /* how long a call of the store may take when nothing depends on it */
 
 /* ---- the supervisor's messages ---- */
 
 static void on_drain(struct broker *b)
 {
     b->draining = true;
+    struct worker *worker;
+    TAILQ_FOREACH(worker, &b->workers, link)
+    {
+        pgqrs_worker_return_reserve(b, worker);
+    }
     pgqrs_log_debug("broker: leasing nothing more");
 }
 
-static void try_stop(struct broker *b)
+void pgqrs_broker_try_stop(struct broker *b)
 {
+    bool done = pgqrs_commit_idle(b) && TAILQ_EMPTY(&b->workers);
     bool late = pgqrs_mono_ms() > b->stop_by_ms;
-    if (b->stopping && (late || (b->group.count == 0 && TAILQ_EMPTY(&b->workers)))) {
-        if (b->group.count > 0 || !TAILQ_EMPTY(&b->workers)) {
+    if (b->stopping && (late || done)) {
+        if (!done) {
             pgqrs_log_error("broker: %zu outcomes could not be stored; their jobs run again",
-                            b->group.count);
+                            b->group.count + b->commit.group.count);
             b->exit_status = PGQRS_EXIT_UNAVAILABLE;
         }
         (void)event_base_loopbreak(b->base);
@@ -61,7 +67,7 @@ static void on_stop(struct broker *b)
                                                                .reason = "pgqrsd has stopped"});
         }
     }
-    pgqrs_group_wake(b);
+    pgqrs_commit_wake(b);
 }
 
 static int on_worker_started(struct broker *b, const struct pgqrs_frame *frame,
@@ -114,6 +120,10 @@ static int dispatch(struct broker *b, const struct pgqrs_frame *frame, struct pg
     case PGQRS_MSG_JOB_RESULTS:
     case PGQRS_MSG_JOB_SETTLED:
     case PGQRS_MSG_JOB_CAPACITY:
+    case PGQRS_MSG_CLIENT_HELLO:
+    case PGQRS_MSG_CLIENT_WELCOME:
+    case PGQRS_MSG_STORE_CALL:
+    case PGQRS_MSG_STORE_REPLY:
     case PGQRS_MSG_COUNT:
         break;
     }
@@ -166,28 +176,13 @@ static void on_lifeline(evutil_socket_t fd, short what, void *arg)
 
 /* ---- timers ---- */
 
-static void on_turn(evutil_socket_t fd, short what, void *arg)
-{
-    on_group_turn(fd, what, arg);
-    try_stop(arg);
-}
-
-static void on_wake(evutil_socket_t fd, short what, void *arg)
+static void on_poll(evutil_socket_t fd, short what, void *arg)
 {
     struct broker *b = arg;
     (void)fd;
     (void)what;
-    if (pgqrs_store_woken(b->store)) {
-        pgqrs_group_all_maybe_ready(b);
-    }
-}
-
-static void on_poll(evutil_socket_t fd, short what, void *arg)
-{
-    (void)fd;
-    (void)what;
-    pgqrs_group_all_maybe_ready(arg);
-    try_stop(arg);
+    pgqrs_commit_all_maybe_ready(b);
+    pgqrs_broker_try_stop(b);
 }
 
 static void on_due(evutil_socket_t fd, short what, void *arg)
@@ -196,7 +191,7 @@ static void on_due(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     b->due_at_us = 0;
-    pgqrs_group_all_maybe_ready(b);
+    pgqrs_commit_all_maybe_ready(b);
 }
 
 static void on_gather(evutil_socket_t fd, short what, void *arg)
@@ -218,94 +213,6 @@ static void on_beat(evutil_socket_t fd, short what, void *arg)
         beat.held += (uint32_t)worker->held_count;
     }
     pgqrs_child_send_beat(b->child, &beat);
-}
-
-/* Somebody has deleted a worker's row: who dials again is registered again. */
-static void on_beat_failed(struct broker *b, const int64_t *ids, size_t count,
-                           const struct pgqrs_error *err)
-{
-    if (err->code != PGQRS_ERR_NOT_FOUND) {
-        pgqrs_log_debug("broker: heartbeats not written: %s", err->text);
-        return;
-    }
-    pgqrs_log_warn("broker: %s, its row was deleted; registering it again", err->text);
-    struct worker *worker;
-    TAILQ_FOREACH(worker, &b->workers, link)
-    {
-        for (size_t i = 0; i < count; i++) {
-            if (worker->row_id == ids[i]) {
-                pgqrs_worker_detach(b, worker);
-            }
-        }
-    }
-}
-
-static void on_row_beat(evutil_socket_t fd, short what, void *arg)
-{
-    struct broker *b = arg;
-    (void)fd;
-    (void)what;
-    int64_t ids[256];
-    size_t count = 0;
-    struct pgqrs_error err;
-    struct worker *worker;
-    TAILQ_FOREACH(worker, &b->workers, link)
-    {
-        if (worker->peer != NULL) {
-            ids[count++] = worker->row_id;
-        }
-        if (count == 256 || (count > 0 && TAILQ_NEXT(worker, link) == NULL)) {
-            if (pgqrs_store_worker_beat(b->store, ids, count, &err) < 0) {
-                on_beat_failed(b, ids, count, &err);
-            }
-            count = 0;
-        }
-    }
-}
-
-static void renew(struct broker *b, const struct pgqrs_lease_ref *refs, size_t count)
-{
-    struct pgqrs_error err;
-    int64_t held = pgqrs_store_renew(b->store, refs, count, b->lease_ms, NULL, &err);
-    if (held < 0) {
-        pgqrs_log_warn("broker: %zu leases not renewed, trying again in %lld ms: %s", count,
-                       (long long)b->lease_ms / 3, err.text);
-    } else if (held < (int64_t)count) {
-        pgqrs_log_warn("broker: %lld leases were lost: somebody else changed their messages",
-                       (long long)count - (long long)held);
-    }
-}
-
-/* Leases of jobs that are held for a while. Short jobs come and go between two rounds. */
-static void on_renew(evutil_socket_t fd, short what, void *arg)
-{
-    struct broker *b = arg;
-    (void)fd;
-    (void)what;
-    struct pgqrs_lease_ref refs[RENEW_AT_ONCE];
-    size_t count = 0;
-    int64_t now = pgqrs_mono_ms();
-    struct worker *worker;
-    TAILQ_FOREACH(worker, &b->workers, link)
-    {
-        for (size_t i = 0; i < worker->held_count; i++) {
-            struct held_job *job = &worker->held[i];
-            if (now - job->leased_ms < b->lease_ms / 4) {
-                continue;
-            }
-            job->leased_ms = now;
-            refs[count++] = (struct pgqrs_lease_ref){.message_id = job->key.id,
-                                                     .worker_id = worker->row_id,
-                                                     .attempt = job->key.attempt};
-            if (count == RENEW_AT_ONCE) {
-                renew(b, refs, count);
-                count = 0;
-            }
-        }
-    }
-    if (count > 0) {
-        renew(b, refs, count);
-    }
 }
 
 /* ---- start ---- */
@@ -351,17 +258,24 @@ static int claim_store(struct broker *b, struct pgqrs_error *err)
 {
     int64_t give_up_ms = pgqrs_mono_ms() + CLAIM_MS;
     int rc;
-    while ((rc = pgqrs_store_claim(b->store, b->host, err)) < 0 && pgqrs_mono_ms() < give_up_ms) {
+    while ((rc = pgqrs_store_claim(b->store, b->site, err)) < 0 && pgqrs_mono_ms() < give_up_ms) {
         (void)poll(NULL, 0, CLAIM_RETRY_MS);
     }
-    return rc;
+    b->alone = rc > 0;
+    return rc < 0 ? -1 : 0;
 }
 
 static int open_store(struct broker *b, const struct pgqrs_broker_welcome *m,
                       struct pgqrs_error *err)
 {
     const struct pgqrs_store_options options = {
-        .create = true, .synchronous_full = m->synchronous_full != 0, .busy_ms = BUSY_MS};
+        .create = true,
+        .synchronous_full = m->synchronous_full != 0,
+        .busy_ms = BUSY_MS,
+        .schema = m->schema,
+        .wake = true,
+        .wake_dsn = m->wake_dsn[0] == 0 ? NULL : m->wake_dsn,
+    };
     int rc = pgqrs_store_open(m->dsn, &options, &b->store, err);
     return rc < 0 ? -1 : claim_store(b, err);
 }
@@ -392,12 +306,16 @@ static int take_welcome(struct broker *b, const struct pgqrs_broker_welcome *m,
     host[sizeof host - 1] = 0;
     b->host = strdup(host);
     b->instance = strdup(m->instance);
+    if (asprintf(&b->site, "%s/%s", host, m->name) < 0) {
+        b->site = NULL;
+    }
+    b->foreign_stale_ms = m->foreign_stale_ms;
     b->lease_ms = m->lease_ms;
     b->poll_ms = m->poll_ms;
     b->heartbeat_ms = m->heartbeat_ms;
     b->draining = m->draining != 0;
     b->random = (uint32_t)pgqrs_mono_us();
-    if (b->host == NULL || b->instance == NULL) {
+    if (b->host == NULL || b->instance == NULL || b->site == NULL) {
         return pgqrs_error_memory(err);
     }
     if (take_queues(b, m, err) < 0 || open_store(b, m, err) < 0) {
@@ -436,33 +354,42 @@ static struct event *watch(struct broker *b, int fd, event_callback_fn fn)
 static int start_events(struct broker *b, struct pgqrs_error *err)
 {
     int wake = pgqrs_store_wake_fd(b->store);
-    b->turn = evtimer_new(b->base, on_turn, b);
-    b->retry = evtimer_new(b->base, on_turn, b);
+    b->turn = evtimer_new(b->base, on_commit_turn, b);
+    b->retry = evtimer_new(b->base, on_commit_turn, b);
     b->due = evtimer_new(b->base, on_due, b);
     b->gather = evtimer_new(b->base, on_gather, b);
+    b->spare = evtimer_new(b->base, on_spare, b);
     b->control = watch(b, pgqrs_control_fd(b->child->control), on_control);
     b->lifeline = watch(b, b->child->lifeline, on_lifeline);
     b->wake = wake < 0 ? NULL : watch(b, wake, on_wake);
-    b->poll = every(b, b->poll_ms, on_poll);
-    b->renew = every(b, b->lease_ms / 3, on_renew);
+    b->poll = every(b, wake < 0 || b->poll_ms > IDLE_POLL_MS ? b->poll_ms : IDLE_POLL_MS, on_poll);
     b->beat = every(b, b->heartbeat_ms, on_beat);
-    b->row_beat = every(b, ROW_BEAT_MS, on_row_beat);
     if (b->turn == NULL || b->retry == NULL || b->due == NULL || b->gather == NULL ||
-        b->control == NULL || b->lifeline == NULL || (wake >= 0 && b->wake == NULL) ||
-        b->poll == NULL || b->renew == NULL || b->beat == NULL || b->row_beat == NULL) {
+        b->spare == NULL || b->control == NULL || b->lifeline == NULL ||
+        (wake >= 0 && b->wake == NULL) || b->poll == NULL || b->beat == NULL) {
         return pgqrs_error_memory(err);
+    }
+    if (pgqrs_store_thread_start(b->base, b->store, b, &b->store_thread, err) < 0 ||
+        pgqrs_chores_start(b, err) < 0) {
+        return -1;
     }
     return pgqrs_peers_listen(b, PGQRS_FD_LISTEN, err);
 }
 
 static void broker_fini(struct broker *b)
 {
-    struct event *events[] = {b->turn,     b->retry,    b->due,          b->gather, b->control,
-                              b->lifeline, b->wake,     b->listen_again, b->poll,   b->renew,
-                              b->beat,     b->row_beat, b->listen};
+    struct event *events[] = {b->turn,    b->retry,    b->due,         b->gather,
+                              b->control, b->lifeline, b->wake,        b->listen_again,
+                              b->poll,    b->renew,    b->beat,        b->row_beat,
+                              b->listen,  b->spare,    b->housekeeping};
+    if (!pgqrs_store_thread_stop(&b->store_thread, JOIN_MS)) {
+        pgqrs_log_error("broker: a call of the store does not end, ending without it");
+        _exit(b->exit_status == 0 ? PGQRS_EXIT_UNAVAILABLE : b->exit_status);
+    }
     pgqrs_peers_fini(b);
     pgqrs_workers_fini(b);
-    pgqrs_group_fini(b);
+    pgqrs_commit_fini(b);
+    pgqrs_chores_fini(b);
     for (size_t i = 0; i < sizeof events / sizeof *events; i++) {
         if (events[i] != NULL) {
             event_free(events[i]);
@@ -474,6 +401,7 @@ static void broker_fini(struct broker *b)
     }
     free(b->queues);
     free(b->host);
+    free(b->site);
     free(b->instance);
     if (b->base != NULL) {
         event_base_free(b->base);
@@ -497,7 +425,7 @@ int pgqrs_broker_run(struct pgqrs_child *child, const struct pgqrs_frame *welcom
         goto out;
     }
     pgqrs_child_send_empty(child, PGQRS_MSG_CHILD_READY);
-    pgqrs_group_all_maybe_ready(&b);
+    pgqrs_commit_all_maybe_ready(&b);
     if (event_base_dispatch(b.base) < 0) {
         (void)pgqrs_error_set(err, PGQRS_ERR_FAILED, "event loop failed");
         goto out;

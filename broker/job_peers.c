@@ -29,11 +29,26 @@ struct peer {
     pid_t pid;
     struct pgqrs_job_hello hello; /* one that waits for its worker to be announced */
     bool hello_waits;
+    bool ended;                /* nothing more comes than what was read */
     bool answered;             /* scratch of pgqrs_peers_announced */
+    struct hello_task *asked;  /* its hello is at the store; null: it is not */
     struct event *hello_timer; /* until a worker is attached */
 };
 
-static void on_peer_read(struct bufferevent *bev, void *arg);
+/* A hello at the store: the worker's row, and what it does not know of goes back. */
+struct hello_task {
+    struct store_task task;
+    struct peer *peer; /* null: it has gone */
+    uint64_t generation;
+    struct pgqrs_worker_row row;
+    char name[1024];
+    char *instance;
+    struct pgqrs_lease_ref *known;
+    size_t known_count;
+    int64_t row_id;
+};
+
+static bool read_frames(struct peer *peer);
 
 void pgqrs_peer_close(struct peer **peer_ptr)
 {
@@ -48,6 +63,9 @@ void pgqrs_peer_close(struct peer **peer_ptr)
         event_free(peer->hello_timer);
     }
     pgqrs_job_hello_fini(&peer->hello);
+    if (peer->asked != NULL) {
+        peer->asked->peer = NULL;
+    }
     if (peer->bev != NULL) {
         bufferevent_free(peer->bev);
     }
@@ -94,13 +112,71 @@ static bool same_token(const uint8_t *a, const uint8_t *b)
     return difference == 0;
 }
 
-/* 1: the worker is attached; 0: it must wait until it is announced, or until the leases of the one
- * that had its place are free; -1: refused, *why_out says why. */
-static int try_hello(struct peer *peer, const char **why_out, struct pgqrs_error *err)
+static void hello_task_drop(struct store_task *task)
+{
+    struct hello_task *t = (struct hello_task *)task; /* its first member */
+    free(t->instance);
+    free(t->known);
+    free(t);
+}
+
+static void run_hello(struct pgqrs_store *store, struct store_task *task)
+{
+    struct hello_task *t = (struct hello_task *)task;
+    task->rc = pgqrs_store_worker_register(store, &t->row, &t->row_id, &task->err);
+    for (size_t i = 0; task->rc == 0 && i < t->known_count; i++) {
+        t->known[i].worker_id = t->row_id;
+    }
+    int64_t freed = task->rc < 0 ? -1
+                                 : pgqrs_store_worker_reconcile(store, t->row_id, t->known,
+                                                                t->known_count, &task->err);
+    if (freed > 0) {
+        pgqrs_log_info("broker: worker \"%s\": %lld leases that never reached it are free again",
+                       t->name, (long long)freed);
+    }
+    task->rc = freed < 0 ? -1 : 0;
+}
+_Static_assert(offsetof(struct hello_task, task) == 0, "one is taken for the other");
+
+static struct hello_task *hello_task_of(struct peer *peer, struct worker *worker)
+{
+    const struct broker *b = peer->broker;
+    struct hello_task *t = calloc(1, sizeof *t);
+    if (t == NULL) {
+        return NULL;
+    }
+    t->known = calloc(peer->hello.held_count + 1, sizeof *t->known);
+    t->instance = strdup(b->instance);
+    if (t->known == NULL || t->instance == NULL) {
+        hello_task_drop(&t->task);
+        return NULL;
+    }
+    for (size_t i = 0; i < peer->hello.held_count; i++) {
+        t->known[t->known_count++] = (struct pgqrs_lease_ref){
+            .message_id = peer->hello.held[i].id, .attempt = peer->hello.held[i].attempt};
+    }
+    pgqrs_worker_row_name(b, worker, t->name, sizeof t->name);
+    t->row = (struct pgqrs_worker_row){
+        .name = t->name,
+        .queue_id = worker->queue->id,
+        .instance = t->instance,
+        .generation = worker->generation,
+        .pid = worker->pid,
+    };
+    t->peer = peer;
+    t->generation = worker->generation;
+    return t;
+}
+
+static void on_hello_stored(void *arg, struct store_task *task);
+
+/* 1: the store was asked; 0: it must wait until the worker is announced, or until the leases of the
+ * one that had its place are free; -1: refused, *why_out says why. */
+static int try_hello(struct peer *peer, const char **why_out)
 {
     struct broker *b = peer->broker;
     struct worker *worker = pgqrs_worker_find(b, peer->hello.generation);
-    if (worker == NULL || pgqrs_worker_has_predecessor(worker)) {
+    if (worker == NULL || worker->attaching || pgqrs_worker_has_predecessor(worker)) {
         return 0;
     }
     if (!same_token(worker->token, peer->hello.token) || worker->pid != peer->pid ||
@@ -111,20 +187,17 @@ static int try_hello(struct peer *peer, const char **why_out, struct pgqrs_error
     if (worker->peer != NULL) {
         pgqrs_worker_detach(b, worker); /* it reconnected before we saw the old one end */
     }
-    if (pgqrs_worker_attach(b, worker, peer, &peer->hello, err) < 0) {
-        *why_out = err->text;
+    struct hello_task *t = hello_task_of(peer, worker);
+    if (t == NULL) {
+        *why_out = "out of memory";
         return -1;
     }
-    peer->worker = worker;
-    peer->hello_waits = false;
-    pgqrs_job_hello_fini(&peer->hello);
-    (void)evtimer_del(peer->hello_timer);
-
-    struct pgqrs_buf out = {0};
-    pgqrs_encode_job_welcome(&out, worker->row_id);
-    pgqrs_peer_send(peer, &out);
-    pgqrs_buf_fini(&out);
-    pgqrs_group_wake(b);
+    t->task.run = run_hello;
+    t->task.done = on_hello_stored;
+    t->task.drop = hello_task_drop;
+    peer->asked = t;
+    worker->attaching = true;
+    pgqrs_store_thread_submit(b->store_thread, &t->task);
     return 1;
 }
 
@@ -145,8 +218,8 @@ static void on_hello_timeout(evutil_socket_t fd, short what, void *arg)
         (void)refuse(peer, "no hello");
     } else if (pgqrs_worker_find(peer->broker, peer->hello.generation) == NULL) {
         (void)refuse(peer, "no worker of this generation was announced");
-    } else if (answer_hello(peer)) {
-        on_peer_read(peer->bev, peer);
+    } else {
+        (void)answer_hello(peer);
     }
 }
 
@@ -159,23 +232,62 @@ static bool wait_hello(struct peer *peer)
 /* A store that fails is no reason to refuse a worker: it waits until the store works again. */
 static bool answer_hello(struct peer *peer)
 {
-    struct pgqrs_error err = {0};
     const char *why = "";
-    if (peer->broker->trouble_since_ms != 0) {
-        return wait_hello(peer);
-    }
-    int got = try_hello(peer, &why, &err);
-    if (got > 0) {
+    if (peer->asked != NULL) {
         return true;
     }
-    if (got == 0) {
+    if (peer->broker->trouble_since_ms != 0 && !peer->broker->trying) {
         return wait_hello(peer);
     }
-    if (err.code != PGQRS_ERR_NONE) {
-        pgqrs_group_trouble(peer->broker, &err);
-        return wait_hello(peer);
+    int got = try_hello(peer, &why);
+    if (got < 0) {
+        return refuse(peer, why);
     }
-    return refuse(peer, why);
+    return wait_hello(peer);
+}
+
+static void welcome(struct peer *peer, struct worker *worker, int64_t row_id)
+{
+    struct broker *b = peer->broker;
+    struct pgqrs_buf out = {0};
+    peer->worker = worker;
+    pgqrs_worker_attach(b, worker, peer, row_id, &peer->hello);
+    peer->hello_waits = false;
+    pgqrs_job_hello_fini(&peer->hello);
+    (void)evtimer_del(peer->hello_timer);
+    pgqrs_encode_job_welcome(&out, worker->row_id);
+    pgqrs_peer_send(peer, &out);
+    pgqrs_buf_fini(&out);
+    if (read_frames(peer) && peer->ended) { /* what followed the hello */
+        drop(peer);
+        pgqrs_workers_gather(b);
+    }
+}
+
+static void on_hello_stored(void *arg, struct store_task *task)
+{
+    struct broker *b = arg;
+    struct hello_task *t = (struct hello_task *)task;
+    struct worker *worker = pgqrs_worker_find(b, t->generation); /* attaching, so it is there */
+    struct peer *peer = t->peer;
+    worker->attaching = false;
+    if (peer != NULL) {
+        peer->asked = NULL;
+    }
+    if (task->rc < 0) {
+        pgqrs_commit_trouble(b, &task->err); /* the hello waits until the store works again */
+    } else {
+        pgqrs_commit_success(b);
+        worker->row_id = t->row_id;
+        if (peer != NULL && !worker->gathered) {
+            welcome(peer, worker, t->row_id);
+        } else if (peer != NULL) {
+            (void)refuse(peer, "pgqrsd has said that this worker has ended");
+        }
+    }
+    hello_task_drop(task);
+    pgqrs_workers_bury(b);
+    pgqrs_peers_announced(b); /* another connection of the same worker may have waited */
 }
 
 /* To answer one hello may close another connection, so the list is looked at from the start. */
@@ -184,7 +296,7 @@ static struct peer *next_waiting(struct broker *b)
     struct peer *peer;
     TAILQ_FOREACH(peer, &b->peers, link)
     {
-        if (peer->hello_waits && !peer->answered &&
+        if (peer->hello_waits && !peer->answered && peer->asked == NULL &&
             pgqrs_worker_find(b, peer->hello.generation) != NULL) {
             return peer;
         }
@@ -201,9 +313,7 @@ void pgqrs_peers_announced(struct broker *b)
     }
     while ((peer = next_waiting(b)) != NULL) {
         peer->answered = true;
-        if (answer_hello(peer)) {
-            on_peer_read(peer->bev, peer); /* what followed the hello */
-        }
+        (void)answer_hello(peer);
     }
 }
 
@@ -243,8 +353,16 @@ static bool on_frame(struct peer *peer, void *data, const struct pgqrs_frame *fr
     }
     int decoded = pgqrs_decode_job_capacity(frame, &worker->capacity, &err);
     free(data);
-    pgqrs_group_wake(b);
-    return decoded == 0 || refuse(peer, err.text);
+    if (decoded < 0) {
+        return refuse(peer, err.text);
+    }
+    if (worker->capacity == 0) {
+        pgqrs_worker_return_reserve(b, worker);
+    }
+    pgqrs_worker_send_reserve(worker);
+    pgqrs_worker_flush(worker);
+    pgqrs_commit_wake(b);
+    return true;
 }
 
 /* 1: *data_out is one whole frame, owned. 0: not all there. -1: nonsense or no memory. */
@@ -281,10 +399,9 @@ static int take_frame(struct evbuffer *input, void **data_out, struct pgqrs_fram
     return 1;
 }
 
-static void on_peer_read(struct bufferevent *bev, void *arg)
+static bool read_frames(struct peer *peer)
 {
-    struct peer *peer = arg;
-    struct evbuffer *input = bufferevent_get_input(bev);
+    struct evbuffer *input = bufferevent_get_input(peer->bev);
     bool alive = true;
     while (alive && !peer->hello_waits) {
         void *data = NULL;
@@ -292,10 +409,17 @@ static void on_peer_read(struct bufferevent *bev, void *arg)
         struct pgqrs_error err;
         int got = take_frame(input, &data, &frame, &err);
         if (got == 0) {
-            return;
+            return true;
         }
         alive = got < 0 ? refuse(peer, err.text) : on_frame(peer, data, &frame);
     }
+    return alive;
+}
+
+static void on_peer_read(struct bufferevent *bev, void *arg)
+{
+    (void)bev;
+    (void)read_frames(arg);
 }
 
 static void on_peer_event(struct bufferevent *bev, short what, void *arg)
@@ -304,6 +428,10 @@ static void on_peer_event(struct bufferevent *bev, short what, void *arg)
     (void)bev;
     if ((what & (BEV_EVENT_EOF | BEV_EVENT_ERROR)) != 0) {
         struct broker *b = peer->broker;
+        if (peer->asked != NULL) {
+            peer->ended = true; /* what it sent after its hello counts */
+            return;
+        }
         drop(peer);
         pgqrs_workers_gather(b); /* a dead worker's last message was read now */
     }
@@ -407,9 +535,23 @@ int pgqrs_peers_listen(struct broker *b, int fd, struct pgqrs_error *err)
     return 0;
 }
 
+/* Straight into the socket while nothing waits before it: most messages are small, and going
+ * through the loop's writable event costs several system calls more. */
+static size_t send_now(struct peer *peer, const struct pgqrs_buf *frames)
+{
+    if (evbuffer_get_length(bufferevent_get_output(peer->bev)) > 0) {
+        return 0;
+    }
+    ssize_t n =
+        send(bufferevent_getfd(peer->bev), frames->data, frames->len, MSG_NOSIGNAL | MSG_DONTWAIT);
+    return n < 0 ? 0 : (size_t)n; /* what is wrong shows again in the loop */
+}
+
 void pgqrs_peer_send(struct peer *peer, const struct pgqrs_buf *frames)
 {
-    if (frames->failed || bufferevent_write(peer->bev, frames->data, frames->len) < 0) {
+    size_t sent = frames->failed ? 0 : send_now(peer, frames);
+    if (frames->failed || (sent < frames->len && bufferevent_write(peer->bev, frames->data + sent,
+                                                                   frames->len - sent) < 0)) {
         pgqrs_log_error("broker: out of memory for a message to a worker, closing its connection");
         (void)shutdown(bufferevent_getfd(peer->bev), SHUT_RDWR);
     }
@@ -418,6 +560,7 @@ void pgqrs_peer_send(struct peer *peer, const struct pgqrs_buf *frames)
 void pgqrs_peers_pause(struct broker *b, bool pause)
 {
     struct peer *peer;
+    b->paused = pause;
     TAILQ_FOREACH(peer, &b->peers, link)
     {
         (void)(pause ? bufferevent_disable(peer->bev, EV_READ)

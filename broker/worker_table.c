@@ -46,6 +46,9 @@ static void worker_destroy(struct broker *b, struct worker *worker)
     TAILQ_REMOVE(&worker->queue->workers, worker, queue_link);
     pgqrs_buf_fini(&worker->settled);
     pgqrs_buf_fini(&worker->leases);
+    while (worker->held_count > 0) {
+        pgqrs_worker_drop_held(worker, worker->held_count - 1);
+    }
     free(worker->held);
     free(worker->reason);
     free(worker);
@@ -90,140 +93,38 @@ bool pgqrs_worker_has_predecessor(const struct worker *worker)
     return false;
 }
 
-/* One row for each place in a queue of a host, used again by the next process in that place. */
-static int row_name(const struct broker *b, const struct worker *worker, char *out, size_t size)
+/* One row for each place in a queue of a site, used again by the next process in that place. */
+void pgqrs_worker_row_name(const struct broker *b, const struct worker *worker, char *out,
+                           size_t size)
 {
-    return snprintf(out, size, "%s/pgqrsd/%s/%u", b->host, worker->queue->settings.name,
-                    worker->slot);
+    (void)snprintf(out, size, "%s/%s/%u", b->site, worker->queue->settings.name, worker->slot);
 }
 
-/* A lease of the worker that is not among these was made but never reached it: it goes back. */
-static int give_back_others(struct broker *b, const struct worker *worker, int64_t row_id,
-                            const struct pgqrs_lease_ref *known, size_t count,
-                            struct pgqrs_error *err)
+void pgqrs_worker_attach(struct broker *b, struct worker *worker, struct peer *peer, int64_t row_id,
+                         const struct pgqrs_job_hello *hello)
 {
-    int64_t freed = pgqrs_store_worker_reconcile(b->store, row_id, known, count, err);
-    if (freed > 0) {
-        pgqrs_log_info("broker: worker %s/%u: %lld leases that never reached it are free again",
-                       worker->queue->settings.name, worker->slot, (long long)freed);
-    }
-    return freed < 0 ? -1 : 0;
-}
-
-static int reconcile(struct broker *b, const struct worker *worker, int64_t row_id,
-                     const struct pgqrs_job_hello *hello, struct pgqrs_error *err)
-{
-    struct pgqrs_lease_ref known[PGQRS_PREFETCH_MAX];
-    for (size_t i = 0; i < hello->held_count; i++) {
-        known[i] = (struct pgqrs_lease_ref){.message_id = hello->held[i].id,
-                                            .worker_id = row_id,
-                                            .attempt = hello->held[i].attempt};
-    }
-    return give_back_others(b, worker, row_id, known, hello->held_count, err);
-}
-
-static int reconcile_attached(struct broker *b, const struct worker *worker,
-                              struct pgqrs_error *err)
-{
-    struct pgqrs_lease_ref *known = calloc(worker->held_count + b->group.count + 1, sizeof *known);
-    if (known == NULL) {
-        return pgqrs_error_memory(err);
-    }
-    size_t count = 0;
-    for (size_t i = 0; i < worker->held_count; i++) {
-        known[count++] = (struct pgqrs_lease_ref){.message_id = worker->held[i].key.id,
-                                                  .worker_id = worker->row_id,
-                                                  .attempt = worker->held[i].key.attempt};
-    }
-    for (size_t i = 0; i < b->group.count; i++) {
-        if (b->group.items[i].worker_id == worker->row_id) {
-            known[count++] = (struct pgqrs_lease_ref){.message_id = b->group.items[i].message_id,
-                                                      .worker_id = worker->row_id,
-                                                      .attempt = b->group.items[i].attempt};
-        }
-    }
-    int rc = give_back_others(b, worker, worker->row_id, known, count, err);
-    free(known);
-    return rc;
-}
-
-int pgqrs_workers_reconcile(struct broker *b, struct pgqrs_error *err)
-{
-    struct worker *worker;
-    TAILQ_FOREACH(worker, &b->workers, link)
-    {
-        if (worker->peer != NULL && reconcile_attached(b, worker, err) < 0) {
-            return -1;
-        }
-    }
-    return 0;
-}
-
-int pgqrs_worker_attach(struct broker *b, struct worker *worker, struct peer *peer,
-                        const struct pgqrs_job_hello *hello, struct pgqrs_error *err)
-{
-    char name[1024];
-    (void)row_name(b, worker, name, sizeof name); /* both parts are bounded well below it */
-    const struct pgqrs_worker_row row = {
-        .name = name,
-        .queue_id = worker->queue->id,
-        .instance = b->instance,
-        .generation = worker->generation,
-        .pid = worker->pid,
-    };
-    int64_t row_id = 0;
-    if (pgqrs_store_worker_register(b->store, &row, &row_id, err) < 0 ||
-        reconcile(b, worker, row_id, hello, err) < 0) {
-        return -1;
-    }
     worker->row_id = row_id;
     worker->peer = peer;
     worker->inherited = false;
     worker->capacity = hello->capacity;
-    worker->held_count = 0;
+    worker->last_us = worker->pace_us = 0;
+    while (worker->held_count > 0) { /* what it does not know of was given back at the store */
+        pgqrs_worker_drop_held(worker, worker->held_count - 1);
+    }
     for (size_t i = 0; i < hello->held_count; i++) {
-        pgqrs_worker_hold(worker, hello->held[i]);
+        pgqrs_worker_hold_sent(worker, hello->held[i]);
     }
     worker->queue->maybe_ready = true;
     pgqrs_log_debug("broker: worker %s/%u connected pid=%d generation=%llu held=%zu",
                     worker->queue->settings.name, worker->slot, (int)worker->pid,
                     (unsigned long long)worker->generation, worker->held_count);
-    return 0;
+    pgqrs_commit_wake(b);
 }
 
 void pgqrs_worker_detach(struct broker *b, struct worker *worker)
 {
     (void)b;
     pgqrs_peer_close(&worker->peer);
-}
-
-void pgqrs_worker_hold(struct worker *worker, struct pgqrs_job_key key)
-{
-    if (worker->held_count < PGQRS_PREFETCH_MAX) {
-        worker->held[worker->held_count++] =
-            (struct held_job){.key = key, .leased_ms = pgqrs_mono_ms()};
-    }
-}
-
-bool pgqrs_worker_unhold(struct worker *worker, struct pgqrs_job_key key)
-{
-    for (size_t i = 0; i < worker->held_count; i++) {
-        if (worker->held[i].key.id == key.id && worker->held[i].key.attempt == key.attempt) {
-            worker->held_count--;
-            memmove(&worker->held[i], &worker->held[i + 1],
-                    (worker->held_count - i) * sizeof worker->held[0]);
-            return true;
-        }
-    }
-    return false;
-}
-
-uint32_t pgqrs_worker_credit(const struct worker *worker)
-{
-    if (worker->peer == NULL || worker->ended || worker->capacity <= worker->held_count) {
-        return 0;
-    }
-    return worker->capacity - (uint32_t)worker->held_count;
 }
 
 /* ---- the end of a worker ---- */
@@ -252,17 +153,17 @@ void pgqrs_worker_ended(struct broker *b, const struct pgqrs_worker_ended *m)
 static int gather(struct broker *b, struct worker *worker, struct pgqrs_error *err)
 {
     const char *reason = worker->reason == NULL ? "worker ended" : worker->reason;
-    if (worker->held_count > 0 && b->draining && worker->how != PGQRS_END_CLEAN) {
+    if (worker->sent_count > 0 && b->draining && worker->how != PGQRS_END_CLEAN) {
         b->exit_status = PGQRS_EXIT_RETURNED;
     }
     while (worker->held_count > 0) {
         /* From the back, so that a failure leaves the running job the first one. */
-        struct pgqrs_job_key key = worker->held[worker->held_count - 1].key;
-        bool charged = worker->held_count == 1 && worker->how == PGQRS_END_CRASHED;
-        if (pgqrs_group_add_abandoned(b, worker, key, charged, reason, err) < 0) {
+        const struct held_job *job = &worker->held[worker->held_count - 1];
+        bool charged = worker->held_count == 1 && job->sent && worker->how == PGQRS_END_CRASHED;
+        if (pgqrs_group_add_abandoned(b, worker, job->key, charged, reason, err) < 0) {
             return -1;
         }
-        worker->held_count--;
+        pgqrs_worker_drop_held(worker, worker->held_count - 1);
     }
     worker->gathered = true;
     return 0;
@@ -281,7 +182,8 @@ void pgqrs_workers_gather(struct broker *b)
         if (b->trouble_since_ms != 0) {
             worker->gather_by_ms = now + GATHER_MS; /* reading may be paused */
         }
-        if ((worker->peer != NULL || worker->inherited) && now < worker->gather_by_ms) {
+        if (worker->attaching ||
+            ((worker->peer != NULL || worker->inherited) && now < worker->gather_by_ms)) {
             int64_t left = worker->gather_by_ms - now;
             next = next == 0 || left < next ? left : next;
             continue;
@@ -291,58 +193,82 @@ void pgqrs_workers_gather(struct broker *b)
         if (gather(b, worker, &err) < 0) {
             next = GATHER_MS; /* out of memory: later */
         }
-        pgqrs_group_wake(b);
+        pgqrs_commit_wake(b);
     }
     if (next > 0) {
         start_gather_timer(b, next);
     }
 }
 
-static int bury(struct broker *b, struct worker *worker, struct pgqrs_error *err)
+static struct worker *worker_of(struct store_task *task)
 {
-    /* What it was known to hold was settled with the group; what is left never reached it, unless
-     * it never was connected to this broker. */
-    const struct pgqrs_release release = {
-        .charge = worker->inherited && worker->how == PGQRS_END_CRASHED,
-        .crashed = true,
-        .max_attempts = worker->queue->settings.max_attempts,
-        .reason = worker->reason == NULL ? "worker ended" : worker->reason,
-    };
-    if (worker->row_id != 0) {
-        int64_t freed = pgqrs_store_worker_end(b->store, worker->row_id, &release, err);
-        if (freed < 0) {
-            return -1;
-        }
-        if (freed > 0) {
-            pgqrs_log_info("broker: worker %s/%u: %lld more leases freed generation=%llu",
-                           worker->queue->settings.name, worker->slot, (long long)freed,
-                           (unsigned long long)worker->generation);
-            worker->queue->maybe_ready = true;
-            pgqrs_group_wake(b);
-        }
-    }
-    pgqrs_group_forget_worker(b, worker);
-    worker_destroy(b, worker);
-    return 0;
+    return (struct worker *)((char *)task - offsetof(struct worker, bury_task));
 }
 
-int pgqrs_workers_bury(struct broker *b, struct pgqrs_error *err)
+static void run_bury(struct pgqrs_store *store, struct store_task *task)
 {
-    bool buried = false;
-    int rc = 0;
-    struct worker *worker = TAILQ_FIRST(&b->workers);
-    while (rc == 0 && worker != NULL) {
-        struct worker *next = TAILQ_NEXT(worker, link);
-        if (worker->gathered) {
-            rc = bury(b, worker, err);
-            buried = buried || rc == 0;
+    struct worker *worker = worker_of(task);
+    task->rc = worker->row_id == 0
+                   ? 0
+                   : pgqrs_store_worker_end(store, worker->row_id, &worker->release, &task->err);
+}
+
+static void on_buried(void *arg, struct store_task *task)
+{
+    struct broker *b = arg;
+    struct worker *worker = worker_of(task);
+    worker->burying = false;
+    if (task->rc < 0) {
+        pgqrs_commit_trouble(b, &task->err); /* and again when the store works */
+        return;
+    }
+    if (worker->row_id != 0) {
+        pgqrs_commit_success(b);
+    }
+    if (task->rc > 0) {
+        pgqrs_log_info("broker: worker %s/%u: %lld more leases freed generation=%llu",
+                       worker->queue->settings.name, worker->slot, (long long)task->rc,
+                       (unsigned long long)worker->generation);
+        worker->queue->maybe_ready = true;
+    }
+    worker_destroy(b, worker);
+    pgqrs_peers_announced(b);
+    pgqrs_commit_wake(b);
+}
+
+void pgqrs_workers_bury(struct broker *b)
+{
+    struct worker *worker;
+    TAILQ_FOREACH(worker, &b->workers, link)
+    {
+        if (!worker->gathered || worker->burying || worker->attaching || worker->unsettled > 0 ||
+            (b->trouble_since_ms != 0 && !b->trying)) {
+            continue;
         }
-        worker = next;
+        /* What it was known to hold is settled; what is left never reached it, unless it never was
+         * connected to this broker. */
+        worker->release = (struct pgqrs_release){
+            .charge = worker->inherited && worker->how == PGQRS_END_CRASHED,
+            .crashed = true,
+            .max_attempts = worker->queue->settings.max_attempts,
+            .reason = worker->reason == NULL ? "worker ended" : worker->reason,
+        };
+        worker->bury_task = (struct store_task){.run = run_bury, .done = on_buried};
+        worker->burying = true;
+        pgqrs_store_thread_submit(b->store_thread, &worker->bury_task);
     }
-    if (buried) {
-        pgqrs_peers_announced(b);
+}
+
+bool pgqrs_workers_pending(const struct broker *b)
+{
+    const struct worker *worker;
+    TAILQ_FOREACH(worker, &b->workers, link)
+    {
+        if (worker->burying || worker->attaching) {
+            return true;
+        }
     }
-    return rc;
+    return false;
 }
 
 /* ---- start and stop ---- */

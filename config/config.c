@@ -327,6 +327,9 @@ void pgqrs_config_destroy(struct pgqrs_config **config)
     if (c != NULL) {
         free(c->queues);
         free(c->runtime_dir);
+        free(c->name);
+        free(c->schema);
+        free(c->wake_dsn);
         free(c->dsn);
     }
     free(c);

@@ -24,11 +24,15 @@ struct pgqrs_config_queue {
     int64_t retry_strategy; /* enum pgqrs_retry_strategy of ipc/msg.h */
     int64_t retry_base_ms, retry_max_ms;
     bool retry_jitter;
-    bool delete_done; /* `on_done: delete` */
+    bool delete_done;                     /* `on_done: delete` */
+    int64_t keep_done_ms, keep_failed_ms; /* keep.done, keep.failed; 0: for ever */
 };
 
 struct pgqrs_config {
+    char *name; /* of this pgqrsd among those of its host */
     char *dsn;
+    char *schema;      /* PostgreSQL: where the tables are */
+    char *wake_dsn;    /* PostgreSQL: null: the same as dsn */
     char *runtime_dir; /* null: chosen by pgqrsd */
     struct pgqrs_config_queue *queues;
     size_t queue_count;
@@ -37,7 +41,8 @@ struct pgqrs_config {
     int64_t start_timeout_ms;
     int64_t heartbeat_interval_ms, heartbeat_timeout_ms;
     int64_t lease_ms, poll_ms;
-    bool synchronous_full; /* sqlite.synchronous */
+    int64_t foreign_stale_ms; /* free_foreign_leases; 0: never */
+    bool synchronous_full;    /* sqlite.synchronous */
     enum pgqrs_log_format log_format;
     enum pgqrs_log_level log_level;
 };
@@ -53,6 +58,10 @@ int pgqrs_config_load(const char *path, struct pgqrs_config **config_out,
  * For the command line, which needs no queues. Free *dsn_out. */
 int pgqrs_config_find_dsn(const char *dsn_flag, const char *path, char **dsn_out,
                           struct pgqrs_error *err) PGQRS_MUST_CHECK;
+/* The schema, likewise: --schema over PGQRS_SCHEMA over the file over "public". Free *schema_out.
+ */
+int pgqrs_config_find_schema(const char *schema_flag, const char *path, char **schema_out,
+                             struct pgqrs_error *err) PGQRS_MUST_CHECK;
 void pgqrs_config_destroy(struct pgqrs_config **config);
 
 /* Prints every setting with its default and help, as the man page shows them. */

@@ -130,31 +130,46 @@ static int locate_sqlite(const char *path, const char *dir, char **dsn_out, stru
     return 0;
 }
 
+/* libpq reads it: it is the one who knows what may be in it. */
+static int locate_postgres(const char *text, char **dsn_out, struct pgqrs_error *err)
+{
+    if (strlen(text) > PGQRS_DSN_MAX) {
+        return pgqrs_error_set(err, PGQRS_ERR_CONFIG, "found %zu bytes, expected at most %d",
+                               strlen(text), PGQRS_DSN_MAX);
+    }
+    *dsn_out = strdup(text);
+    return *dsn_out == NULL ? pgqrs_error_memory(err) : 0;
+}
+
 int pgqrs_locate_dsn(const char *text, const char *dir, char **dsn_out, struct pgqrs_error *err)
 {
-    static const char *const later[] = {"postgres:", "postgresql:", "turso:", "s3:"};
+    static const char *const later[] = {"turso:", "s3:"};
     const char *colon = strchr(text, ':');
     if (strncmp(text, "sqlite:", 7) == 0) {
         const char *path = text + (strncmp(text, "sqlite://", 9) == 0 ? 9 : 7);
         return locate_sqlite(path, dir, dsn_out, err);
     }
+    if (strncmp(text, "postgres://", 11) == 0 || strncmp(text, "postgresql://", 13) == 0) {
+        return locate_postgres(text, dsn_out, err);
+    }
     for (size_t i = 0; i < sizeof later / sizeof *later; i++) {
         if (strncmp(text, later[i], strlen(later[i])) == 0) {
             return pgqrs_error_set(err, PGQRS_ERR_CONFIG,
                                    "found scheme \"%s\", which this build does not support yet, "
-                                   "expected sqlite:PATH",
+                                   "expected " PGQRS_EXPECTED_DSN,
                                    later[i]);
         }
     }
     if (colon == NULL) {
         return pgqrs_error_set(err, PGQRS_ERR_CONFIG,
-                               "found no scheme, expected sqlite:PATH, such as "
-                               "sqlite:/var/lib/pgqrs/queue.db");
+                               "found no scheme, expected " PGQRS_EXPECTED_DSN
+                               ", such as sqlite:/var/lib/pgqrs/queue.db");
     }
     /* What follows the scheme may hold a password. */
     int len = colon - text > 20 ? 20 : (int)(colon - text);
     return pgqrs_error_set(err, PGQRS_ERR_CONFIG,
-                           "found unknown scheme \"%.*s:\", expected sqlite:PATH", len, text);
+                           "found unknown scheme \"%.*s:\", expected " PGQRS_EXPECTED_DSN, len,
+                           text);
 }
 
 /* ---- plugins ---- */

@@ -9,6 +9,8 @@
 
 #include "base/error.h"
 
+#define PGQRS_EXPECTED_DSN "sqlite:PATH or postgres://..."
+
 /* The absolute directory of a file that exists. Free *dir_out. */
 int pgqrs_locate_dir_of(const char *file, char **dir_out, struct pgqrs_error *err) PGQRS_MUST_CHECK;
 

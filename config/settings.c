@@ -35,7 +35,13 @@ static const struct pgqrs_choice levels[] = {{"debug", PGQRS_LOG_DEBUG},
 /* clang-format off */
 static const struct pgqrs_setting top_rows[] = {
     {"dsn", PGQRS_SETTING_DSN, NULL, "PGQRS_DSN", 0, 0, NULL, TOP(dsn),
-     "The store: sqlite:PATH. Required."},
+     "The store: sqlite:PATH or postgres://USER@HOST/DATABASE. Required."},
+    {"schema", PGQRS_SETTING_SCHEMA, "public", "PGQRS_SCHEMA", 0, 0, NULL, TOP(schema),
+     "PostgreSQL: the schema that holds the tables."},
+    {"wake_dsn", PGQRS_SETTING_DSN, NULL, "PGQRS_WAKE_DSN", 0, 0, NULL, TOP(wake_dsn),
+     "PostgreSQL behind a pooler: the server itself, for the connection that listens."},
+    {"name", PGQRS_SETTING_NAME, "pgqrsd", "PGQRS_NAME", 0, 0, NULL, TOP(name),
+     "Tells several pgqrsd of one host apart that serve one database."},
     {"runtime_dir", PGQRS_SETTING_PATH, NULL, "PGQRS_RUNTIME_DIR", 0, 0, NULL, TOP(runtime_dir),
      "Directory for sockets; else $RUNTIME_DIRECTORY, $XDG_RUNTIME_DIR/pgqrs or /tmp/pgqrs-UID."},
     {"queues", PGQRS_SETTING_QUEUES, NULL, NULL, 0, 0, NULL, TOP(queues),
@@ -54,7 +60,11 @@ static const struct pgqrs_setting top_rows[] = {
     {"lease", PGQRS_SETTING_DURATION, "30s", NULL, 3 * SECOND, DAY, NULL, TOP(lease_ms),
      "How long a job is leased at a time. Live workers' leases are renewed."},
     {"poll", PGQRS_SETTING_DURATION, "1s", NULL, 50, HOUR, NULL, TOP(poll_ms),
-     "How often to look for jobs when nothing says that there are any."},
+     "How often to look for jobs where nothing can say that there are any; else every 5 s."},
+    {"free_foreign_leases", PGQRS_SETTING_DURATION, "0", NULL, 0, 365 * DAY, NULL,
+     TOP(foreign_stale_ms),
+     "Take expired leases away from other pgqrs clients that are silent for so long; 0: never. "
+     "They do not beat while they work."},
     {"sqlite.synchronous", PGQRS_SETTING_CHOICE, "full", NULL, 0, 0, synchronous,
      TOP(synchronous_full),
      "full: what is stored survives a power cut; normal: it may lose the last moments, and is "
@@ -86,6 +96,10 @@ static const struct pgqrs_setting queue_rows[] = {
      "Spread each delay by up to a quarter either way."},
     {"on_done", PGQRS_SETTING_CHOICE, "archive", NULL, 0, 0, done_actions, OF_QUEUE(delete_done),
      "Keep a finished job with its result, or delete it."},
+    {"keep.done", PGQRS_SETTING_DURATION, "0", NULL, 0, 3650 * DAY, NULL, OF_QUEUE(keep_done_ms),
+     "Delete archived jobs after this time; 0: keep them for ever."},
+    {"keep.failed", PGQRS_SETTING_DURATION, "0", NULL, 0, 3650 * DAY, NULL,
+     OF_QUEUE(keep_failed_ms), "The same for dead letters."},
 };
 /* clang-format on */
 
@@ -144,7 +158,13 @@ void pgqrs_setting_expects(const struct pgqrs_setting *setting, char *out, size_
         (void)snprintf(out, size, "a path");
         return;
     case PGQRS_SETTING_DSN:
-        (void)snprintf(out, size, "sqlite:PATH");
+        (void)snprintf(out, size, PGQRS_EXPECTED_DSN);
+        return;
+    case PGQRS_SETTING_NAME:
+        (void)snprintf(out, size, "1 to 63 letters, digits, dots, dashes or underscores");
+        return;
+    case PGQRS_SETTING_SCHEMA:
+        (void)snprintf(out, size, "1 to 63 letters, digits, _ or $, beginning with a letter or _");
         return;
     case PGQRS_SETTING_HANDLER:
         (void)snprintf(out, size, "the path of a plugin or the name of an installed one");
@@ -168,6 +188,19 @@ static int bad_value(const struct pgqrs_setting *setting, const char *text, stru
     char expected[128];
     pgqrs_setting_expects(setting, expected, sizeof expected);
     return pgqrs_error_set(err, PGQRS_ERR_CONFIG, "found \"%.60s\", expected %s", text, expected);
+}
+
+static bool is_name(const char *text)
+{
+    size_t len = strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-");
+    return len > 0 && len <= PGQRS_SITE_NAME_MAX && text[len] == 0;
+}
+
+static bool is_schema(const char *text)
+{
+    size_t len = strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_$");
+    return len > 0 && len <= PGQRS_SCHEMA_MAX && text[len] == 0 &&
+           strchr("0123456789$", *text) == NULL;
 }
 
 static void store_number(const struct pgqrs_setting *setting, void *object, int64_t value)
@@ -236,6 +269,14 @@ int pgqrs_setting_store(const struct pgqrs_setting *setting, void *object, const
         break;
     case PGQRS_SETTING_DSN:
         rc = pgqrs_locate_dsn(text, dir, &found, err);
+        break;
+    case PGQRS_SETTING_NAME:
+    case PGQRS_SETTING_SCHEMA:
+        if (!(setting->type == PGQRS_SETTING_NAME ? is_name : is_schema)(text)) {
+            return bad_value(setting, text, err);
+        }
+        found = strdup(text);
+        rc = found == NULL ? pgqrs_error_memory(err) : 0;
         break;
     case PGQRS_SETTING_HANDLER:
         rc = pgqrs_locate_handler(text, dir, &found, err);

@@ -20,6 +20,8 @@ enum pgqrs_setting_type {
     PGQRS_SETTING_CHOICE,
     PGQRS_SETTING_PATH,    /* made absolute */
     PGQRS_SETTING_DSN,     /* the scheme is checked; a path in it is made absolute */
+    PGQRS_SETTING_NAME,    /* 1 to 63 of A-Z a-z 0-9 . _ - */
+    PGQRS_SETTING_SCHEMA,  /* of PostgreSQL, as pgqrs allows them */
     PGQRS_SETTING_HANDLER, /* looked up, and can be read */
     PGQRS_SETTING_OBJECT,  /* any mapping, kept as JSON */
     PGQRS_SETTING_QUEUES,  /* a mapping from queue names to the queue's settings */

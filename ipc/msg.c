@@ -18,7 +18,7 @@ const struct pgqrs_msg_desc pgqrs_msg_descs[PGQRS_MSG_COUNT] = {
     [PGQRS_MSG_NONE] = {"none", 0, 0, 0, 0},
     [PGQRS_MSG_CHILD_HELLO] = {"child_hello", C, S, 17 + TEXT_MIN, 128},
     [PGQRS_MSG_REFUSE] = {"refuse", S | B, C | P, TEXT_MIN, 1024},
-    [PGQRS_MSG_BROKER_WELCOME] = {"broker_welcome", S, B, 2 * TEXT_MIN + 26 + 2 * LIST_MIN,
+    [PGQRS_MSG_BROKER_WELCOME] = {"broker_welcome", S, B, 5 * TEXT_MIN + 34 + 2 * LIST_MIN,
                                   PGQRS_CONTROL_BODY_MAX},
     [PGQRS_MSG_WORKER_WELCOME] = {"worker_welcome", S, W, 4 * TEXT_MIN + PGQRS_TOKEN_SIZE + 20,
                                   PGQRS_CONTROL_BODY_MAX},
@@ -230,6 +230,8 @@ static void put_queue_settings(struct pgqrs_buf *out, const struct pgqrs_queue_s
     pgqrs_buf_put_u8(out, q->delete_done);
     put_i64(out, q->retry_base_ms);
     put_i64(out, q->retry_max_ms);
+    put_i64(out, q->keep_done_ms);
+    put_i64(out, q->keep_failed_ms);
 }
 
 static void read_queue_settings(struct pgqrs_reader *r, struct pgqrs_queue_settings *q)
@@ -241,6 +243,8 @@ static void read_queue_settings(struct pgqrs_reader *r, struct pgqrs_queue_setti
     q->delete_done = read_flag(r);
     q->retry_base_ms = read_natural(r);
     q->retry_max_ms = read_natural(r);
+    q->keep_done_ms = read_natural(r);
+    q->keep_failed_ms = read_natural(r);
     r->failed = r->failed || (q->retry_strategy != PGQRS_RETRY_FIXED &&
                               q->retry_strategy != PGQRS_RETRY_EXPONENTIAL);
 }
@@ -267,10 +271,14 @@ void pgqrs_encode_broker_welcome(struct pgqrs_buf *out, const struct pgqrs_broke
 {
     size_t start = pgqrs_msg_begin(out, PGQRS_MSG_BROKER_WELCOME);
     put_text(out, m->instance);
+    put_text(out, m->name);
     put_text(out, m->dsn);
+    put_text(out, m->schema);
+    put_text(out, m->wake_dsn);
     put_i64(out, m->lease_ms);
     put_i64(out, m->poll_ms);
     put_i64(out, m->heartbeat_ms);
+    put_i64(out, m->foreign_stale_ms);
     pgqrs_buf_put_u8(out, m->synchronous_full);
     pgqrs_buf_put_u8(out, m->draining);
     pgqrs_buf_put_u32(out, (uint32_t)m->queue_count);
@@ -290,13 +298,17 @@ int pgqrs_decode_broker_welcome(const struct pgqrs_frame *f, struct pgqrs_broker
     struct pgqrs_reader r = open_body(f);
     *m = (struct pgqrs_broker_welcome){0};
     m->instance = pgqrs_read_text(&r, 64);
+    m->name = pgqrs_read_text(&r, PGQRS_SITE_NAME_MAX);
     m->dsn = pgqrs_read_text(&r, PGQRS_DSN_MAX);
+    m->schema = pgqrs_read_text(&r, PGQRS_SCHEMA_MAX);
+    m->wake_dsn = pgqrs_read_text(&r, PGQRS_DSN_MAX);
     m->lease_ms = read_natural(&r);
     m->poll_ms = read_natural(&r);
     m->heartbeat_ms = read_natural(&r);
+    m->foreign_stale_ms = read_natural(&r);
     m->synchronous_full = read_flag(&r);
     m->draining = read_flag(&r);
-    m->queues = read_list(&r, TEXT_MIN + 23, PGQRS_QUEUES_MAX, sizeof *m->queues, &m->queue_count);
+    m->queues = read_list(&r, TEXT_MIN + 39, PGQRS_QUEUES_MAX, sizeof *m->queues, &m->queue_count);
     for (size_t i = 0; i < m->queue_count; i++) {
         read_queue_settings(&r, &m->queues[i]);
     }

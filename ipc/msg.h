@@ -34,6 +34,8 @@
 #define PGQRS_NAME_MAX 255 /* bytes in a queue name that pgqrsd serves */
 #define PGQRS_PATH_TEXT_MAX 4095
 #define PGQRS_DSN_MAX 8192
+#define PGQRS_SITE_NAME_MAX 63
+#define PGQRS_SCHEMA_MAX 63 /* as PostgreSQL has it */
 #define PGQRS_PREFETCH_MAX 1000
 #define PGQRS_CONSUMERS_MAX 1024
 #define PGQRS_QUEUES_MAX 1024
@@ -146,6 +148,7 @@ struct pgqrs_queue_settings { /* what the broker knows of a queue */
     uint8_t retry_jitter;   /* 0 or 1: spread by up to a quarter either way */
     uint8_t delete_done;    /* 1: delete finished jobs instead of archiving them */
     int64_t retry_base_ms, retry_max_ms;
+    int64_t keep_done_ms, keep_failed_ms; /* 0: for ever */
 };
 
 struct pgqrs_worker_started {
@@ -158,8 +161,12 @@ struct pgqrs_worker_started {
 
 struct pgqrs_broker_welcome {
     const char *instance; /* names this run of the supervisor; never the same twice */
-    const char *dsn;
+    const char *name;     /* with the host's: the site; no other pgqrsd of the store has it */
+    const char *dsn, *schema;
+    const char *wake_dsn; /* empty: the same as dsn */
     int64_t lease_ms, poll_ms, heartbeat_ms;
+    int64_t
+        foreign_stale_ms; /* free leases of other clients that are silent for so long; 0: never */
     uint8_t synchronous_full; /* SQLite: 1 FULL, 0 NORMAL */
     uint8_t draining;         /* 1: lease nothing */
     struct pgqrs_queue_settings *queues;

@@ -166,6 +166,8 @@ static struct pgqrs_queue_settings settings_of(const struct pgqrs_config_queue *
         .delete_done = queue->delete_done,
         .retry_base_ms = queue->retry_base_ms,
         .retry_max_ms = queue->retry_max_ms,
+        .keep_done_ms = queue->keep_done_ms,
+        .keep_failed_ms = queue->keep_failed_ms,
     };
 }
 
@@ -215,9 +217,14 @@ static void welcome_broker(struct child *child)
         for (size_t i = 0; i < s->queue_count; i++) {
             queues[i] = settings_of(s->queues[i].config);
         }
+        const char *wake_dsn = s->config->wake_dsn;
         pgqrs_encode_broker_welcome(&out, &(struct pgqrs_broker_welcome){
                                               .instance = s->instance,
+                                              .name = s->config->name,
                                               .dsn = s->config->dsn,
+                                              .schema = s->config->schema,
+                                              .wake_dsn = wake_dsn == NULL ? "" : wake_dsn,
+                                              .foreign_stale_ms = s->config->foreign_stale_ms,
                                               .lease_ms = s->config->lease_ms,
                                               .poll_ms = s->config->poll_ms,
                                               .heartbeat_ms = s->config->heartbeat_interval_ms,
@@ -337,6 +344,10 @@ static void dispatch(struct child *child, const struct pgqrs_frame *frame)
     case PGQRS_MSG_JOB_RESULTS:
     case PGQRS_MSG_JOB_SETTLED:
     case PGQRS_MSG_JOB_CAPACITY:
+    case PGQRS_MSG_CLIENT_HELLO:
+    case PGQRS_MSG_CLIENT_WELCOME:
+    case PGQRS_MSG_STORE_CALL:
+    case PGQRS_MSG_STORE_REPLY:
     case PGQRS_MSG_COUNT:
         break;
     }

@@ -67,7 +67,7 @@ static const struct refusal refusals[] = {
                           "\"handler\"? Known here: handler, settings, consumers, prefetch"},
     {D "quues: {}\n", "c.yaml:3: quues: found an unknown key, expected \"queues\"?"},
     {D "zzzzzzzz: 1\n",
-     "zzzzzzzz: found an unknown key, expected one of: dsn, runtime_dir, queues"},
+     "zzzzzzzz: found an unknown key, expected one of: dsn, schema, wake_dsn"},
     {D "shutdown: {drian: 1s}\n", "shutdown.drian: found an unknown key, expected \"drain\"? Known "
                                   "here: drain, cancel_grace"},
     {D "shutdown.drain: 1s\n", "shutdown.drain: found an unknown key"},
@@ -94,9 +94,11 @@ static const struct refusal refusals[] = {
      "c.yaml:1: dsn: found nothing, expected sqlite:PATH here or in PGQRS_DSN"},
     /* stores */
     {"dsn: oracle:x\n", "c.yaml:1: dsn: found unknown scheme \"oracle:\", expected sqlite:PATH"},
-    {"dsn: postgres://u:secret@h/d\n",
-     "dsn: found scheme \"postgres:\", which this build does not"},
-    {"dsn: postgresql://h/d\n", "found scheme \"postgresql:\", which this build does not support"},
+    {"dsn: 'postgres:u:secret@h/d'\n", "dsn: found unknown scheme \"postgres:\", expected"},
+    {"schema: 1a\n", "c.yaml:1: schema: found \"1a\", expected 1 to 63 letters, digits"},
+    {"schema: 'a\"b'\n", "schema: found \"a\"b\", expected 1 to 63 letters"},
+    {"name: ''\n", "name: found \"\", expected 1 to 63 letters"},
+    {"name: a/b\n", "name: found \"a/b\", expected 1 to 63 letters"},
     {"dsn: turso:x\n", "found scheme \"turso:\", which this build does not support yet"},
     {"dsn: s3://b/k\n", "found scheme \"s3:\", which this build does not support yet"},
     {"dsn: /var/lib/q.db\n", "found no scheme, expected sqlite:PATH"},
@@ -141,7 +143,7 @@ static void test_every_error_says_where_what_and_what_else(void **state)
 static void test_an_error_shows_no_password(void **state)
 {
     const struct fixture *f = *state;
-    static const char *const dsns[] = {"postgres://u:secret@h/d", "mysql://u:secret@h/d",
+    static const char *const dsns[] = {"postgres:u:secret@h/d", "mysql://u:secret@h/d",
                                        "u/secret@h"};
     for (size_t i = 0; i < sizeof dsns / sizeof *dsns; i++) {
         struct pgqrs_error err = {0};
@@ -253,6 +255,39 @@ static void test_the_dsn_is_found_in_this_order(void **state)
     expect_dsn("sqlite:/four", in_scratch(f, "two.yaml"), "sqlite:/four");
 }
 
+static void expect_schema(const char *flag, const char *path, const char *expected)
+{
+    struct pgqrs_error err = {0};
+    char *schema = NULL;
+    if (pgqrs_config_find_schema(flag, path, &schema, &err) < 0) {
+        fail_msg("%s", err.text);
+    }
+    assert_string_equal(schema, expected);
+    free(schema);
+}
+
+static void test_the_schema_is_found_in_the_same_order(void **state)
+{
+    const struct fixture *f = *state;
+    struct pgqrs_error err = {0};
+    char *schema = NULL;
+    (void)unsetenv("PGQRS_SCHEMA");
+    scratch_write(&f->scratch, "one.yaml", "dsn: sqlite:/one\n");
+    scratch_write(&f->scratch, "two.yaml", "schema: two\n");
+    scratch_write(&f->scratch, "bad.yaml", "a: 1\nschema: a-b\n");
+    expect_schema(NULL, NULL, "public");
+    expect_schema(NULL, in_scratch(f, "one.yaml"), "public");
+    expect_schema(NULL, in_scratch(f, "two.yaml"), "two");
+    assert_int_equal(pgqrs_config_find_schema(NULL, in_scratch(f, "bad.yaml"), &schema, &err), -1);
+    assert_non_null(strstr(err.text, "bad.yaml:2: schema: found \"a-b\", expected 1 to 63"));
+    (void)setenv("PGQRS_SCHEMA", "three", 1);
+    expect_schema(NULL, in_scratch(f, "two.yaml"), "three");
+    expect_schema("four", in_scratch(f, "two.yaml"), "four");
+    (void)unsetenv("PGQRS_SCHEMA");
+    assert_int_equal(pgqrs_config_find_schema("", NULL, &schema, &err), -1);
+    assert_non_null(strstr(err.text, "--schema: found \"\""));
+}
+
 static void test_the_dsn_alone_reports_bad_files_too(void **state)
 {
     static const struct refusal cases[] = {
@@ -287,6 +322,7 @@ int main(void)
         WITH_SCRATCH(test_many_queues),
         WITH_SCRATCH(test_files_that_can_not_be_read),
         WITH_SCRATCH(test_the_dsn_is_found_in_this_order),
+        WITH_SCRATCH(test_the_schema_is_found_in_the_same_order),
         WITH_SCRATCH(test_the_dsn_alone_reports_bad_files_too),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
