@@ -100,7 +100,7 @@ $(B)/libexec/pgqrs/pgqrs-worker: $(call objs,$(MAIN_worker)) $(foreach l,worker 
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  LINK  $@")
 	$(Q)$(LINK) -o $@ $^ $(LIBS_NNG) $(LIBS_JSON) -ldl -lpthread
-$(B)/bin/pgqrs: $(call objs,$(MAIN_cli)) $(foreach l,cli config store base,$(call lib,$(l)))
+$(B)/bin/pgqrs: $(call objs,$(MAIN_cli)) $(foreach l,cli config store ipc base,$(call lib,$(l)))
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  LINK  $@")
 	$(Q)$(LINK) -o $@ $^ $(LIBS_STORE) $(LIBS_YAML) $(LIBS_JSON)
