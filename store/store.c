@@ -32,7 +32,6 @@ static const struct {
     {"postgres://", NULL},
     {"postgresql://", NULL},
     {"broker:", pgqrs_store_remote_open},
-    {"broker:", pgqrs_store_remote_open},
     {"turso:", NULL},
     {"s3:", NULL},
 };
