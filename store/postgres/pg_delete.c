@@ -47,10 +47,10 @@ static const struct pg_stmt delete_finished = {
     .sql = "WITH runs AS (DELETE FROM pgqrs_workflow_runs"
            " WHERE message_id = ANY($1) AND NOT (" PG_RUN_UNFINISHED(
                "status") "))"
-                         " DELETE FROM pgqrs_messages m WHERE m.id = ANY($1)"
-                         " AND NOT EXISTS (SELECT 1 FROM pgqrs_workflow_runs r WHERE r.message_id "
-                         "= m.id"
-                         " AND " PG_RUN_UNFINISHED("r.status") ")",
+                         " DELETE FROM pgqrs_messages WHERE id = ANY($1) AND id <> "
+                         "ALL(ARRAY(SELECT message_id"
+                         " FROM pgqrs_workflow_runs WHERE message_id = ANY($1)"
+                         " AND " PG_RUN_UNFINISHED("status") "))",
     .param_count = 1,
     .types = {PG_INT8_ARRAY},
 };

@@ -151,7 +151,7 @@ _Static_assert(sizeof moves / sizeof *moves == PGQRS_MOVE_COUNT, "every move has
 
 static const struct pg_stmt worker_lock = {
     .name = "worker_lock",
-    .sql = "SELECT status::text FROM pgqrs_workers WHERE id = $1 FOR UPDATE",
+    .sql = "SELECT status::text FROM pgqrs_workers WHERE id = $1 FOR NO KEY UPDATE",
     .param_count = 1,
     .types = {PG_INT8},
 };
@@ -307,13 +307,13 @@ int pgqrs_pg_worker_delete(struct pgqrs_store *store, int64_t worker_id, struct 
 static const struct pg_stmt purge_pick = {
     .name = "worker_purge_pick",
     .sql =
-        "WITH used AS MATERIALIZED (SELECT DISTINCT consumer_worker_id AS id"
-        " FROM pgqrs_messages WHERE consumer_worker_id IS NOT NULL)"
+        "WITH used AS MATERIALIZED (SELECT consumer_worker_id AS id FROM pgqrs_messages"
+        " WHERE consumer_worker_id IS NOT NULL UNION SELECT worker_id FROM pgqrs_workflow_runs"
+        " WHERE worker_id IS NOT NULL)"
         " SELECT w.id FROM pgqrs_workers w WHERE w.status = 'stopped'"
         " AND coalesce(w.heartbeat_at, '-infinity') < pgqrsd_now() - " PG_MS(
             "$1") " AND NOT EXISTS (SELECT 1 FROM used WHERE used.id = w.id)"
                   " AND NOT EXISTS (SELECT 1 FROM pgqrs_messages WHERE producer_worker_id = w.id)"
-                  " AND NOT EXISTS (SELECT 1 FROM pgqrs_workflow_runs WHERE worker_id = w.id)"
                   " ORDER BY w.id LIMIT $2",
     .param_count = 2,
     .types = {PG_INT8, PG_INT8},
@@ -379,12 +379,38 @@ static const struct pg_stmt worker_stats = {
         " count(*) FILTER (WHERE w.status IN ('ready', 'polling')"
         " AND coalesce(w.heartbeat_at, '-infinity') < pgqrsd_now() - " PG_MS(
             "$2") "),"
-                  " coalesce(sum(held.n), 0)::bigint, " PGQRS_PG_US("(min(w.started_at) FILTER "
-                                                                    "(WHERE w.status <> "
-                                                                    "'stopped'))") ", " PGQRS_PG_US(
-                      "(max(w.heartbeat_at) FILTER (WHERE w.status <> 'stopped'))") ","
-                                                                                    " " PGQRS_PG_US("pgqrsd_now()") " FROM pgqrs_workers w LEFT JOIN held ON held.id = w.id"
-                                                                                                                    " WHERE $1 = 0 OR ($1 = -1 AND w.queue_id IS NULL) OR w.queue_id = $1",
+                  " coalesce(sum(held.n), 0)::bigint, " PGQRS_PG_US(
+                      "(min(w.started_at) FILTER "
+                      "(WHERE w.status <> "
+                      "'stopped'))") ", " PGQRS_PG_US("(max(w.heartbeat_at) FILTER (WHERE w.status "
+                                                      "<> 'stopped'))") ","
+                                                                        " " PGQRS_PG_US(
+                                                                            "pgqrsd_now()") " FROM "
+                                                                                            "pgqrs_"
+                                                                                            "worker"
+                                                                                            "s w "
+                                                                                            "LEFT "
+                                                                                            "JOIN "
+                                                                                            "held "
+                                                                                            "ON "
+                                                                                            "held."
+                                                                                            "id = "
+                                                                                            "w.id"
+                                                                                            " WHERE"
+                                                                                            " $1 = "
+                                                                                            "0 OR "
+                                                                                            "($1 = "
+                                                                                            "-1 "
+                                                                                            "AND "
+                                                                                            "w."
+                                                                                            "queue_"
+                                                                                            "id IS "
+                                                                                            "NULL) "
+                                                                                            "OR "
+                                                                                            "w."
+                                                                                            "queue_"
+                                                                                            "id = "
+                                                                                            "$1",
     .param_count = 2,
     .types = {PG_INT8, PG_INT8},
 };
