@@ -98,7 +98,7 @@ static double floor_rate(size_t jobs, size_t batch)
 static double daemon_rate(size_t jobs, int consumers, int prefetch)
 {
     struct scratch s;
-    struct daemon d;
+    struct daemon d = {0};
     int64_t queue;
     scratch_create(&s);
     struct pgqrs_store *store = open_filled(&s, jobs, &queue);

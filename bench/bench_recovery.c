@@ -65,7 +65,7 @@ int main(int argc, char **argv)
 {
     static int64_t us[KILLS_MAX];
     struct scratch s;
-    struct daemon d;
+    struct daemon d = {0};
     int kills = argc > 2 ? (int)strtol(argv[2], NULL, 10) : 30;
     if (argc < 2 || kills < 1 || kills > KILLS_MAX) {
         (void)fprintf(stderr, "usage: bench_recovery BUILD [KILLS, up to %d]\n", KILLS_MAX);

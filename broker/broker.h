@@ -113,6 +113,7 @@ struct commit {
     struct pgqrs_want *wants;
     struct worker **want_workers; /* whose each want is */
     size_t want_count, want_cap;
+    size_t sure_count;          /* the rest are answered only if the hint was right */
     struct known_leases *known; /* to be reconciled first; null: nothing is */
     size_t known_count;
     bool hint;                 /* it was woken: the store knows whether there is a reason to look */

@@ -92,14 +92,22 @@ static void add_wants(struct broker *b, struct broker_queue *queue)
     }
 }
 
+/* First what there is a reason to look for, then, when somebody may have enqueued, the rest. */
 static void collect_wants(struct broker *b)
 {
-    b->commit.want_count = 0;
+    struct commit *c = &b->commit;
+    c->want_count = 0;
     for (size_t i = 0; i < b->queue_count; i++) {
         struct broker_queue *queue = &b->queues[i];
         queue->wanted = queue->leased = 0;
         if (queue->maybe_ready && !b->draining) {
             add_wants(b, queue);
+        }
+    }
+    c->sure_count = c->want_count;
+    for (size_t i = 0; i < b->queue_count; i++) {
+        if (b->hinted && !b->queues[i].maybe_ready && !b->draining) {
+            add_wants(b, &b->queues[i]);
         }
     }
 }
@@ -354,9 +362,10 @@ static void run_commit(struct pgqrs_store *store, struct store_task *task)
     if (task->rc < 0) {
         return;
     }
-    if (c->hint && !pgqrs_store_woken(store) && c->group.count == 0) {
-        c->want_count = 0; /* no reason to look */
-    } else if (c->group.count > 0 || c->want_count > 0) {
+    if (c->hint && !pgqrs_store_woken(store)) {
+        c->want_count = c->sure_count;
+    }
+    if (c->group.count > 0 || c->want_count > 0) {
         task->rc = exchange(store, c);
     } else if (c->probe) {
         task->rc = c->probe_id != 0 ? pgqrs_store_worker_beat(store, &c->probe_id, 1, &task->err)
@@ -461,7 +470,7 @@ void on_commit_turn(evutil_socket_t fd, short what, void *arg)
     }
     c->hint = b->hinted;
     if (c->probe) {
-        c->want_count = 0;
+        c->want_count = c->sure_count = 0;
         c->probe_id = some_row(b);
     }
     if (c->group.count == 0 && c->want_count == 0 && c->known == NULL && !c->hint && !c->probe) {
@@ -487,7 +496,7 @@ void on_wake(evutil_socket_t fd, short what, void *arg)
     (void)what;
     (void)event_del(b->wake); /* it stays readable until the store has looked */
     b->hinted = true;
-    pgqrs_commit_all_maybe_ready(b);
+    pgqrs_commit_wake(b);
 }
 
 void pgqrs_commit_fini(struct broker *b)
