@@ -383,6 +383,9 @@ static int put_reply(const struct run *r, struct pgqrs_buf *out, struct pgqrs_er
     if (failed.err.code == PGQRS_ERR_MEMORY && pgqrs_store_op_changes(r->reply.op)) {
         return pgqrs_error_memory(err); /* the client must not think that nothing was changed */
     }
+    if (failed.err.code == PGQRS_ERR_INVALID) {
+        failed.err.code = PGQRS_ERR_FAILED; /* it was not the caller who made it too large */
+    }
     return pgqrs_encode_store_reply(out, &failed, err);
 }
 
