@@ -15,6 +15,8 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "broker/client_calls.h"
+#include "broker/store_service.h"
 
 #define READ_AT_ONCE (256 * 1024)
 #define PEERS_MAX 8192
@@ -25,7 +27,9 @@ struct peer {
     TAILQ_ENTRY(peer) link;
     struct broker *broker;
     struct bufferevent *bev;
-    struct worker *worker; /* null until its hello is accepted */
+    enum pgqrs_role role;     /* what it may be; its hello tells */
+    struct worker *worker;    /* null until its hello is accepted */
+    struct client_call *call; /* of a client, at the store; nothing more is read meanwhile */
     pid_t pid;
     struct pgqrs_job_hello hello; /* one that waits for its worker to be announced */
     bool hello_waits;
@@ -65,6 +69,9 @@ void pgqrs_peer_close(struct peer **peer_ptr)
     pgqrs_job_hello_fini(&peer->hello);
     if (peer->asked != NULL) {
         peer->asked->peer = NULL;
+    }
+    if (peer->call != NULL) {
+        pgqrs_client_call_forget(peer->call);
     }
     if (peer->bev != NULL) {
         bufferevent_free(peer->bev);
@@ -333,13 +340,78 @@ static bool on_hello(struct peer *peer, const struct pgqrs_frame *frame)
     return answer_hello(peer);
 }
 
+/* ---- clients of the store ---- */
+
+static bool is_worker(const struct broker *b, pid_t pid)
+{
+    const struct worker *worker;
+    TAILQ_FOREACH(worker, &b->workers, link)
+    {
+        if (worker->pid == pid) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool on_client_hello(struct peer *peer, const struct pgqrs_frame *frame)
+{
+    struct broker *b = peer->broker;
+    struct pgqrs_buf answer = {0};
+    struct pgqrs_error err;
+    if (is_worker(b, peer->pid)) {
+        return refuse(peer, PGQRS_REFUSE_WORKER);
+    }
+    int rc = pgqrs_store_service_hello(frame, pgqrs_store_backend(b->store), &answer, &err);
+    if (rc == 0) {
+        peer->role = PGQRS_ROLE_CLIENT;
+        (void)evtimer_del(peer->hello_timer);
+        pgqrs_peer_send(peer, &answer);
+    }
+    pgqrs_buf_fini(&answer);
+    return rc == 0 || refuse(peer, err.text);
+}
+
+/* Owns data. */
+static bool on_client_frame(struct peer *peer, void *data, const struct pgqrs_frame *frame)
+{
+    if (frame->type != PGQRS_MSG_STORE_CALL || peer->role != PGQRS_ROLE_CLIENT) {
+        bool alive = frame->type == PGQRS_MSG_CLIENT_HELLO && peer->role != PGQRS_ROLE_CLIENT
+                         ? on_client_hello(peer, frame)
+                         : refuse(peer, PGQRS_REFUSE_NO_HELLO);
+        free(data);
+        return alive;
+    }
+    peer->call = pgqrs_client_call_start(peer->broker, peer, data, frame);
+    return peer->call != NULL || refuse(peer, "out of memory");
+}
+
+void pgqrs_peer_replied(struct peer *peer, const struct pgqrs_buf *reply, const char *nonsense)
+{
+    peer->call = NULL;
+    if (nonsense != NULL) {
+        (void)refuse(peer, nonsense);
+        return;
+    }
+    pgqrs_peer_send(peer, reply);
+    if (read_frames(peer) && peer->ended && peer->call == NULL) {
+        drop(peer);
+    }
+}
+
+/* ---- frames ---- */
+
 /* Owns data, which frame borrows from. */
 static bool on_frame(struct peer *peer, void *data, const struct pgqrs_frame *frame)
 {
     struct broker *b = peer->broker;
     struct worker *worker = peer->worker;
     struct pgqrs_error err;
+    if ((pgqrs_msg_descs[frame->type].from & PGQRS_ROLE_CLIENT) != 0) {
+        return on_client_frame(peer, data, frame);
+    }
     if (frame->type == PGQRS_MSG_JOB_HELLO) {
+        peer->role = PGQRS_ROLE_WORKER;
         bool alive = on_hello(peer, frame);
         free(data);
         return alive;
@@ -366,17 +438,18 @@ static bool on_frame(struct peer *peer, void *data, const struct pgqrs_frame *fr
 }
 
 /* 1: *data_out is one whole frame, owned. 0: not all there. -1: nonsense or no memory. */
-static int take_frame(struct evbuffer *input, void **data_out, struct pgqrs_frame *frame_out,
+static int take_frame(const struct peer *peer, void **data_out, struct pgqrs_frame *frame_out,
                       struct pgqrs_error *err)
 {
+    struct evbuffer *input = bufferevent_get_input(peer->bev);
     uint8_t header[PGQRS_FRAME_HEADER];
     size_t used = 0;
     if (evbuffer_copyout(input, header, sizeof header) < (ev_ssize_t)sizeof header) {
         return 0;
     }
     /* The header alone tells type, direction and size; a body of length 0 is whole already. */
-    int got = pgqrs_msg_parse(header, sizeof header, PGQRS_ROLE_WORKER, PGQRS_ROLE_BROKER,
-                              frame_out, &used, err);
+    int got = pgqrs_msg_parse(header, sizeof header, peer->role, PGQRS_ROLE_BROKER, frame_out,
+                              &used, err);
     if (got < 0) {
         return -1;
     }
@@ -390,8 +463,7 @@ static int take_frame(struct evbuffer *input, void **data_out, struct pgqrs_fram
         return pgqrs_error_memory(err);
     }
     (void)evbuffer_remove(input, data, whole); /* it holds that much */
-    if (pgqrs_msg_parse(data, whole, PGQRS_ROLE_WORKER, PGQRS_ROLE_BROKER, frame_out, &used, err) !=
-        1) {
+    if (pgqrs_msg_parse(data, whole, peer->role, PGQRS_ROLE_BROKER, frame_out, &used, err) != 1) {
         free(data);
         return -1;
     }
@@ -401,13 +473,12 @@ static int take_frame(struct evbuffer *input, void **data_out, struct pgqrs_fram
 
 static bool read_frames(struct peer *peer)
 {
-    struct evbuffer *input = bufferevent_get_input(peer->bev);
     bool alive = true;
-    while (alive && !peer->hello_waits) {
+    while (alive && !peer->hello_waits && peer->call == NULL) {
         void *data = NULL;
         struct pgqrs_frame frame;
         struct pgqrs_error err;
-        int got = take_frame(input, &data, &frame, &err);
+        int got = take_frame(peer, &data, &frame, &err);
         if (got == 0) {
             return true;
         }
@@ -428,8 +499,8 @@ static void on_peer_event(struct bufferevent *bev, short what, void *arg)
     (void)bev;
     if ((what & (BEV_EVENT_EOF | BEV_EVENT_ERROR)) != 0) {
         struct broker *b = peer->broker;
-        if (peer->asked != NULL) {
-            peer->ended = true; /* what it sent after its hello counts */
+        if (peer->asked != NULL || peer->call != NULL) {
+            peer->ended = true; /* what it sent counts */
             return;
         }
         drop(peer);
@@ -458,6 +529,7 @@ static void add_peer(struct broker *b, int fd, const struct ucred *cred)
     }
     peer->broker = b;
     peer->pid = cred->pid;
+    peer->role = PGQRS_ROLE_WORKER | PGQRS_ROLE_CLIENT;
     TAILQ_INSERT_TAIL(&b->peers, peer, link);
     b->peer_count++;
     peer->hello_timer = evtimer_new(b->base, on_hello_timeout, peer);

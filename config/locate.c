@@ -130,6 +130,20 @@ static int locate_sqlite(const char *path, const char *dir, char **dsn_out, stru
     return 0;
 }
 
+static int locate_broker(const char *path, const char *dir, char **dsn_out, struct pgqrs_error *err)
+{
+    char *socket = NULL;
+    if (*path == 0) {
+        return pgqrs_error_set(err, PGQRS_ERR_CONFIG, "found no path, expected broker:SOCKET");
+    }
+    if (pgqrs_locate_path(path, dir, &socket, err) < 0) {
+        return -1;
+    }
+    int n = asprintf(dsn_out, "broker:%s", socket);
+    free(socket);
+    return n < 0 ? pgqrs_error_memory(err) : 0;
+}
+
 /* libpq reads it: it is the one who knows what may be in it. */
 static int locate_postgres(const char *text, char **dsn_out, struct pgqrs_error *err)
 {
@@ -148,6 +162,9 @@ int pgqrs_locate_dsn(const char *text, const char *dir, char **dsn_out, struct p
     if (strncmp(text, "sqlite:", 7) == 0) {
         const char *path = text + (strncmp(text, "sqlite://", 9) == 0 ? 9 : 7);
         return locate_sqlite(path, dir, dsn_out, err);
+    }
+    if (strncmp(text, "broker:", 7) == 0) {
+        return locate_broker(text + 7, dir, dsn_out, err);
     }
     if (strncmp(text, "postgres://", 11) == 0 || strncmp(text, "postgresql://", 13) == 0) {
         return locate_postgres(text, dsn_out, err);

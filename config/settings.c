@@ -268,6 +268,9 @@ int pgqrs_setting_store(const struct pgqrs_setting *setting, void *object, const
         rc = pgqrs_locate_path(text, dir, &found, err);
         break;
     case PGQRS_SETTING_DSN:
+        if (strncmp(text, "broker:", 7) == 0) { /* it is for those who ask one */
+            return bad_value(setting, "broker:...", err);
+        }
         rc = pgqrs_locate_dsn(text, dir, &found, err);
         break;
     case PGQRS_SETTING_NAME:

@@ -95,6 +95,7 @@ static const struct refusal refusals[] = {
     /* stores */
     {"dsn: oracle:x\n", "c.yaml:1: dsn: found unknown scheme \"oracle:\", expected sqlite:PATH"},
     {"dsn: 'postgres:u:secret@h/d'\n", "dsn: found unknown scheme \"postgres:\", expected"},
+    {"dsn: broker:/x\n", "dsn: found \"broker:...\", expected sqlite:PATH or postgres://..."},
     {"schema: 1a\n", "c.yaml:1: schema: found \"1a\", expected 1 to 63 letters, digits"},
     {"schema: 'a\"b'\n", "schema: found \"a\"b\", expected 1 to 63 letters"},
     {"name: ''\n", "name: found \"\", expected 1 to 63 letters"},
