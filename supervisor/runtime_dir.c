@@ -135,9 +135,39 @@ int pgqrs_runtime_dir_create(const char *base, const char *name, struct pgqrs_ru
     return rc;
 }
 
+int pgqrs_runtime_dir_publish(struct pgqrs_runtime_dir *dir, const char *socket, const char *name,
+                              struct pgqrs_error *err)
+{
+    const char *run = strrchr(dir->path, '/') + 1;
+    char link[sizeof dir->link];
+    char target[sizeof dir->path + 16];
+    char fresh[sizeof dir->path + 16];
+    (void)snprintf(link, sizeof link, "%.*s%s.sock", (int)(run - dir->path), dir->path, name);
+    (void)snprintf(target, sizeof target, "%s/%s", run, socket);
+    (void)snprintf(fresh, sizeof fresh, "%s/link", dir->path);
+    if (symlink(target, fresh) < 0 || rename(fresh, link) < 0) {
+        return pgqrs_error_sys(err, PGQRS_ERR_CONFIG, errno, "%s", link);
+    }
+    memcpy(dir->link, link, sizeof link);
+    return 0;
+}
+
+static void unpublish(const struct pgqrs_runtime_dir *dir)
+{
+    char target[sizeof dir->path + 16];
+    const char *run = strrchr(dir->path, '/') + 1;
+    ssize_t n = readlink(dir->link, target, sizeof target - 1);
+    if (n > 0 && strncmp(target, run, strlen(run)) == 0) {
+        (void)unlink(dir->link); /* a link to nowhere does no harm */
+    }
+}
+
 void pgqrs_runtime_dir_remove(struct pgqrs_runtime_dir *dir)
 {
     if (dir->path[0] != 0) {
+        if (dir->link[0] != 0) {
+            unpublish(dir);
+        }
         remove_flat(dir->path);
         (void)close(dir->lock);
         dir->path[0] = 0;

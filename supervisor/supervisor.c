@@ -307,7 +307,7 @@ static int open_job_socket(struct supervisor *s, struct pgqrs_error *err)
         listen(s->listen_fd, LISTEN_BACKLOG) < 0) {
         return pgqrs_error_sys(err, PGQRS_ERR_FAILED, errno, "%s", s->job_socket);
     }
-    return 0;
+    return pgqrs_runtime_dir_publish(&s->runtime, "jobs", s->config->name, err);
 }
 
 static int make_instance(struct supervisor *s, struct pgqrs_error *err)
