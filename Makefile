@@ -162,10 +162,11 @@ check-valgrind: deps-check
 
 FUZZ_SECONDS ?= 30
 FUZZERS := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(call src,tests/fuzz))
-$(B)/fuzz/%: tests/fuzz/%.c $(SRC_base) $(SRC_ipc) $(SRC_config) store/payload.c
+FUZZ_SRC := $(SRC_base) ipc/msg.c $(wildcard ipc/store_*.c) $(SRC_config) store/payload.c
+$(B)/fuzz/%: tests/fuzz/%.c $(FUZZ_SRC) $(call lib,store)
 	@mkdir -p $(@D)
 	$(Q)clang $(filter-out -Werror,$(ALL_CFLAGS)) -fsanitize=fuzzer,address,undefined -o $@ $< \
-	    $(SRC_base) ipc/msg.c $(SRC_config) store/payload.c $(LIBS_YAML) $(LIBS_JSON)
+	    $(FUZZ_SRC) $(call lib,store) $(LIBS_STORE) $(LIBS_YAML) $(LIBS_JSON)
 fuzz: deps-lint
 	$(MAKE) --no-print-directory $(FUZZERS)
 	@for f in $(FUZZERS); do \
