@@ -26,14 +26,15 @@ typedef int (*open_fn)(const char *dsn, const struct pgqrs_store_options *option
 static const struct {
     const char *scheme;
     open_fn open; /* null: known, but not in this build */
+    bool whole;   /* it is given the scheme, too */
 } schemes[] = {
-    {"sqlite://", pgqrs_store_sqlite_open},
-    {"sqlite:", pgqrs_store_sqlite_open},
-    {"postgres://", NULL},
-    {"postgresql://", NULL},
-    {"broker:", pgqrs_store_remote_open},
-    {"turso:", NULL},
-    {"s3:", NULL},
+    {"sqlite://", pgqrs_store_sqlite_open, false},
+    {"sqlite:", pgqrs_store_sqlite_open, false},
+    {"postgres://", pgqrs_store_postgres_open, true},
+    {"postgresql://", pgqrs_store_postgres_open, true},
+    {"broker:", pgqrs_store_remote_open, false},
+    {"turso:", NULL, false},
+    {"s3:", NULL, false},
 };
 
 #define SCHEME_COUNT (sizeof schemes / sizeof *schemes)
@@ -65,7 +66,7 @@ int pgqrs_store_open(const char *dsn, const struct pgqrs_store_options *options,
                                    "supported: " SUPPORTED,
                                    schemes[i].scheme);
         }
-        return schemes[i].open(dsn + len, options, store_out, err);
+        return schemes[i].open(schemes[i].whole ? dsn : dsn + len, options, store_out, err);
     }
     return unknown_scheme(dsn, err);
 }
