@@ -334,7 +334,7 @@ static void what_is_no_broker_is_not_opened(void **state)
         {accept_nobody, "no answer within 100 ms"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        struct remote_rig rig;
+        struct remote_rig rig = {0};
         struct pgqrs_store *store = NULL;
         struct pgqrs_error err;
         const struct pgqrs_store_options options = {.call_ms =
@@ -375,7 +375,7 @@ static void a_socket_of_somebody_else_gets_nothing(void **state)
         skip();
     }
     const struct pgqrs_store_options options = {0};
-    struct remote_rig rig;
+    struct remote_rig rig = {0};
     struct pgqrs_store *store = NULL;
     struct pgqrs_error err;
     uint8_t byte;
