@@ -181,14 +181,17 @@ run: deps
 	$(MAKE) --no-print-directory programs
 	@examples/demo.sh $(B)
 
-BENCHES := $(patsubst bench/%.c,$(B)/bench/%,$(call src,bench))
-$(B)/bench/%: $(B)/obj/bench/%.o $(foreach l,support store ipc base,$(call lib,$(l)))
+# bench/bench_*.c are programs, the other files are what they share.
+SRC_bench := $(filter-out bench/bench_%,$(call src,bench))
+BENCHES := $(patsubst bench/%.c,$(B)/bench/%,$(filter bench/bench_%,$(call src,bench)))
+$(B)/bench/%: $(B)/obj/bench/%.o $(call objs,$(SRC_bench)) $(foreach l,support store ipc base,$(call lib,$(l)))
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  LINK  $@")
-	$(Q)$(LINK) -o $@ $^ $(LIBS_STORE) $(LIBS_JSON)
+	$(Q)$(LINK) -o $@ $^ $(LIBS_STORE) $(LIBS_JSON) -lm -lpthread
+# All of it takes about an hour; BENCH_ARGS="--store sqlite --case drain --runs 1" a minute.
 bench: deps
 	$(MAKE) --no-print-directory programs bench-build
-	@for b in $(BENCHES); do $$b $(B) || exit 1; done
+	@$(B)/bench/bench_recovery $(B) && $(B)/bench/bench_queue $(BENCH_ARGS) $(B)
 .PHONY: bench-build
 bench-build: $(BENCHES) $(BENCH_HANDLERS)
 

@@ -1,0 +1,402 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * How fast queues are, beside what the database allows and beside pgqrs' statements, in one run.
+ * Everything is interleaved and repeated; keep the ratios, the absolute numbers belong to one
+ * machine. See --help.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "bench/report.h"
+#include "bench/target.h"
+
+#define FILL_BATCH 1000
+
+struct options {
+    int64_t jobs, big;
+    double seconds; /* of one drain that does not end */
+    size_t runs;
+    const char *dir, *only, *store;
+};
+
+void bench_fail(const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    (void)fprintf(stderr, "bench: ");
+    (void)vfprintf(stderr, fmt, args);
+    (void)fprintf(stderr, "\n");
+    va_end(args);
+    exit(1);
+}
+
+void bench_check(int64_t rc, const struct pgqrs_error *err)
+{
+    if (rc < 0) {
+        bench_fail("%s", err->text);
+    }
+}
+
+void *bench_alloc(size_t count, size_t size)
+{
+    void *memory = calloc(count, size);
+    if (memory == NULL) {
+        bench_fail("out of memory");
+    }
+    return memory;
+}
+
+struct pgqrs_store *bench_store(const struct target *t)
+{
+    const struct pgqrs_store_options options = {
+        .create = true, .synchronous_full = true, .busy_ms = 5000};
+    struct pgqrs_store *store = NULL;
+    struct pgqrs_error err;
+    bench_check(pgqrs_store_open(t->scratch.dsn, &options, &store, &err), &err);
+    bench_check(pgqrs_store_install(store, &err), &err);
+    return store;
+}
+
+static double enqueue(const struct target *t, int64_t jobs, int64_t batch)
+{
+    struct pgqrs_store *store = bench_store(t);
+    struct pgqrs_enqueue *items = bench_alloc((size_t)batch, sizeof *items);
+    int64_t *ids = bench_alloc((size_t)batch, sizeof *ids);
+    struct pgqrs_error err;
+    for (int64_t i = 0; i < batch; i++) {
+        items[i].payload = pgqrs_bytes_from(BENCH_PAYLOAD);
+    }
+    int64_t start = pgqrs_mono_us();
+    for (int64_t done = 0; done < jobs; done += batch) {
+        size_t n = (size_t)(jobs - done < batch ? jobs - done : batch);
+        bench_check(pgqrs_store_enqueue(store, t->queue, items, n, ids, NULL, &err), &err);
+    }
+    double rate = (double)jobs * 1e6 / (double)(pgqrs_mono_us() - start);
+    free(items);
+    free(ids);
+    pgqrs_store_close(&store);
+    return rate;
+}
+
+void bench_fill(struct target *t, int64_t jobs)
+{
+    (void)enqueue(t, jobs, FILL_BATCH);
+}
+
+/* ---- a daemon ---- */
+
+static void start_daemon(struct target *t, struct daemon *d, const char *handler, int consumers,
+                         int prefetch)
+{
+    char plugin[512];
+    (void)snprintf(plugin, sizeof plugin, "%s", built(handler));
+    daemon_config(&t->scratch, "queues: {work: {handler: %s, consumers: %d, prefetch: %d}}\n",
+                  plugin, consumers, prefetch);
+    *d = (struct daemon){0};
+    daemon_start(d, &t->scratch);
+}
+
+static void stop_daemon(struct daemon *d)
+{
+    if (daemon_stop(d, SIGTERM) != 0) {
+        bench_fail("pgqrsd did not stop cleanly, see %s", d->log);
+    }
+}
+
+static void sleep_ms(int ms)
+{
+    (void)poll(NULL, 0, ms);
+}
+
+/* From the first lease to the last archive, by the rows' own times. */
+static double daemon_drain(struct target *t, int consumers, int prefetch, double seconds)
+{
+    struct daemon d;
+    start_daemon(t, &d, "bench/handlers/empty.so", consumers, prefetch);
+    int64_t until = pgqrs_mono_us() + (int64_t)(seconds * 1e6);
+    while (t->number(t, t->drained_sql) != 0 && pgqrs_mono_us() < until) {
+        sleep_ms(20);
+    }
+    stop_daemon(&d);
+    int64_t us = t->number(t, t->elapsed_sql);
+    return us <= 0 ? 0 : (double)t->number(t, t->archived_sql) * 1e6 / (double)us;
+}
+
+/* ---- the cases ---- */
+
+static const int consumer_counts[] = {1, 2, 4};
+static const int batches[] = {1, 10, 50};
+
+static void drain(struct target *t, const struct options *o, struct report *r, size_t run)
+{
+    for (size_t i = 0; i < 9; i++) {
+        int consumers = consumer_counts[i / 3];
+        int batch = batches[i % 3];
+        struct measured *m = report_line(r, t->name, "queue.drain_fixed_backlog", "jobs/s",
+                                         "consumers %d, batch %d", consumers, batch);
+        t->reset(t);
+        bench_fill(t, o->jobs);
+        m->floor[run] = t->floor(t, consumers * batch, 30);
+        t->reset(t);
+        bench_fill(t, o->jobs);
+        m->pgqrs[run] = t->pgqrs(t, consumers, batch, o->seconds);
+        t->reset(t);
+        bench_fill(t, o->jobs);
+        m->value[run] = daemon_drain(t, consumers, batch, 60);
+    }
+}
+
+static double drain_of(struct target *t, const struct options *o, int64_t backlog, bool crowded,
+                       int consumers, int prefetch)
+{
+    t->reset(t);
+    if (crowded) {
+        t->add_archived(t, o->big);
+        t->add_delayed(t, o->big / 10);
+    }
+    bench_fill(t, backlog);
+    return daemon_drain(t, consumers, prefetch, o->seconds);
+}
+
+/* The columns are: at 10,000; at the large backlog (floor column: the first one again). */
+static void flat(struct target *t, const struct options *o, struct report *r, size_t run)
+{
+    static const struct {
+        int consumers, prefetch;
+    } shapes[] = {{1, 1}, {4, 10}};
+    for (size_t i = 0; i < 2; i++) {
+        int c = shapes[i].consumers;
+        int p = shapes[i].prefetch;
+        double small = drain_of(t, o, 10000, false, c, p);
+        struct measured *m =
+            report_line(r, t->name, "flat: of floor = of the rate at 10,000", "jobs/s",
+                        "%lld waiting, %d x %d", (long long)o->big, c, p);
+        m->floor[run] = small;
+        m->value[run] = drain_of(t, o, o->big, false, c, p);
+        m = report_line(r, t->name, "flat: of floor = of the rate at 10,000", "jobs/s",
+                        "%lld archived, %d x %d", (long long)o->big, c, p);
+        m->floor[run] = small;
+        m->value[run] = drain_of(t, o, 10000, true, c, p);
+    }
+}
+
+static void enqueue_rates(struct target *t, const struct options *o, struct report *r, size_t run)
+{
+    static const int sizes[] = {1, 10, 100, 1000};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        int64_t count = sizes[i] == 1 ? o->jobs / 25 : o->jobs;
+        struct measured *m =
+            report_line(r, t->name, "enqueue", "rows/s", "one producer, batch %d", sizes[i]);
+        t->reset(t);
+        m->floor[run] = t->floor_enqueue(t, count, sizes[i]);
+        t->reset(t);
+        m->value[run] = enqueue(t, count, sizes[i]);
+    }
+}
+
+static int compare(const void *a, const void *b)
+{
+    double x = *(const double *)a;
+    double y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+#define LATENCIES 400
+static void latency(struct target *t, const struct options *o, struct report *r, size_t run)
+{
+    struct daemon d;
+    double us[LATENCIES];
+    int count = 0;
+    (void)o;
+    t->reset(t);
+    (void)unlink(t->scratch.effects);
+    (void)setenv("BENCH_FILE", t->scratch.effects, 1);
+    start_daemon(t, &d, "bench/handlers/latency.so", 1, 1);
+    daemon_await_log(&d, "ready pid=", 2);
+    sleep_ms(500);
+    for (int i = 0; i < LATENCIES; i++) {
+        char payload[32];
+        struct timespec now;
+        (void)clock_gettime(CLOCK_MONOTONIC, &now);
+        (void)snprintf(payload, sizeof payload, "%lld",
+                       (long long)now.tv_sec * 1000000000 + now.tv_nsec);
+        t->foreign_insert(t, payload);
+        sleep_ms(10 + i % 7);
+    }
+    t->foreign_insert(t, NULL);
+    effects_await(&t->scratch, "", LATENCIES);
+    stop_daemon(&d);
+    FILE *f = fopen(t->scratch.effects, "r");
+    while (f != NULL && count < LATENCIES && fscanf(f, "%lf", &us[count]) == 1) {
+        count++;
+    }
+    if (f == NULL || count < LATENCIES) {
+        bench_fail("latency: found %d of %d", count, LATENCIES);
+    }
+    (void)fclose(f);
+    qsort(us, LATENCIES, sizeof *us, compare);
+    static const double points[] = {0.5, 0.9, 0.99};
+    for (size_t i = 0; i < 3; i++) {
+        report_line(r, t->name, "foreign enqueue to handler start, idle", "ms", "p%.0f",
+                    100 * points[i])
+            ->value[run] = us[(int)(points[i] * (LATENCIES - 1))] / 1000;
+    }
+}
+
+static void steady(struct target *t, const struct options *o, struct report *r, size_t run)
+{
+    struct daemon d;
+    struct pgqrs_error err;
+    struct pgqrs_enqueue items[10];
+    int64_t ids[10];
+    int64_t sent = 0;
+    t->reset(t);
+    start_daemon(t, &d, "bench/handlers/empty.so", 1, 10);
+    daemon_await_log(&d, "ready pid=", 2);
+    struct pgqrs_store *store = bench_store(t);
+    for (size_t i = 0; i < 10; i++) {
+        items[i] = (struct pgqrs_enqueue){.payload = pgqrs_bytes_from(BENCH_PAYLOAD)};
+    }
+    int64_t start = pgqrs_mono_us();
+    int64_t until = start + (int64_t)(o->seconds * 1e6);
+    while (pgqrs_mono_us() < until) {
+        int rc = pgqrs_store_enqueue(store, t->queue, items, 10, ids, NULL, &err);
+        if (rc < 0 && err.code != PGQRS_ERR_AGAIN) {
+            bench_check(rc, &err);
+        }
+        sent += rc < 0 ? 0 : 10;
+    }
+    int64_t done = t->number(t, t->archived_sql);
+    double seconds = (double)(pgqrs_mono_us() - start) / 1e6;
+    stop_daemon(&d);
+    pgqrs_store_close(&store);
+    report_line(r, t->name, "queue.e2e.steady_state", "jobs/s", "completed, 1 producer 1 consumer")
+        ->value[run] = (double)done / seconds;
+    report_line(r, t->name, "queue.e2e.steady_state", "rows", "waiting at the end")->value[run] =
+        (double)(sent - done);
+}
+
+#define IDLE_MS 10000
+static void idle(struct target *t, const struct options *o, struct report *r, size_t run)
+{
+    struct daemon d;
+    (void)o;
+    t->reset(t);
+    start_daemon(t, &d, "bench/handlers/empty.so", 4, 1);
+    daemon_await_log(&d, "ready pid=", 5);
+    sleep_ms(1000);
+    int64_t before = t->transactions == NULL ? -1 : t->transactions(t);
+    if (before >= 0) {
+        sleep_ms(IDLE_MS);
+        report_line(r, t->name, "idle", "1/s", "statements of a broker")->value[run] =
+            (double)(t->transactions(t) - before) * 1000 / IDLE_MS;
+    }
+    stop_daemon(&d);
+}
+
+static const struct {
+    const char *name;
+    void (*run)(struct target *t, const struct options *o, struct report *r, size_t run);
+} cases[] = {{"drain", drain},     {"flat", flat},     {"enqueue", enqueue_rates},
+             {"latency", latency}, {"steady", steady}, {"idle", idle}};
+
+/* ---- main ---- */
+
+static void usage(FILE *to)
+{
+    (void)fprintf(to,
+                  "usage: bench_queue [OPTIONS] BUILD\n\n"
+                  "  --store NAME    sqlite or postgres; default: both\n"
+                  "  --case NAME     drain, flat, enqueue, latency, steady or idle; default: all\n"
+                  "  --jobs N        backlog to drain, default 50000\n"
+                  "  --big N         the large backlog of flat, default 1000000\n"
+                  "  --seconds S     limit of a drain that may not end, default 3\n"
+                  "  --runs N        1 to 9, the median counts, default 3\n"
+                  "  --out DIR       for bench.json and bench.svg, default BUILD\n");
+}
+
+static void parse(struct options *o, int argc, char **argv)
+{
+    static const struct option longs[] = {
+        {"store", 1, NULL, 's'}, {"case", 1, NULL, 'c'},    {"jobs", 1, NULL, 'j'},
+        {"big", 1, NULL, 'b'},   {"seconds", 1, NULL, 't'}, {"runs", 1, NULL, 'r'},
+        {"out", 1, NULL, 'o'},   {"help", 0, NULL, 'h'},    {0}};
+    int c;
+    while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
+        switch (c) {
+        case 's':
+            o->store = optarg;
+            break;
+        case 'c':
+            o->only = optarg;
+            break;
+        case 'j':
+            o->jobs = strtoll(optarg, NULL, 10);
+            break;
+        case 'b':
+            o->big = strtoll(optarg, NULL, 10);
+            break;
+        case 't':
+            o->seconds = strtod(optarg, NULL);
+            break;
+        case 'r':
+            o->runs = strtoul(optarg, NULL, 10);
+            break;
+        case 'o':
+            o->dir = optarg;
+            break;
+        case 'h':
+            usage(stdout);
+            exit(0);
+        default:
+            usage(stderr);
+            exit(2);
+        }
+    }
+    if (optind != argc - 1 || o->jobs < FILL_BATCH || o->runs == 0 || o->runs > RUNS_MAX ||
+        o->seconds <= 0) {
+        usage(stderr);
+        exit(2);
+    }
+}
+
+static void run_all(struct target *t, const struct options *o, struct report *r)
+{
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+        for (size_t run = 0; run < o->runs; run++) {
+            if (o->only == NULL || strcmp(o->only, cases[c].name) == 0) {
+                cases[c].run(t, o, r, run);
+                (void)fprintf(stderr, "bench: %s %s, run %zu of %zu done\n", t->name, cases[c].name,
+                              run + 1, o->runs);
+            }
+        }
+    }
+    t->destroy(t);
+}
+
+int main(int argc, char **argv)
+{
+    struct options o = {.jobs = 50000, .big = 1000000, .seconds = 3, .runs = 3};
+    parse(&o, argc, argv);
+    struct report r = {.runs = o.runs};
+    (void)setenv("PGQRS_TEST_BUILD", argv[optind], 1);
+    if (o.store == NULL || strcmp(o.store, "sqlite") == 0) {
+        run_all(target_sqlite(), &o, &r);
+    }
+    if (o.store == NULL || strcmp(o.store, "postgres") == 0) {
+        run_all(target_postgres(), &o, &r);
+    }
+    report_table(&r);
+    report_files(&r, o.dir == NULL ? argv[optind] : o.dir);
+    report_fini(&r);
+    return 0;
+}
