@@ -29,8 +29,6 @@ static void assert_dsn_refused(const char *dsn, enum pgqrs_err code, const char 
 static void schemes(void **state)
 {
     (void)state;
-    assert_dsn_refused("postgres://u:secret@h/db", PGQRS_ERR_CONFIG, "supported: sqlite:");
-    assert_dsn_refused("postgresql://u:secret@h/db", PGQRS_ERR_CONFIG, "not supported yet");
     assert_dsn_refused("turso://x", PGQRS_ERR_CONFIG, "turso:");
     assert_dsn_refused("s3://bucket/key", PGQRS_ERR_CONFIG, "s3:");
     assert_dsn_refused("mysql://u:secret@h/db", PGQRS_ERR_CONFIG, "\"mysql:\", expected sqlite:");
@@ -187,8 +185,8 @@ static void schemas_of_others(void **state)
     struct sqlite_rig *rig = *state;
     struct pgqrs_store *store = sqlite_rig_store(rig);
     pgqrs_store_close(&store);
-    refuses_and_keeps(rig, "INSERT INTO pgqrsd_schema VALUES (2, '')", "found schema version 2");
-    sqlite_rig_sql(rig, "DELETE FROM pgqrsd_schema WHERE version = 2");
+    refuses_and_keeps(rig, "INSERT INTO pgqrsd_schema VALUES (3, '')", "found schema version 3");
+    sqlite_rig_sql(rig, "DELETE FROM pgqrsd_schema WHERE version = 3");
     refuses_and_keeps(rig, "UPDATE _sqlx_migrations SET success = 0 WHERE version = 3",
                       "migration 3 in _sqlx_migrations marked as failed");
     sqlite_rig_sql(rig, "UPDATE _sqlx_migrations SET success = 1");
@@ -237,6 +235,8 @@ static void verifying(void **state)
     }
     verify_finds(rig, "DROP INDEX pgqrsd_messages_lease", "no index pgqrsd_messages_lease");
     verify_finds(rig, "DROP INDEX pgqrsd_messages_failed", "no index pgqrsd_messages_failed");
+    verify_finds(rig, "DROP INDEX pgqrsd_messages_unique", "no index pgqrsd_messages_unique");
+    verify_finds(rig, "ALTER TABLE pgqrs_queues DROP COLUMN pgqrsd_paused_at", "pgqrsd_paused_at");
     verify_finds(rig, "ALTER TABLE pgqrs_messages DROP COLUMN pgqrsd_crash_ct", "pgqrsd_crash_ct");
     verify_finds(rig, "DELETE FROM _sqlx_migrations WHERE version = 5", "found 3 migrations");
     verify_finds(rig, "DROP TABLE pgqrsd_schema", "found schema version 0");

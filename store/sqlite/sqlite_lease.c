@@ -175,15 +175,31 @@ static int64_t lease_level(struct sqlite_store *s, struct pgqrs_exchange *x, siz
     return (int64_t)(x->lease_count - first);
 }
 
+/* 1, or 0: the worker is gone or has stopped taking jobs, or the queue is paused. */
+static int may_lease(struct sqlite_store *s, const struct pgqrs_want *w, struct pgqrs_error *err)
+{
+    sqlite3_stmt *stmt = pgqrs_sqlite_stmt(s, STMT_MAY_LEASE, err);
+    if (stmt == NULL) {
+        return -1;
+    }
+    pgqrs_sqlite_bind_int(stmt, 1, w->worker_id);
+    pgqrs_sqlite_bind_int(stmt, 2, w->queue_id);
+    int rc = pgqrs_sqlite_step(s, stmt, err);
+    if (rc > 0) {
+        (void)sqlite3_reset(stmt); /* the row is enough */
+    }
+    return rc;
+}
+
 static int lease_for(struct sqlite_store *s, struct pgqrs_exchange *x, size_t want,
                      const struct moment *now, struct pgqrs_error *err)
 {
     const struct pgqrs_want *w = &x->wants[want];
     struct level level = {.queue_id = w->queue_id, .priority = ABOVE_EVERY_PRIORITY};
     uint32_t left = w->count;
-    int rc = left == 0 ? 0 : pgqrs_sqlite_exists(s, STMT_WORKER_EXISTS, w->worker_id, err);
+    int rc = left == 0 ? 0 : may_lease(s, w, err);
     if (rc <= 0) {
-        return rc; /* a row that somebody has deleted gets nothing, the others must not suffer */
+        return rc; /* who may have nothing gets nothing, the others must not suffer */
     }
     while (left > 0 && (rc = next_level(s, &level, now, err)) > 0) {
         if (!level.due) {
@@ -227,6 +243,7 @@ static int level_leasable(struct sqlite_store *s, const struct pgqrs_want *w,
     if (stmt == NULL) {
         return -1;
     }
+    pgqrs_sqlite_bind_int(stmt, 4, w->worker_id);
     pgqrs_sqlite_bind_int(stmt, 6, w->max_attempts);
     int rc = pgqrs_sqlite_step(s, stmt, err);
     if (rc > 0) {

@@ -27,8 +27,10 @@ enum sqlite_stmt_id {
     STMT_METRICS_FAILED,
     STMT_METRICS_NEWEST_ARCHIVED,
     STMT_ENQUEUE,
+    STMT_KEY_HOLDER,
     STMT_MESSAGE_GET,
     STMT_WORKER_EXISTS,
+    STMT_MAY_LEASE,
     STMT_WORKER_FIND,
     STMT_WORKER_INSERT,
     STMT_WORKER_TAKE,
@@ -83,8 +85,9 @@ static inline struct sqlite_store *sqlite_of(struct pgqrs_store *store)
 /* What sqlite_message.c reads into a struct pgqrs_message. */
 #define PGQRS_SQLITE_MESSAGE_COLUMNS                                                               \
     "id, queue_id, enqueued_at, vt, dequeued_at, archived_at, coalesce(consumer_worker_id, 0),"    \
-    " coalesce(read_ct, 0), pgqrsd_priority, pgqrsd_crash_ct, payload, pgqrsd_outcome,"            \
-    " pgqrsd_result, pgqrsd_error"
+    " coalesce(read_ct, 0), pgqrsd_priority, pgqrsd_crash_ct, payload,"                            \
+    " CASE WHEN archived_at IS NOT NULL THEN pgqrsd_outcome END,"                                  \
+    " pgqrsd_result, pgqrsd_error, coalesce(producer_worker_id, 0), pgqrsd_unique_key"
 
 const char *pgqrs_sqlite_sql(enum sqlite_stmt_id id);
 
@@ -119,6 +122,8 @@ int64_t pgqrs_sqlite_end(struct sqlite_store *s, int64_t rc, struct pgqrs_error 
 
 /* Parameters are borrowed until the statement is reset. Null data binds NULL. */
 void pgqrs_sqlite_bind_int(sqlite3_stmt *stmt, int index, int64_t value);
+/* 0 binds NULL. */
+void pgqrs_sqlite_bind_id(sqlite3_stmt *stmt, int index, int64_t id);
 void pgqrs_sqlite_bind_text(sqlite3_stmt *stmt, int index, const char *text);
 void pgqrs_sqlite_bind_bytes(sqlite3_stmt *stmt, int index, struct pgqrs_bytes bytes);
 
@@ -156,10 +161,16 @@ int pgqrs_sqlite_queue_metrics(struct pgqrs_store *store, int64_t queue_id, uint
 
 /* 0, or -1 with PGQRS_ERR_NOT_FOUND. */
 int pgqrs_sqlite_need_queue(struct sqlite_store *s, int64_t queue_id, struct pgqrs_error *err);
-/* Within the caller's transaction, into a queue that exists. Returns the id, or -1. */
+/* The same for a worker; 0 is none, and fine. */
+int pgqrs_sqlite_need_worker(struct sqlite_store *s, int64_t worker_id, struct pgqrs_error *err);
+/* Within the caller's transaction, into a queue that exists, by a producer that exists. Returns the
+ * id, or -1; existed_out tells whether a message with its unique key was there. */
 int64_t pgqrs_sqlite_insert(struct sqlite_store *s, int64_t queue_id,
                             const struct pgqrs_enqueue *item, const struct moment *now,
-                            struct pgqrs_error *err);
+                            bool *existed_out, struct pgqrs_error *err);
+/* The live message of the queue that has the key; 0 when there is none. */
+int64_t pgqrs_sqlite_key_holder(struct sqlite_store *s, int64_t queue_id, const char *key,
+                                struct pgqrs_error *err);
 int pgqrs_sqlite_enqueue(struct pgqrs_store *store, int64_t queue_id,
                          const struct pgqrs_enqueue *items, size_t count, int64_t *ids_out,
                          bool *existed_out, struct pgqrs_error *err);

@@ -57,6 +57,16 @@ int pgqrs_sqlite_need_queue(struct sqlite_store *s, int64_t queue_id, struct pgq
     return there < 0 ? -1 : 0;
 }
 
+int pgqrs_sqlite_need_worker(struct sqlite_store *s, int64_t worker_id, struct pgqrs_error *err)
+{
+    int there = worker_id == 0 ? 1 : pgqrs_sqlite_exists(s, STMT_WORKER_EXISTS, worker_id, err);
+    if (there == 0) {
+        return pgqrs_error_set(err, PGQRS_ERR_NOT_FOUND, "worker %lld does not exist",
+                               (long long)worker_id);
+    }
+    return there < 0 ? -1 : 0;
+}
+
 static int read_queue(sqlite3_stmt *row, struct pgqrs_queue *queue, struct pgqrs_error *err)
 {
     queue->id = sqlite3_column_int64(row, 0);
@@ -64,6 +74,7 @@ static int read_queue(sqlite3_stmt *row, struct pgqrs_queue *queue, struct pgqrs
         return -1;
     }
     pgqrs_sqlite_time(row, 2, &queue->created_at_us);
+    pgqrs_sqlite_time(row, 3, &queue->paused_at_us);
     return 0;
 }
 

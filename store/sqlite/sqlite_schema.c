@@ -87,6 +87,8 @@ const struct sqlite_column pgqrs_sqlite_columns[] = {
     {"pgqrs_messages", "pgqrsd_outcome", "TEXT"},
     {"pgqrs_messages", "pgqrsd_result", "TEXT"},
     {"pgqrs_messages", "pgqrsd_error", "TEXT"},
+    {"pgqrs_messages", "pgqrsd_unique_key", "TEXT"},
+    {"pgqrs_queues", "pgqrsd_paused_at", "TEXT"},
     {"pgqrs_workers", "pgqrsd_instance", "TEXT"},
     {"pgqrs_workers", "pgqrsd_generation", "INTEGER"},
     {"pgqrs_workers", "pgqrsd_pid", "INTEGER"},
@@ -100,6 +102,9 @@ static const char *const pgqrsd_ddl[] = {
     " WHERE archived_at IS NULL AND consumer_worker_id IS NULL",
     "CREATE INDEX IF NOT EXISTS pgqrsd_messages_failed ON pgqrs_messages(queue_id, id)"
     " WHERE pgqrsd_outcome = 'failed'",
+    "CREATE UNIQUE INDEX IF NOT EXISTS pgqrsd_messages_unique"
+    " ON pgqrs_messages(queue_id, pgqrsd_unique_key)"
+    " WHERE archived_at IS NULL AND pgqrsd_unique_key IS NOT NULL",
     "CREATE TABLE IF NOT EXISTS pgqrsd_schema ("
     "version INTEGER PRIMARY KEY, installed_at TEXT NOT NULL)",
 };

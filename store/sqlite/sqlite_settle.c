@@ -121,7 +121,8 @@ static int check_follow_ups(struct sqlite_store *s, const struct pgqrs_settlemen
         struct pgqrs_error why;
         int64_t id;
         if (pgqrs_store_check_item(&f->item, i, &why) == 0 &&
-            pgqrs_sqlite_queue_find(&s->base, f->queue, &id, &why) == 0) {
+            pgqrs_sqlite_queue_find(&s->base, f->queue, &id, &why) == 0 &&
+            pgqrs_sqlite_need_worker(s, f->item.producer_worker_id, &why) == 0) {
             continue;
         }
         if (why.code != PGQRS_ERR_INVALID && why.code != PGQRS_ERR_NOT_FOUND) {
@@ -139,8 +140,9 @@ static int add_follow_ups(struct sqlite_store *s, const struct pgqrs_settlement 
     for (size_t i = 0; i < item->follow_up_count; i++) {
         const struct pgqrs_follow_up *f = &item->follow_ups[i];
         int64_t queue_id;
+        bool existed;
         if (pgqrs_sqlite_queue_find(&s->base, f->queue, &queue_id, err) < 0 ||
-            pgqrs_sqlite_insert(s, queue_id, &f->item, now, err) < 0) {
+            pgqrs_sqlite_insert(s, queue_id, &f->item, now, &existed, err) < 0) {
             return -1;
         }
     }

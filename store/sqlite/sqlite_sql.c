@@ -14,6 +14,11 @@
 /* Somebody else's row may hold no count, or one that is no count. */
 #define NEXT_READ_CT "max(coalesce(read_ct, 0), 0) + 1"
 
+/* A worker that takes jobs, and its queue, unless that is paused. */
+#define MAY_LEASE(worker, queue)                                                                   \
+    "pgqrs_workers w CROSS JOIN pgqrs_queues q WHERE w.id = " worker                               \
+    " AND w.status IN ('ready', 'polling') AND q.id = " queue " AND q.pgqrsd_paused_at IS NULL"
+
 static const char *const texts[] = {
     [STMT_BEGIN] = "BEGIN IMMEDIATE",
     [STMT_COMMIT] = "COMMIT",
@@ -22,7 +27,7 @@ static const char *const texts[] = {
 
     [STMT_QUEUE_CREATE] = "INSERT INTO pgqrs_queues (queue_name, created_at) VALUES (?1, ?2)",
     [STMT_QUEUE_FIND] = "SELECT id FROM pgqrs_queues WHERE queue_name = ?1",
-    [STMT_QUEUE_LIST] = "SELECT id, queue_name, created_at FROM pgqrs_queues"
+    [STMT_QUEUE_LIST] = "SELECT id, queue_name, created_at, pgqrsd_paused_at FROM pgqrs_queues"
                         " WHERE id > ?1 ORDER BY id LIMIT ?2",
     [STMT_QUEUE_EXISTS] = "SELECT 1 FROM pgqrs_queues WHERE id = ?1",
     [STMT_METRICS_LIVE] = "SELECT count(*), max(enqueued_at) FROM pgqrs_messages"
@@ -39,12 +44,16 @@ static const char *const texts[] = {
         " WHERE queue_id = ?1 AND archived_at IS NOT NULL ORDER BY archived_at DESC LIMIT 1000)",
 
     [STMT_ENQUEUE] = "INSERT INTO pgqrs_messages"
-                     " (queue_id, payload, vt, enqueued_at, read_ct, pgqrsd_priority)"
-                     " VALUES (?1, ?2, ?3, ?4, 0, ?5)",
+                     " (queue_id, payload, vt, enqueued_at, read_ct, pgqrsd_priority,"
+                     " producer_worker_id, pgqrsd_unique_key)"
+                     " VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, ?7)",
+    [STMT_KEY_HOLDER] = "SELECT id FROM pgqrs_messages INDEXED BY pgqrsd_messages_unique"
+                        " WHERE queue_id = ?1 AND pgqrsd_unique_key = ?2 AND archived_at IS NULL",
     [STMT_MESSAGE_GET] =
         "SELECT " PGQRS_SQLITE_MESSAGE_COLUMNS " FROM pgqrs_messages WHERE id = ?1",
 
     [STMT_WORKER_EXISTS] = "SELECT 1 FROM pgqrs_workers WHERE id = ?1",
+    [STMT_MAY_LEASE] = "SELECT 1 FROM " MAY_LEASE("?1", "?2"),
     [STMT_WORKER_FIND] = "SELECT id, status, pgqrsd_instance, pgqrsd_generation"
                          " FROM pgqrs_workers WHERE name = ?1",
     [STMT_WORKER_INSERT] = "INSERT INTO pgqrs_workers (queue_id, name, started_at, heartbeat_at,"
@@ -87,9 +96,11 @@ static const char *const texts[] = {
     [STMT_LEVEL] = "SELECT pgqrsd_priority, vt FROM pgqrs_messages INDEXED BY pgqrsd_messages_lease"
                    " WHERE queue_id = ?1 AND pgqrsd_priority < ?2 AND " PENDING
                    " ORDER BY pgqrsd_priority DESC, vt LIMIT 1",
-    [STMT_LEASABLE] = "SELECT 1 FROM pgqrs_messages INDEXED BY pgqrsd_messages_lease"
-                      " WHERE queue_id = ?1 AND pgqrsd_priority = ?2 AND " PENDING
-                      " AND vt <= ?3 AND coalesce(read_ct, 0) < ?6 LIMIT 1",
+    [STMT_LEASABLE] = "SELECT 1 FROM (SELECT 1 FROM " MAY_LEASE(
+        "?4", "?1") ")"
+                    " CROSS JOIN pgqrs_messages INDEXED BY pgqrsd_messages_lease"
+                    " WHERE queue_id = ?1 AND pgqrsd_priority = ?2 AND " PENDING
+                    " AND vt <= ?3 AND coalesce(read_ct, 0) < ?6 LIMIT 1",
     [STMT_PICK] = "SELECT id, " NEXT_READ_CT ", enqueued_at, payload FROM pgqrs_messages"
                   " INDEXED BY pgqrsd_messages_lease"
                   " WHERE queue_id = ?1 AND pgqrsd_priority = ?2 AND " PENDING

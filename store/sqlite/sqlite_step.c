@@ -168,6 +168,11 @@ void pgqrs_sqlite_bind_int(sqlite3_stmt *stmt, int index, int64_t value)
     (void)sqlite3_bind_int64(stmt, index, value);
 }
 
+void pgqrs_sqlite_bind_id(sqlite3_stmt *stmt, int index, int64_t id)
+{
+    (void)(id == 0 ? sqlite3_bind_null(stmt, index) : sqlite3_bind_int64(stmt, index, id));
+}
+
 void pgqrs_sqlite_bind_text(sqlite3_stmt *stmt, int index, const char *text)
 {
     (void)sqlite3_bind_text(stmt, index, text, -1, SQLITE_STATIC);

@@ -27,7 +27,7 @@ static const struct {
 
 static const char *const indexes[] = {
     "idx_messages_hot_path", "idx_messages_consumer_active", "idx_messages_archived_at",
-    "pgqrsd_messages_lease", "pgqrsd_messages_failed",
+    "pgqrsd_messages_lease", "pgqrsd_messages_failed",       "pgqrsd_messages_unique",
 };
 
 #define INDEX_COUNT (sizeof indexes / sizeof *indexes)

@@ -16,8 +16,8 @@
  * the locks that SQLite holds for this process.
  */
 
-#define LOOK_AGAIN_MS 1
-#define LOOKS 8 /* the last one after a quarter of a second */
+#define LOOK_AGAIN_US 80 /* a sync takes about twice that, or very much longer */
+#define LOOKS 20         /* each half as much later again: the last one after half a second */
 
 void pgqrs_sqlite_wake_init(struct sqlite_wake *wake)
 {
@@ -93,11 +93,20 @@ static bool drain(struct sqlite_wake *w)
     return any;
 }
 
-static void arm(struct sqlite_wake *w, int64_t ms)
+static void arm(struct sqlite_wake *w, int64_t us)
 {
     const struct itimerspec when = {
-        .it_value = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000}};
-    w->armed = timerfd_settime(w->timer, 0, &when, NULL) == 0 && ms > 0;
+        .it_value = {.tv_sec = us / 1000000, .tv_nsec = us % 1000000 * 1000}};
+    w->armed = timerfd_settime(w->timer, 0, &when, NULL) == 0 && us > 0;
+}
+
+static int64_t pause_us(unsigned tries)
+{
+    int64_t us = LOOK_AGAIN_US;
+    for (unsigned i = 0; i < tries; i++) {
+        us += us / 2;
+    }
+    return us;
 }
 
 static bool expired(struct sqlite_wake *w)
@@ -130,7 +139,7 @@ bool pgqrs_sqlite_woken(struct pgqrs_store *store)
     }
     w->tries = wrote ? 0 : w->tries + (again ? 1 : 0);
     if (!w->armed && (wrote || again) && w->tries < LOOKS) {
-        arm(w, LOOK_AGAIN_MS << w->tries);
+        arm(w, pause_us(w->tries));
     }
     return false;
 }

@@ -40,7 +40,7 @@ static int64_t write_row(struct sqlite_store *s, const struct pgqrs_worker_row *
     if (stmt == NULL) {
         return -1;
     }
-    pgqrs_sqlite_bind_int(stmt, 1, row->queue_id);
+    pgqrs_sqlite_bind_id(stmt, 1, row->queue_id);
     pgqrs_sqlite_bind_text(stmt, 2, row->name);
     pgqrs_sqlite_bind_text(stmt, 3, now.text);
     pgqrs_sqlite_bind_text(stmt, 4, row->instance);
