@@ -104,6 +104,28 @@ static void test_a_client_outlives_its_broker(void **state)
     assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
 }
 
+static void test_a_client_outlives_pgqrsd(void **state)
+{
+    struct fixture *f = *state;
+    struct pgqrs_error err;
+    int64_t id;
+    start(f);
+    struct pgqrs_store *store = open_client(f);
+    int64_t queue = find_work(store);
+    assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(enqueue(store, queue, 0, &id, &err), -1);
+        assert_int_equal(err.code, PGQRS_ERR_AGAIN);
+        assert_non_null(strstr(err.text, "can not connect"));
+    }
+    daemon_start(&f->daemon, &f->scratch);
+    daemon_await_log(&f->daemon, "ready pid=", 4);
+    assert_int_equal(enqueue(store, queue, 0, &id, &err), 0);
+    effects_await(&f->scratch, "end ", 1);
+    pgqrs_store_close(&store);
+    assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
+}
+
 /* Kills the broker a few times, each time some way into what its clients do. */
 static pid_t start_killer(const struct fixture *f)
 {
@@ -260,6 +282,7 @@ int main(void)
     const struct CMUnitTest cases[] = {
         CASE(test_jobs_enqueued_through_a_broker_are_run_at_once),
         CASE(test_a_client_outlives_its_broker),
+        CASE(test_a_client_outlives_pgqrsd),
         CASE(test_what_was_acknowledged_is_there_whenever_the_broker_dies),
         CASE(test_nonsense_is_refused_and_the_others_go_on),
     };
