@@ -126,6 +126,20 @@ static void test_a_client_outlives_pgqrsd(void **state)
     assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
 }
 
+static void test_the_command_line_speaks_through_a_broker(void **state)
+{
+    struct fixture *f = *state;
+    start(f);
+    struct scratch client = f->scratch;
+    (void)snprintf(client.dsn, sizeof client.dsn, "broker:%s/run/pgqrsd.sock", client.dir);
+    cli_ok(&client, NULL, "message", "enqueue", "work", "{\"ms\":1}");
+    effects_await(&f->scratch, "end ", 1);
+    cli_ok(&client, NULL, "message", "get", "1");
+    cli_ok(&client, NULL, "queue", "list");
+    assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
+    assert_int_equal(cli(&client, NULL, "queue", "list", (char *)NULL), 69);
+}
+
 /* Kills the broker a few times, each time some way into what its clients do. */
 static pid_t start_killer(const struct fixture *f)
 {
@@ -283,6 +297,7 @@ int main(void)
         CASE(test_jobs_enqueued_through_a_broker_are_run_at_once),
         CASE(test_a_client_outlives_its_broker),
         CASE(test_a_client_outlives_pgqrsd),
+        CASE(test_the_command_line_speaks_through_a_broker),
         CASE(test_what_was_acknowledged_is_there_whenever_the_broker_dies),
         CASE(test_nonsense_is_refused_and_the_others_go_on),
     };
