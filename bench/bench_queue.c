@@ -215,6 +215,7 @@ static void latency(struct target *t, const struct options *o, struct report *r,
 {
     struct daemon d;
     double us[LATENCIES];
+    double inserts[LATENCIES]; /* the floor: how long it takes until the insert has returned */
     int count = 0;
     (void)o;
     t->reset(t);
@@ -229,7 +230,9 @@ static void latency(struct target *t, const struct options *o, struct report *r,
         (void)clock_gettime(CLOCK_MONOTONIC, &now);
         (void)snprintf(payload, sizeof payload, "%lld",
                        (long long)now.tv_sec * 1000000000 + now.tv_nsec);
+        int64_t start = pgqrs_mono_us();
         t->foreign_insert(t, payload);
+        inserts[i] = (double)(pgqrs_mono_us() - start);
         sleep_ms(10 + i % 7);
     }
     t->foreign_insert(t, NULL);
@@ -244,11 +247,14 @@ static void latency(struct target *t, const struct options *o, struct report *r,
     }
     (void)fclose(f);
     qsort(us, LATENCIES, sizeof *us, compare);
+    qsort(inserts, LATENCIES, sizeof *inserts, compare);
     static const double points[] = {0.5, 0.9, 0.99};
     for (size_t i = 0; i < 3; i++) {
-        report_line(r, t->name, "foreign enqueue to handler start, idle", "ms", "p%.0f",
-                    100 * points[i])
-            ->value[run] = us[(int)(points[i] * (LATENCIES - 1))] / 1000;
+        struct measured *m =
+            report_line(r, t->name, "foreign enqueue to handler start (floor: the insert)", "ms",
+                        "p%.0f", 100 * points[i]);
+        m->value[run] = us[(int)(points[i] * (LATENCIES - 1))] / 1000;
+        m->floor[run] = inserts[(int)(points[i] * (LATENCIES - 1))] / 1000;
     }
 }
 

@@ -16,8 +16,9 @@
  * the locks that SQLite holds for this process.
  */
 
-#define LOOK_AGAIN_US 80 /* a sync takes about twice that, or very much longer */
-#define LOOKS 20         /* each half as much later again: the last one after half a second */
+#define LOOK_AGAIN_US 80 /* a sync takes a few times that, or very much longer */
+#define LOOKS_SOON 8     /* each half as much later again, the last one after 4 ms */
+#define LOOKS 11         /* then each four times as much: the last one after a quarter second */
 
 void pgqrs_sqlite_wake_init(struct sqlite_wake *wake)
 {
@@ -104,7 +105,7 @@ static int64_t pause_us(unsigned tries)
 {
     int64_t us = LOOK_AGAIN_US;
     for (unsigned i = 0; i < tries; i++) {
-        us += us / 2;
+        us = i < LOOKS_SOON ? us + us / 2 : us * 4;
     }
     return us;
 }
@@ -138,7 +139,7 @@ bool pgqrs_sqlite_woken(struct pgqrs_store *store)
         return true;
     }
     w->tries = wrote ? 0 : w->tries + (again ? 1 : 0);
-    if (!w->armed && (wrote || again) && w->tries < LOOKS) {
+    if ((wrote || (again && !w->armed)) && w->tries < LOOKS) {
         arm(w, pause_us(w->tries));
     }
     return false;
