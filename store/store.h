@@ -503,7 +503,7 @@ struct pgqrs_lease {
     uint32_t attempt;
     int32_t priority;
     int64_t enqueued_at_us;
-    struct pgqrs_bytes payload; /* owned by the exchange */
+    struct pgqrs_bytes payload; /* owned by the exchange; a zero byte follows */
 };
 
 struct pgqrs_exchange {
