@@ -99,33 +99,50 @@ static size_t text_size(const char *text)
     return text == NULL ? 0 : strlen(text);
 }
 
+static size_t message_size(const struct pgqrs_message *m)
+{
+    return MESSAGE_ROOM + text_size(m->payload) + text_size(m->unique_key) + text_size(m->outcome) +
+           text_size(m->result) + text_size(m->error);
+}
+
 /* A page that would not fit into a reply ends before the first message that has no room. */
-static void fit_messages(struct pgqrs_message_list *list)
+static int fit_messages(struct pgqrs_message_list *list, struct pgqrs_error *err)
 {
     size_t size = 0;
-    for (size_t i = 0; i < list->count; i++) {
-        const struct pgqrs_message *m = &list->items[i];
-        size += MESSAGE_ROOM + text_size(m->payload) + text_size(m->unique_key) +
-                text_size(m->outcome) + text_size(m->result) + text_size(m->error);
-        if (size <= REPLY_ROOM || i == 0) {
-            continue;
-        }
-        list->next_before_id = list->items[i - 1].id;
-        for (size_t k = i; k < list->count; k++) {
-            pgqrs_message_fini(&list->items[k]);
-        }
-        list->count = i;
+    size_t fit = 0;
+    while (fit < list->count && (size += message_size(&list->items[fit])) <= REPLY_ROOM) {
+        fit++;
     }
+    if (fit == list->count) {
+        return 0;
+    }
+    if (fit == 0) { /* to leave it out would be to hide it */
+        return pgqrs_error_set(err, PGQRS_ERR_FAILED,
+                               "message list through a broker: found %zu bytes in message %lld, "
+                               "expected at most %d; read it from the database, or list those "
+                               "before it",
+                               size, (long long)list->items[0].id, REPLY_ROOM);
+    }
+    list->next_before_id = list->items[fit - 1].id;
+    for (size_t i = fit; i < list->count; i++) {
+        pgqrs_message_fini(&list->items[i]);
+    }
+    list->count = fit;
+    return 0;
 }
 
 static int64_t run_message_list(struct run *r)
 {
-    int rc = pgqrs_store_message_list(r->store, &r->call.u.messages, &r->reply.u.messages,
-                                      &r->reply.err);
-    if (rc >= 0) {
-        fit_messages(&r->reply.u.messages);
+    struct pgqrs_message_list list;
+    if (pgqrs_store_message_list(r->store, &r->call.u.messages, &list, &r->reply.err) < 0) {
+        return -1;
     }
-    return rc;
+    if (fit_messages(&list, &r->reply.err) < 0) {
+        pgqrs_message_list_fini(&list);
+        return -1;
+    }
+    r->reply.u.messages = list;
+    return 0;
 }
 
 static int64_t run_message_act(struct run *r)

@@ -274,6 +274,22 @@ static void a_message_too_large_for_a_reply_is_told(void **state)
                                      "expected at most 16777216");
 }
 
+static void a_page_that_can_hold_nothing_names_what_is_in_the_way(void **state)
+{
+    struct fixture *f = *state;
+    int64_t small = enqueue(f, 1);
+    int64_t huge = enqueue(f, 17 * MIB);
+    struct pgqrs_store_call call = {.op = PGQRS_STORE_MESSAGE_LIST, .u.messages = {.limit = 10}};
+    assert_int_equal(count_of(f, &call), -1);
+    assert_int_equal(f->err.code, PGQRS_ERR_FAILED);
+    assert_non_null(strstr(f->err.text, "bytes in message 2, expected at most"));
+    call.u.messages.before_id = huge;
+    struct pgqrs_store_reply reply = serve(f, &call);
+    assert_int_equal(reply.u.messages.count, 1);
+    assert_int_equal(reply.u.messages.items[0].id, small);
+    pgqrs_store_reply_fini(&reply);
+}
+
 static size_t lease(struct fixture *f, uint32_t count, bool *again)
 {
     const struct pgqrs_want want = {.queue_id = f->queue,
@@ -334,6 +350,7 @@ int main(void)
         CASE(the_broker_looks_again_when_it_should),
         CASE(a_page_too_large_for_a_reply_is_cut),
         CASE(a_message_too_large_for_a_reply_is_told),
+        CASE(a_page_that_can_hold_nothing_names_what_is_in_the_way),
         CASE(leases_too_large_for_a_reply_go_back),
         CASE(a_lease_too_large_for_any_reply_is_a_dead_letter),
     };
