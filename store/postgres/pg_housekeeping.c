@@ -24,26 +24,24 @@
 #define OF_QUEUES " FROM (SELECT id FROM pgqrs_queues WHERE $1 = 0 OR id = $1) q CROSS JOIN LATERAL"
 #define PRUNE_TYPES .param_count = 5, .types = {PG_INT8, PG_INT8, PG_INT8, PG_INT8, PG_INT8}
 
+#define ARCHIVED_US PGQRS_PG_US("x.archived_at")
+#define FROM PGQRS_PG_TIME("$4")
+
 static const struct pg_stmt prune_ended = {
     .name = "prune_ended",
-    .sql = "SELECT x.id, " PGQRS_PG_US(
-        "x.archived_at") ", x.free" OF_QUEUES " (SELECT id, archived_at,"
-                         " coalesce(pgqrsd_outcome, '') <> 'failed' AND " NO_RUN " AS free"
-                         " FROM pgqrs_messages m WHERE queue_id = q.id AND archived_at IS NOT NULL"
-                         " AND archived_at " TOO_OLD " AND archived_at >= " PGQRS_PG_TIME(
-                             "$4") " AND (archived_at > " PGQRS_PG_TIME("$4") " OR id > $5)"
-                                                                              " ORDER BY "
-                                                                              "archived_at, id "
-                                                                              "LIMIT $2) x ORDER "
-                                                                              "BY x.archived_at, "
-                                                                              "x.id LIMIT $2",
+    .sql = "SELECT x.id, " ARCHIVED_US ", x.free" OF_QUEUES " (SELECT id, archived_at,"
+           " coalesce(pgqrsd_outcome, '') <> 'failed' AND " NO_RUN " AS free"
+           " FROM pgqrs_messages m WHERE queue_id = q.id AND archived_at IS NOT NULL"
+           " AND archived_at " TOO_OLD " AND archived_at >= " FROM " AND (archived_at > " FROM
+           " OR id > $5) ORDER BY archived_at, id LIMIT $2) x"
+           " ORDER BY x.archived_at, x.id LIMIT $2",
     PRUNE_TYPES,
 };
 static const struct pg_stmt prune_failed = {
     .name = "prune_failed",
-    .sql = "SELECT x.id, $4, x.free" OF_QUEUES
-           " (SELECT id, archived_at IS NOT NULL AND archived_at " TOO_OLD " AND " NO_RUN
-           " AS free FROM pgqrs_messages m WHERE queue_id = q.id AND pgqrsd_outcome = 'failed'"
+    .sql = "SELECT x.id, $4, x.free" OF_QUEUES " (SELECT id,"
+           " archived_at IS NOT NULL AND archived_at " TOO_OLD " AND " NO_RUN " AS free"
+           " FROM pgqrs_messages m WHERE queue_id = q.id AND pgqrsd_outcome = 'failed'"
            " AND id > $5 ORDER BY id LIMIT $2) x ORDER BY x.id LIMIT $2",
     PRUNE_TYPES,
 };

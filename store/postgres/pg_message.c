@@ -9,19 +9,16 @@
 /* ---- reading ---- */
 
 /* A pgqrs client that replays a message leaves the outcome where it is. */
+#define ENQUEUED_US PG_COLUMN_US("m.enqueued_at")
+#define DUE_US PG_COLUMN_US("m.vt")
+#define DEQUEUED_US PG_COLUMN_US("m.dequeued_at")
+#define ARCHIVED_US PG_COLUMN_US("m.archived_at")
 #define COLUMNS                                                                                    \
-    "m.id, m.queue_id, " PGQRS_PG_US("m.enqueued_at") ", " PGQRS_PG_US("m.vt") ", " PGQRS_PG_US(   \
-        "m.dequeued_at") ", " PGQRS_PG_US("m.archived_at") ","                                     \
-                                                           " m.consumer_worker_id, "               \
-                                                           "m.producer_worker_id, m.read_ct, "     \
-                                                           "m.pgqrsd_priority,"                    \
-                                                           " m.pgqrsd_crash_ct, m.payload, "       \
-                                                           "m.pgqrsd_unique_key,"                  \
-                                                           " CASE WHEN m.archived_at IS NOT NULL " \
-                                                           "THEN m.pgqrsd_outcome END,"            \
-                                                           " m.pgqrsd_result, "                    \
-                                                           "m.pgqrsd_error, " PGQRS_PG_US(         \
-                                                               "pgqrsd_now()")
+    "m.id, m.queue_id, " ENQUEUED_US ", " DUE_US ", " DEQUEUED_US ", " ARCHIVED_US ","             \
+    " m.consumer_worker_id, m.producer_worker_id, m.read_ct, m.pgqrsd_priority, "                  \
+    "m.pgqrsd_crash_ct, m.payload, m.pgqrsd_unique_key,"                                           \
+    " CASE WHEN m.archived_at IS NOT NULL THEN m.pgqrsd_outcome END,"                              \
+    " m.pgqrsd_result, m.pgqrsd_error, " PG_NOW_US
 
 enum { COLUMN_NOW = 16, COLUMN_REST }; /* the second only in a listing */
 

@@ -19,35 +19,35 @@
 
 #define BY_DUE "vt, enqueued_at, id"
 #define BY_DUE_BACK "vt DESC, enqueued_at DESC, id DESC"
-#define DUE PG_PENDING " AND vt <= pgqrsd_now()"
 #define ENDED "archived_at IS NOT NULL"
+#define LATER PG_PENDING " AND vt > pgqrsd_now() AND vt < 'infinity'"
+#define AT "enqueued_at AS at"
 
-static const struct pg_stmt queue_metrics =
-    {
-        .name = "queue_metrics",
-        .sql = "SELECT " COUNT(PG_PENDING, "pgqrsd_priority DESC, vt, id") ", " COUNT(DUE, BY_DUE) " + " COUNT(PG_PENDING " AND vt IS NULL", BY_DUE) ", " COUNT(PG_LEASED, "consumer_worker_id") ", " COUNT(ENDED, "archived_at") ", " COUNT("pgqrsd_outcome = 'failed' AND " ENDED, "id") ", " PGQRS_PG_US("(SELECT min(m.at) " FROM_QUEUES("enqueued_at AS at", PG_PENDING, BY_DUE, "$3") ")") ", " PGQRS_PG_US(
-            "(SELECT greatest((SELECT max(m.at) " FROM_QUEUES(
-                "enqueued_at AS at", PG_LIVE,
-                BY_DUE, "$3") "),"
-                              " (SELECT max(m.at) " FROM_QUEUES(
-                                  "enqueued_at AS at", PG_LIVE,
-                                  BY_DUE_BACK,
-                                  "$3") "),"
-                                        " (SELECT max(m.at) " FROM_QUEUES(
-                                            "enqueued_at AS at", ENDED, "archived_at DESC",
-                                            "1000") ")))") ", " PGQRS_PG_US("(SELECT "
-                                                                            "min(m.vt)"
-                                                                            " " FROM_QUEUES("vt",
-                                                                                            PG_PENDING
-                                                                                            " AND "
-                                                                                            "vt > "
-                                                                                            "pgqrsd"
-                                                                                            "_now("
-                                                                                            ")",
-                                                                                            BY_DUE,
-                                                                                            "1") ")") ", " PGQRS_PG_US("pgqrsd_now()"),
-        .param_count = 3,
-        .types = {PG_INT8, PG_INT8, PG_INT8},
+#define PENDING_COUNT COUNT(PG_PENDING, "pgqrsd_priority DESC, vt, id")
+#define DUE_COUNT COUNT(PG_PENDING " AND vt <= pgqrsd_now()", BY_DUE)
+#define NO_VT_COUNT COUNT(PG_PENDING " AND vt IS NULL", BY_DUE)
+#define LEASED_COUNT COUNT(PG_LEASED, "consumer_worker_id")
+#define ENDED_COUNT COUNT(ENDED, "archived_at")
+#define FAILED_COUNT COUNT("pgqrsd_outcome = 'failed' AND " ENDED, "id")
+
+#define OLDEST "(SELECT min(m.at) " FROM_QUEUES(AT, PG_PENDING, BY_DUE, "$3") ")"
+#define NEWEST_FIRST "(SELECT max(m.at) " FROM_QUEUES(AT, PG_LIVE, BY_DUE, "$3") ")"
+#define NEWEST_LAST "(SELECT max(m.at) " FROM_QUEUES(AT, PG_LIVE, BY_DUE_BACK, "$3") ")"
+#define NEWEST_ENDED "(SELECT max(m.at) " FROM_QUEUES(AT, ENDED, "archived_at DESC", "1000") ")"
+#define NEWEST "(SELECT greatest(" NEWEST_FIRST ", " NEWEST_LAST ", " NEWEST_ENDED "))"
+#define NEXT_DUE "(SELECT min(m.vt) " FROM_QUEUES("vt", LATER, BY_DUE, "1") ")"
+
+#define OLDEST_US PGQRS_PG_US(OLDEST)
+#define NEWEST_US PGQRS_PG_US(NEWEST)
+#define NEXT_DUE_US PGQRS_PG_US(NEXT_DUE)
+
+static const struct pg_stmt queue_metrics = {
+    .name = "queue_metrics",
+    .sql =
+        "SELECT " PENDING_COUNT ", " DUE_COUNT " + " NO_VT_COUNT ", " LEASED_COUNT ", " ENDED_COUNT
+        ", " FAILED_COUNT ", " OLDEST_US ", " NEWEST_US ", " NEXT_DUE_US ", " PG_NOW_US,
+    .param_count = 3,
+    .types = {PG_INT8, PG_INT8, PG_INT8},
 };
 
 enum { SAMPLE_MAX = 1000 }; /* of each queue, when there may be many */

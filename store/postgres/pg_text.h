@@ -13,15 +13,25 @@
 
 /* The predicates of the partial indexes. */
 #define PG_LIVE "archived_at IS NULL"
-#define PG_PENDING PG_LIVE " AND consumer_worker_id IS NULL"    /* pgqrsd_messages_lease */
-#define PG_LEASED PG_LIVE " AND consumer_worker_id IS NOT NULL" /* ..._consumer_worker_id_active   \
-                                                                 */
+#define PG_PENDING PG_LIVE " AND consumer_worker_id IS NULL" /* pgqrsd_messages_lease */
+#define PG_LEASED                                                                                  \
+    PG_LIVE " AND consumer_worker_id IS NOT NULL" /* ..._consumer_worker_id_active                 \
+                                                   */
 
 #define PG_IS_LIVE "coalesce(archived_at, 'infinity') = 'infinity'"
 #define PG_IS_PENDING PG_IS_LIVE " AND coalesce(consumer_worker_id, 0) = 0"
 #define PG_IS_LEASED PG_IS_LIVE " AND coalesce(consumer_worker_id, 0) <> 0"
 
 #define PG_RUN_UNFINISHED(status) status " IN ('QUEUED', 'RUNNING', 'PAUSED', 'CANCELLING')"
+
+/* Of a column that somebody else may have set to a time without end, or without a beginning: the
+ * last second of the year 9999, and 0. */
+#define PG_COLUMN_US(time)                                                                         \
+    "CASE " time                                                                                   \
+    " WHEN 'infinity' THEN 253402300799000000 WHEN '-infinity' THEN 0 ELSE " PGQRS_PG_US(          \
+        time) " END"
+
+#define PG_NOW_US PGQRS_PG_US("pgqrsd_now()")
 
 /* So many milliseconds, from a bigint. A hundred years is as good as for ever, and in range. */
 #define PG_MS(ms) "(least(" ms ", 3155760000000) * interval '1 millisecond')"

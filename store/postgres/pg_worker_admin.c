@@ -25,40 +25,21 @@ static enum pgqrs_worker_state state_of(struct pgqrs_bytes name)
 
 /* ---- listing ---- */
 
+#define STARTED_US PG_COLUMN_US("w.started_at")
+#define BEAT_US PG_COLUMN_US("w.heartbeat_at")
+#define SHUTDOWN_US PG_COLUMN_US("w.shutdown_at")
+
 static const struct pg_stmt worker_list = {
     .name = "worker_list",
-    .sql = "SELECT w.id, w.queue_id, w.status::text, " PGQRS_PG_US("w.started_at") ", " PGQRS_PG_US(
-        "w.heartbeat_at") ", " PGQRS_PG_US("w.shutdown_at") ","
-                                                            " (SELECT count(*) FROM pgqrs_messages "
-                                                            "WHERE consumer_worker_id = w.id"
-                                                            " AND " PG_LIVE
-                                                            "), w.pgqrsd_generation, w.pgqrsd_pid, "
-                                                            "w.name, "
-                                                            "w.pgqrsd_instance, " PGQRS_PG_US(
-                                                                "pgqrsd_now()") " FROM (SELECT 1) "
-                                                                                "one LEFT JOIN "
-                                                                                "LATERAL (SELECT * "
-                                                                                "FROM pgqrs_workers"
-                                                                                " WHERE id < $1 "
-                                                                                "AND ($2 = 0 OR id "
-                                                                                "= $2) AND ($3 = 0 "
-                                                                                "OR queue_id = $3)"
-                                                                                " AND ($4::text IS "
-                                                                                "NULL OR "
-                                                                                "status::text = $4)"
-                                                                                " AND ($5::text IS "
-                                                                                "NULL OR "
-                                                                                "starts_with(name, "
-                                                                                "$5))"
-                                                                                " AND (NOT $6 OR "
-                                                                                "status <> "
-                                                                                "'stopped') AND "
-                                                                                "(NOT $7 OR "
-                                                                                "pgqrsd_instance "
-                                                                                "IS NOT NULL)"
-                                                                                " ORDER BY id DESC "
-                                                                                "LIMIT $8) w ON "
-                                                                                "true",
+    .sql = "SELECT w.id, w.queue_id, w.status::text, " STARTED_US ", " BEAT_US ", " SHUTDOWN_US ","
+           " (SELECT count(*) FROM pgqrs_messages WHERE consumer_worker_id = w.id"
+           " AND " PG_LIVE "), w.pgqrsd_generation, w.pgqrsd_pid, w.name, w.pgqrsd_instance,"
+           " " PG_NOW_US " FROM (SELECT 1) one LEFT JOIN LATERAL (SELECT * FROM pgqrs_workers"
+           " WHERE id < $1 AND ($2 = 0 OR id = $2) AND ($3 = 0 OR queue_id = $3)"
+           " AND ($4::text IS NULL OR status::text = $4)"
+           " AND ($5::text IS NULL OR starts_with(name, $5))"
+           " AND (NOT $6 OR status <> 'stopped') AND (NOT $7 OR pgqrsd_instance IS NOT NULL)"
+           " ORDER BY id DESC LIMIT $8) w ON true",
     .param_count = 8,
     .types = {PG_INT8, PG_INT8, PG_INT8, PG_TEXT, PG_TEXT, PG_BOOL, PG_BOOL, PG_INT8},
 };
@@ -304,24 +285,24 @@ int pgqrs_pg_worker_delete(struct pgqrs_store *store, int64_t worker_id, struct 
 }
 
 /* $1: ms since the last beat; $2: how many. One look at the messages serves all. */
+#define OLD_ENOUGH                                                                                 \
+    "w.status = 'stopped' AND coalesce(w.heartbeat_at, '-infinity') < pgqrsd_now() - " PG_MS("$1")
+
 static const struct pg_stmt purge_pick = {
     .name = "worker_purge_pick",
-    .sql =
-        "WITH used AS MATERIALIZED (SELECT consumer_worker_id AS id FROM pgqrs_messages"
-        " WHERE consumer_worker_id IS NOT NULL UNION SELECT worker_id FROM pgqrs_workflow_runs"
-        " WHERE worker_id IS NOT NULL)"
-        " SELECT w.id FROM pgqrs_workers w WHERE w.status = 'stopped'"
-        " AND coalesce(w.heartbeat_at, '-infinity') < pgqrsd_now() - " PG_MS(
-            "$1") " AND NOT EXISTS (SELECT 1 FROM used WHERE used.id = w.id)"
-                  " AND NOT EXISTS (SELECT 1 FROM pgqrs_messages WHERE producer_worker_id = w.id)"
-                  " ORDER BY w.id LIMIT $2",
+    .sql = "WITH used AS MATERIALIZED (SELECT consumer_worker_id AS id FROM pgqrs_messages"
+           " WHERE consumer_worker_id IS NOT NULL UNION SELECT worker_id FROM pgqrs_workflow_runs"
+           " WHERE worker_id IS NOT NULL)"
+           " SELECT w.id FROM pgqrs_workers w WHERE " OLD_ENOUGH
+           " AND NOT EXISTS (SELECT 1 FROM used WHERE used.id = w.id)"
+           " AND NOT EXISTS (SELECT 1 FROM pgqrs_messages WHERE producer_worker_id = w.id)"
+           " ORDER BY w.id LIMIT $2",
     .param_count = 2,
     .types = {PG_INT8, PG_INT8},
 };
 static const struct pg_stmt purge_one = {
     .name = "worker_purge",
-    .sql = "DELETE FROM pgqrs_workers w WHERE id = $2 AND w.status = 'stopped'"
-           " AND coalesce(w.heartbeat_at, '-infinity') < pgqrsd_now() - " PG_MS("$1"),
+    .sql = "DELETE FROM pgqrs_workers w WHERE id = $2 AND " OLD_ENOUGH,
     .param_count = 2,
     .types = {PG_INT8, PG_INT8},
 };
@@ -332,7 +313,7 @@ static PGresult *run_purge(struct pg_store *s, const struct pg_stmt *stmt, int64
     struct pg_args args = {0};
     pgqrs_pg_arg_int8(&args, older_ms);
     pgqrs_pg_arg_int8(&args, second);
-    PGresult *rows = pgqrs_pg_run(s, stmt, &args, false, err);
+    PGresult *rows = pgqrs_pg_run(s, stmt, &args, stmt == &purge_pick, err);
     pgqrs_pg_args_fini(&args);
     return rows;
 }
@@ -366,51 +347,25 @@ int64_t pgqrs_pg_worker_purge(struct pgqrs_store *store, int64_t older_ms, uint3
 
 /* ---- statistics ---- */
 
+#define STALE                                                                                      \
+    "w.status IN ('ready', 'polling')"                                                             \
+    " AND coalesce(w.heartbeat_at, '-infinity') < pgqrsd_now() - " PG_MS("$2")
+#define OLDEST_START_US PGQRS_PG_US("(min(w.started_at) FILTER (WHERE w.status <> 'stopped'))")
+#define NEWEST_BEAT_US PGQRS_PG_US("(max(w.heartbeat_at) FILTER (WHERE w.status <> 'stopped'))")
+
 static const struct pg_stmt worker_stats = {
     .name = "worker_stats",
-    .sql =
-        "WITH held AS MATERIALIZED (SELECT consumer_worker_id AS id, count(*) AS n"
-        " FROM pgqrs_messages WHERE " PG_LEASED " GROUP BY consumer_worker_id)"
-        " SELECT count(*), count(*) FILTER (WHERE w.status = 'ready'),"
-        " count(*) FILTER (WHERE w.status = 'polling'),"
-        " count(*) FILTER (WHERE w.status = 'suspended'),"
-        " count(*) FILTER (WHERE w.status = 'interrupted'),"
-        " count(*) FILTER (WHERE w.status = 'stopped'),"
-        " count(*) FILTER (WHERE w.status IN ('ready', 'polling')"
-        " AND coalesce(w.heartbeat_at, '-infinity') < pgqrsd_now() - " PG_MS(
-            "$2") "),"
-                  " coalesce(sum(held.n), 0)::bigint, " PGQRS_PG_US(
-                      "(min(w.started_at) FILTER "
-                      "(WHERE w.status <> "
-                      "'stopped'))") ", " PGQRS_PG_US("(max(w.heartbeat_at) FILTER (WHERE w.status "
-                                                      "<> 'stopped'))") ","
-                                                                        " " PGQRS_PG_US(
-                                                                            "pgqrsd_now()") " FROM "
-                                                                                            "pgqrs_"
-                                                                                            "worker"
-                                                                                            "s w "
-                                                                                            "LEFT "
-                                                                                            "JOIN "
-                                                                                            "held "
-                                                                                            "ON "
-                                                                                            "held."
-                                                                                            "id = "
-                                                                                            "w.id"
-                                                                                            " WHERE"
-                                                                                            " $1 = "
-                                                                                            "0 OR "
-                                                                                            "($1 = "
-                                                                                            "-1 "
-                                                                                            "AND "
-                                                                                            "w."
-                                                                                            "queue_"
-                                                                                            "id IS "
-                                                                                            "NULL) "
-                                                                                            "OR "
-                                                                                            "w."
-                                                                                            "queue_"
-                                                                                            "id = "
-                                                                                            "$1",
+    .sql = "WITH held AS MATERIALIZED (SELECT consumer_worker_id AS id, count(*) AS n"
+           " FROM pgqrs_messages WHERE " PG_LEASED " GROUP BY consumer_worker_id)"
+           " SELECT count(*), count(*) FILTER (WHERE w.status = 'ready'),"
+           " count(*) FILTER (WHERE w.status = 'polling'),"
+           " count(*) FILTER (WHERE w.status = 'suspended'),"
+           " count(*) FILTER (WHERE w.status = 'interrupted'),"
+           " count(*) FILTER (WHERE w.status = 'stopped'),"
+           " count(*) FILTER (WHERE " STALE "), coalesce(sum(held.n), 0)::bigint,"
+           " " OLDEST_START_US ", " NEWEST_BEAT_US ", " PG_NOW_US
+           " FROM pgqrs_workers w LEFT JOIN held ON held.id = w.id"
+           " WHERE $1 = 0 OR ($1 = -1 AND w.queue_id IS NULL) OR w.queue_id = $1",
     .param_count = 2,
     .types = {PG_INT8, PG_INT8},
 };
