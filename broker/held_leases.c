@@ -6,8 +6,8 @@
  * A worker whose jobs are short would wait for a commit after each one. So a little more is leased
  * in its name than it may be sent, as many jobs as it will have finished when the next commits are
  * done; each outcome it sends is answered with the next job at once, and stored meanwhile. A
- * worker whose jobs take long gets no reserve, and a reserve that turns out to have to wait goes
- * back to the queue, its attempts not spent.
+ * worker whose jobs take long gets no reserve, nor does any while there is not plenty for all, and
+ * a reserve that turns out to have to wait goes back to the queue, its attempts not spent.
  */
 #include "broker/broker.h"
 
@@ -88,7 +88,9 @@ void pgqrs_worker_pace(struct worker *worker, size_t outcomes)
 
 static int64_t reserve_of(const struct broker *b, const struct worker *worker)
 {
-    if (worker->pace_us == 0 || worker->pace_us > SLOW_US || worker->capacity == 0) {
+    bool quick = worker->pace_us > 0 && worker->pace_us <= SLOW_US;
+    bool silent = worker->sent_count > 0 && pgqrs_mono_us() - worker->last_us > SLOW_US;
+    if (!worker->queue->plenty || !quick || silent || worker->capacity == 0) {
         return 0;
     }
     int64_t commit_us = b->commit.took_us == 0 ? COMMIT_GUESS_US : b->commit.took_us;
