@@ -6,6 +6,12 @@
 
 #include "store/postgres/pg_priv.h"
 
+/* Advisory locks are two numbers, the first of which is one of these. */
+#define PG_GATE_CLASS "1885827428"    /* the oid of pgqrs_messages: somebody sleeps */
+#define PG_CLAIM_CLASS "1885827427"   /* a hash of schema and site: its broker runs */
+#define PG_INSTALL_CLASS "1885827433" /* a hash of the schema: it is being installed */
+#define PG_CHANNEL "pgqrsd_"          /* and the oid of pgqrs_messages */
+
 enum { PG_PREPARED_MAX = 256, PG_SETTINGS_MAX = 64 };
 
 /* What libpq is told, from a DSN. Holds the password: wiped by its fini. */

@@ -23,6 +23,8 @@ static void close_store(struct pgqrs_store *store)
 static const struct pgqrs_store_ops postgres_ops = {
     .name = "postgres",
     .close = close_store,
+    .install = pgqrs_pg_install,
+    .verify = pgqrs_pg_verify,
     .queue_create = pgqrs_pg_queue_create,
     .queue_find = pgqrs_pg_queue_find,
     .queue_list = pgqrs_pg_queue_list,
