@@ -35,23 +35,24 @@ static const struct pg_stmt act_cancel = {
 };
 static const struct pg_stmt act_free = {
     .name = "act_free",
-    .sql = "UPDATE pgqrs_messages SET consumer_worker_id = NULL, vt = pgqrsd_now()"
-           " WHERE id = ANY($1) RETURNING id",
+    .sql = PG_WAKING "UPDATE pgqrs_messages SET consumer_worker_id = NULL, vt = pgqrsd_now()"
+                     " WHERE id = ANY($1) RETURNING id",
     .param_count = 1,
     .types = {PG_INT8_ARRAY},
 };
 /* Of several with one key the first that was named gets it, unless somebody has it. */
 static const struct pg_stmt act_replay = {
     .name = "act_replay",
-    .sql = "UPDATE pgqrs_messages SET archived_at = NULL, consumer_worker_id = NULL,"
-           " dequeued_at = NULL, read_ct = 0, vt = pgqrsd_now(), enqueued_at = pgqrsd_now(),"
-           " pgqrsd_due_at = NULL, pgqrsd_crash_ct = 0, pgqrsd_outcome = NULL,"
-           " pgqrsd_result = NULL, pgqrsd_error = NULL WHERE id = ANY(ARRAY(SELECT a.id FROM"
-           " (SELECT id, queue_id, pgqrsd_unique_key AS key, row_number() OVER (PARTITION BY"
-           " queue_id, pgqrsd_unique_key ORDER BY array_position($1, id)) AS nth"
-           " FROM pgqrs_messages WHERE id = ANY($1)) a WHERE a.key IS NULL OR (a.nth = 1"
-           " AND NOT EXISTS (SELECT 1 FROM pgqrs_messages k WHERE k.queue_id = a.queue_id"
-           " AND k.pgqrsd_unique_key = a.key AND k." PG_LIVE ")))) RETURNING id",
+    .sql =
+        PG_WAKING "UPDATE pgqrs_messages SET archived_at = NULL, consumer_worker_id = NULL,"
+                  " dequeued_at = NULL, read_ct = 0, vt = pgqrsd_now(), enqueued_at = pgqrsd_now(),"
+                  " pgqrsd_due_at = NULL, pgqrsd_crash_ct = 0, pgqrsd_outcome = NULL,"
+                  " pgqrsd_result = NULL, pgqrsd_error = NULL WHERE id = ANY(ARRAY(SELECT a.id FROM"
+                  " (SELECT id, queue_id, pgqrsd_unique_key AS key, row_number() OVER (PARTITION BY"
+                  " queue_id, pgqrsd_unique_key ORDER BY array_position($1, id)) AS nth"
+                  " FROM pgqrs_messages WHERE id = ANY($1)) a WHERE a.key IS NULL OR (a.nth = 1"
+                  " AND NOT EXISTS (SELECT 1 FROM pgqrs_messages k WHERE k.queue_id = a.queue_id"
+                  " AND k.pgqrsd_unique_key = a.key AND k." PG_LIVE ")))) RETURNING id",
     .param_count = 1,
     .types = {PG_INT8_ARRAY},
 };

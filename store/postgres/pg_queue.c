@@ -123,8 +123,9 @@ static int no_queue(int64_t queue_id, struct pgqrs_error *err)
 
 static const struct pg_stmt queue_pause = {
     .name = "queue_pause",
-    .sql = "UPDATE pgqrs_queues SET pgqrsd_paused_at ="
-           " CASE WHEN $2 THEN coalesce(pgqrsd_paused_at, pgqrsd_now()) END WHERE id = $1",
+    .sql =
+        PG_WAKING "UPDATE pgqrs_queues SET pgqrsd_paused_at ="
+                  " CASE WHEN $2 THEN coalesce(pgqrsd_paused_at, pgqrsd_now()) END WHERE id = $1",
     .param_count = 2,
     .types = {PG_INT8, PG_BOOL},
 };

@@ -24,6 +24,13 @@
 
 #define PG_RUN_UNFINISHED(status) status " IN ('QUEUED', 'RUNNING', 'PAUSED', 'CANCELLING')"
 
+/*
+ * Before a statement that makes messages ready without inserting any: who sleeps is woken when it
+ * commits. That is the duty of the schema's trigger, which an insertion of no rows fires, too.
+ */
+#define PG_WAKING                                                                                  \
+    "WITH wake AS (INSERT INTO pgqrs_messages (queue_id, payload) SELECT 0, 'null' WHERE false) "
+
 /* Of a column that somebody else may have set to a time without end, or without a beginning: the
  * last second of the year 9999, and 0. */
 #define PG_COLUMN_US(time)                                                                         \

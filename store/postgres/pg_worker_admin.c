@@ -152,11 +152,12 @@ static const struct pg_stmt worker_held = {
 /* In the order of the ids, like everybody who waits for more than one row. */
 static const struct pg_stmt worker_free = {
     .name = "worker_free_all",
-    .sql = "UPDATE pgqrs_messages SET consumer_worker_id = NULL, vt = pgqrsd_now()"
-           " WHERE id = ANY(ARRAY(SELECT id FROM pgqrs_messages WHERE id = ANY(ARRAY(SELECT id"
-           " FROM pgqrs_messages WHERE consumer_worker_id = $1 AND " PG_LIVE
-           " ORDER BY consumer_worker_id)) AND consumer_worker_id IS NOT DISTINCT FROM $1"
-           " AND " PG_IS_LIVE " ORDER BY id FOR UPDATE))",
+    .sql = PG_WAKING
+    "UPDATE pgqrs_messages SET consumer_worker_id = NULL, vt = pgqrsd_now()"
+    " WHERE id = ANY(ARRAY(SELECT id FROM pgqrs_messages WHERE id = ANY(ARRAY(SELECT id"
+    " FROM pgqrs_messages WHERE consumer_worker_id = $1 AND " PG_LIVE
+    " ORDER BY consumer_worker_id)) AND consumer_worker_id IS NOT DISTINCT FROM $1"
+    " AND " PG_IS_LIVE " ORDER BY id FOR UPDATE))",
     .param_count = 1,
     .types = {PG_INT8},
 };
