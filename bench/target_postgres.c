@@ -356,6 +356,25 @@ static int64_t transactions(struct target *t)
                      " current_database()");
 }
 
+/* As an installed one would be, but for memory and the length of the log. */
+static void start_server(struct target *t)
+{
+    static const char *const settings[] = {"fsync = on",
+                                           "full_page_writes = on",
+                                           "synchronous_commit = on",
+                                           "shared_buffers = '2GB'",
+                                           "max_wal_size = '4GB'",
+                                           "timezone = 'UTC'"};
+    struct pg_rig *rig = pg_rig_create();
+    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
+        pg_rig_sql(rig, "ALTER SYSTEM SET %s", settings[i]);
+    }
+    (void)snprintf(t->scratch.dsn, sizeof t->scratch.dsn, "%s", rig->dsn);
+    pg_rig_stop();
+    pg_rig_start();
+    pg_rig_destroy(rig);
+}
+
 struct target *target_postgres(void)
 {
     struct target *t = bench_alloc(1, sizeof *t);
@@ -378,5 +397,6 @@ struct target *target_postgres(void)
         .transactions = transactions,
     };
     scratch_create(&t->scratch);
+    start_server(t);
     return t;
 }
