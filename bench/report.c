@@ -57,21 +57,20 @@ static double median(const double *values, size_t runs)
 
 static void put_number(double value, const char *unit)
 {
+    bool whole = strcmp(unit, "jobs/s") == 0 || strcmp(unit, "rows/s") == 0;
     if (value == 0) {
         (void)printf("%12s", "");
     } else {
-        (void)printf(strcmp(unit, "jobs/s") == 0 || strcmp(unit, "rows/s") == 0 ? "%12.0f"
-                                                                                : "%12.2f",
-                     value);
+        (void)printf("%12.*f", whole ? 0 : 2, value);
     }
 }
 
-static void put_ratio(double value, double base, const char *fmt, double scale)
+static void put_ratio(double value, double base, double scale, int decimals, const char *sign)
 {
     if (value == 0 || base == 0) {
         (void)printf("%10s", "");
     } else {
-        (void)printf(fmt, scale * value / base);
+        (void)printf("%*.*f%s", 10 - (int)strlen(sign), decimals, scale * value / base, sign);
     }
 }
 
@@ -95,8 +94,8 @@ void report_table(const struct report *r)
         put_number(value, m->unit);
         put_number(floor, m->unit);
         put_number(pgqrs, m->unit);
-        put_ratio(value, floor, "%8.0f %%", 100);
-        put_ratio(value, pgqrs, "%9.1fx", 1);
+        put_ratio(value, floor, 100, 0, " %");
+        put_ratio(value, pgqrs, 1, 1, "x");
         (void)printf("\n");
     }
 }
