@@ -72,8 +72,9 @@ SRC_broker     := $(filter-out $(MAIN_broker),$(call src,broker))
 SRC_worker     := $(filter-out $(MAIN_worker),$(call src,worker))
 SRC_cli        := $(filter-out $(MAIN_cli),$(call src,cli))
 SRC_support    := $(call src,tests/support)
+SRC_bench      := $(filter-out bench/bench_%,$(call src,bench))
 
-ROOMS := base config ipc store supervisor broker worker cli support
+ROOMS := base config ipc store supervisor broker worker cli support bench
 lib = $(B)/lib$(1).a
 define archive
 $(call lib,$(1)): $(call objs,$(SRC_$(1)))
@@ -181,13 +182,12 @@ run: deps
 	$(MAKE) --no-print-directory programs
 	@examples/demo.sh $(B)
 
-# bench/bench_*.c are programs, the other files are what they share.
-SRC_bench := $(filter-out bench/bench_%,$(call src,bench))
+# bench/bench_*.c are programs, the other files of the folder what they share.
 BENCHES := $(patsubst bench/%.c,$(B)/bench/%,$(filter bench/bench_%,$(call src,bench)))
-$(B)/bench/%: $(B)/obj/bench/%.o $(call objs,$(SRC_bench)) $(foreach l,support store ipc base,$(call lib,$(l)))
+$(B)/bench/%: $(B)/obj/bench/%.o $(foreach l,bench support store ipc base,$(call lib,$(l)))
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  LINK  $@")
-	$(Q)$(LINK) -o $@ $^ $(LIBS_STORE) $(LIBS_JSON) -lm -lpthread
+	$(Q)$(LINK) -o $@ $^ $(LIBS_STORE) $(LIBS_JSON) $(call PKG,cmocka) -lm -lpthread
 # All of it takes about an hour; BENCH_ARGS="--store sqlite --case drain --runs 1" a minute.
 bench: deps
 	$(MAKE) --no-print-directory programs bench-build

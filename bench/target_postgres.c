@@ -370,9 +370,9 @@ static void start_server(struct target *t)
         pg_rig_sql(rig, "ALTER SYSTEM SET %s", settings[i]);
     }
     (void)snprintf(t->scratch.dsn, sizeof t->scratch.dsn, "%s", rig->dsn);
+    pg_rig_destroy(rig);
     pg_rig_stop();
     pg_rig_start();
-    pg_rig_destroy(rig);
 }
 
 struct target *target_postgres(void)
