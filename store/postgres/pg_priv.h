@@ -158,7 +158,7 @@ int pgqrs_pg_exchange(struct pgqrs_store *store, struct pgqrs_exchange *x, struc
 int64_t pgqrs_pg_renew(struct pgqrs_store *store, const struct pgqrs_lease_ref *leases,
                        size_t count, int64_t lease_ms, bool *held_out, struct pgqrs_error *err);
 
-/* pg_queue.c */
+/* pg_queue.c; pg_metrics.c: metrics and info */
 int pgqrs_pg_queue_create(struct pgqrs_store *store, const char *name, int64_t *id_out,
                           struct pgqrs_error *err);
 int pgqrs_pg_queue_find(struct pgqrs_store *store, const char *name, int64_t *id_out,
@@ -175,7 +175,7 @@ int pgqrs_pg_queue_metrics(struct pgqrs_store *store, int64_t queue_id, uint64_t
 int pgqrs_pg_info(struct pgqrs_store *store, struct pgqrs_store_info *info_out,
                   struct pgqrs_error *err);
 
-/* pg_message.c, pg_housekeeping.c */
+/* pg_message.c, pg_act.c, pg_housekeeping.c */
 int pgqrs_pg_message_get(struct pgqrs_store *store, int64_t id, struct pgqrs_message *message_out,
                          struct pgqrs_error *err);
 int pgqrs_pg_message_list(struct pgqrs_store *store, const struct pgqrs_message_filter *filter,
