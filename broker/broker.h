@@ -145,6 +145,7 @@ struct broker {
     int exit_status;  /* PGQRS_EXIT_RETURNED once a drain has given back a job that had begun */
 
     int64_t trouble_since_ms; /* the store fails since; 0: it works */
+    bool trouble_told;        /* in the log */
     int64_t backoff_ms;
     bool trying;       /* all the same, to see whether it works again */
     bool paused;       /* connections are not read */

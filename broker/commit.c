@@ -275,9 +275,12 @@ static void distribute(struct broker *b)
 
 void pgqrs_commit_trouble(struct broker *b, const struct pgqrs_error *err)
 {
-    if (b->trouble_since_ms == 0) {
+    if (b->trouble_since_ms == 0) { /* a connection that was lost is made anew, and all is well */
         b->trouble_since_ms = pgqrs_mono_ms();
         b->backoff_ms = BACKOFF_MIN_MS;
+        pgqrs_log_debug("broker: the store fails, trying again: %s", err->text);
+    } else if (!b->trouble_told) {
+        b->trouble_told = true;
         pgqrs_log_error("broker: the store fails, %zu outcomes wait, trying again until it works: "
                         "%s",
                         b->group.count + b->commit.group.count, err->text);
@@ -295,9 +298,12 @@ void pgqrs_commit_trouble(struct broker *b, const struct pgqrs_error *err)
 void pgqrs_commit_success(struct broker *b)
 {
     if (b->trouble_since_ms != 0) {
-        pgqrs_log_info("broker: the store works again after %lld ms",
-                       (long long)(pgqrs_mono_ms() - b->trouble_since_ms));
+        if (b->trouble_told) {
+            pgqrs_log_info("broker: the store works again after %lld ms",
+                           (long long)(pgqrs_mono_ms() - b->trouble_since_ms));
+        }
         b->trouble_since_ms = 0;
+        b->trouble_told = false;
         (void)evtimer_del(b->retry);
         pgqrs_peers_announced(b); /* hellos that have waited */
         pgqrs_commit_all_maybe_ready(b);
