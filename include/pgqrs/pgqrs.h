@@ -5,7 +5,7 @@
 /*
  * libpgqrs: queues of durable jobs in a database, for programs that enqueue, look after queues, or
  * work on jobs in their own process. It opens the database itself: a running pgqrsd is neither
- * needed nor in the way. Link with -lpgqrs (pkg-config libpgqrs).
+ * needed nor in the way. Link with -lpgqrs (pkg-config pgqrs).
  *
  * Results. A call returns 0 or more when it worked and -1 when it did not, and then fills *failure,
  * which may be null. Outputs are written only on success, *failure only on failure.
@@ -40,7 +40,8 @@
  * one JSON value each (RFC 8259) and stored in compact form.
  *
  * Limits: payloads and results 1 MiB in compact form, names of queues and unique keys 255 bytes,
- * errors of jobs 4096 bytes (cut), 10000 items in one batch, 1000 messages in one dequeue.
+ * errors of jobs 4096 bytes (cut), 10000 items in one batch, 1000 messages in one dequeue,
+ * 1000 verdicts in one call.
  */
 
 #include <stdbool.h>
