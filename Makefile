@@ -71,10 +71,11 @@ SRC_supervisor := $(filter-out $(MAIN_supervisor),$(call src,supervisor))
 SRC_broker     := $(filter-out $(MAIN_broker),$(call src,broker))
 SRC_worker     := $(filter-out $(MAIN_worker),$(call src,worker))
 SRC_cli        := $(filter-out $(MAIN_cli),$(call src,cli))
+SRC_client     := $(call src,lib)
 SRC_support    := $(call src,tests/support)
 SRC_bench      := $(filter-out bench/bench_%,$(call src,bench))
 
-ROOMS := base config ipc store supervisor broker worker cli support bench
+ROOMS := base config ipc store supervisor broker worker cli client support bench
 lib = $(B)/lib$(1).a
 define archive
 $(call lib,$(1)): $(call objs,$(SRC_$(1)))
@@ -106,6 +107,33 @@ $(B)/bin/pgqrs: $(call objs,$(MAIN_cli)) $(foreach l,cli config store ipc base,$
 	$(if $(V),,@echo "  LINK  $@")
 	$(Q)$(LINK) -o $@ $^ $(LIBS_STORE) $(LIBS_YAML) $(LIBS_JSON)
 
+# ---- libpgqrs: shared and static; neither shows a symbol that is not in the map ----
+
+LIBPGQRS_SO := $(B)/lib/libpgqrs.so.$(VERSION)
+LIBPGQRS    := $(LIBPGQRS_SO) $(B)/lib/libpgqrs.a
+LIBPGQRS_IN := $(call objs,$(SRC_client)) $(foreach l,store ipc base,$(call lib,$(l)))
+$(LIBPGQRS_SO): $(LIBPGQRS_IN) lib/libpgqrs.map
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  SO    $@")
+	$(Q)$(CC) $(OPT) $(SANFLAGS) -shared -Wl,-soname,libpgqrs.so.0 -Wl,--version-script=lib/libpgqrs.map \
+	    -Wl,-z,relro,-z,now -Wl,--as-needed $(if $(SANITIZE),,-Wl,-z,defs) $(LDFLAGS) -o $@ \
+	    $(LIBPGQRS_IN) $(LIBS_STORE) $(LIBS_JSON)
+	$(Q)ln -sf $(@F) $(@D)/libpgqrs.so.0 && ln -sf libpgqrs.so.0 $(@D)/libpgqrs.so
+$(B)/lib/libpgqrs.a: $(LIBPGQRS_IN) lib/libpgqrs.map
+	@mkdir -p $(@D) $(B)/obj/lib
+	$(if $(V),,@echo "  AR    $@")
+	$(Q)sed -n 's/^ *\(pgqrs_[a-z_]*\);$$/\1/p' lib/libpgqrs.map >$(B)/obj/lib/exports
+	$(Q)$(LD) -r -o $(B)/obj/lib/libpgqrs.o $(LIBPGQRS_IN)
+	$(Q)objcopy --keep-global-symbols=$(B)/obj/lib/exports $(B)/obj/lib/libpgqrs.o
+	@rm -f $@
+	$(Q)$(AR) rcs $@ $(B)/obj/lib/libpgqrs.o
+
+EXAMPLES := $(patsubst examples/clients/%.c,$(B)/examples/%,$(call src,examples/clients))
+$(B)/examples/%: examples/clients/%.c include/pgqrs/pgqrs.h $(LIBPGQRS_SO)
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  LINK  $@")
+	$(Q)$(CC) $(ALL_CFLAGS) -pie -o $@ $< -L$(B)/lib -lpgqrs -Wl,-rpath,$(abspath $(B)/lib) $(LIBS_STORE)
+
 # ---- handlers: every C file in a folder of handlers is one plugin ----
 
 HANDLERS      := $(patsubst examples/handlers/%.c,$(B)/lib/pgqrs/handlers/%.so,$(call src,examples/handlers))
@@ -133,7 +161,7 @@ programs: $(PROGRAMS) $(HANDLERS)
 # ---- tests: tests/test_*.c are unit tests, tests/it_*.c start real processes ----
 
 TESTS   := $(patsubst tests/%.c,$(B)/tests/%,$(call src,tests))
-$(B)/tests/%: $(B)/obj/tests/%.o $(foreach l,support supervisor broker worker cli config store ipc base,$(call lib,$(l)))
+$(B)/tests/%: $(B)/obj/tests/%.o $(foreach l,support supervisor broker worker cli client config store ipc base,$(call lib,$(l)))
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  LINK  $@")
 	$(Q)$(LINK) -o $@ $< -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LIBS_EVENT) $(LIBS_NNG) \
