@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /*
@@ -41,16 +42,21 @@ static int lock_file(struct sqlite_store *s, int fd, struct pgqrs_error *err)
     return 0;
 }
 
-int pgqrs_sqlite_claim(struct pgqrs_store *store, const char *site, struct pgqrs_error *err)
+static char *claim_name(const struct sqlite_store *s, struct pgqrs_error *err)
 {
-    struct sqlite_store *s = sqlite_of(store);
-    (void)site; /* the file has one broker, whoever it is */
-    if (s->path == NULL || s->claim_fd >= 0) {
-        return 1; /* a database in memory is nobody else's */
-    }
     char *name = NULL;
     if (asprintf(&name, "%s-broker", s->path) < 0) {
-        return pgqrs_error_memory(err);
+        (void)pgqrs_error_memory(err);
+        return NULL;
+    }
+    return name;
+}
+
+static int claim(struct sqlite_store *s, struct pgqrs_error *err)
+{
+    char *name = claim_name(s, err);
+    if (name == NULL) {
+        return -1;
     }
     int fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0) {
@@ -63,4 +69,36 @@ int pgqrs_sqlite_claim(struct pgqrs_store *store, const char *site, struct pgqrs
     free(name);
     s->claim_fd = fd;
     return fd < 0 ? -1 : 1;
+}
+
+int pgqrs_sqlite_claim(struct pgqrs_store *store, const char *site, struct pgqrs_error *err)
+{
+    struct sqlite_store *s = sqlite_of(store);
+    (void)site; /* the file has one broker, whoever it is */
+    if (s->path == NULL || s->claim_fd >= 0) {
+        return 1; /* a database in memory is nobody else's */
+    }
+    return claim(s, err);
+}
+
+int pgqrs_sqlite_claim_moved(struct sqlite_store *s, struct pgqrs_error *err)
+{
+    if (s->claim_fd < 0) {
+        return 0;
+    }
+    char *name = claim_name(s, err);
+    if (name == NULL) {
+        return -1;
+    }
+    struct stat named;
+    struct stat ours;
+    bool same = stat(name, &named) == 0 && fstat(s->claim_fd, &ours) == 0 &&
+                named.st_ino == ours.st_ino && named.st_dev == ours.st_dev;
+    free(name);
+    if (same) {
+        return 0;
+    }
+    (void)close(s->claim_fd); /* only held for its lock */
+    s->claim_fd = -1;
+    return claim(s, err) < 0 ? -1 : 0;
 }

@@ -30,7 +30,7 @@ int pgqrs_sqlite_exchange(struct pgqrs_store *store, struct pgqrs_exchange *x,
         /* An idle broker that polls must not take the lock that writers need. */
         const struct moment now = pgqrs_sqlite_moment(pgqrs_wall_us());
         x->now_us = now.us;
-        int rc = pgqrs_sqlite_peek(s, x, &now, err);
+        int rc = pgqrs_sqlite_check_file(s, err) < 0 ? -1 : pgqrs_sqlite_peek(s, x, &now, err);
         if (rc <= 0) {
             return rc;
         }

@@ -4,8 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ABOVE_EVERY_PRIORITY ((int64_t)INT32_MAX + 1)
-
 /* A queue's rows of one priority that are neither leased nor archived. */
 struct level {
     int64_t queue_id;
@@ -37,6 +35,16 @@ static int next_level(struct sqlite_store *s, struct level *level, const struct 
         pgqrs_sqlite_time(stmt, 1, &level->first_us);
     }
     (void)sqlite3_reset(stmt); /* the row was read */
+    return rc;
+}
+
+int pgqrs_sqlite_next_priority(struct sqlite_store *s, int64_t queue_id, int64_t *priority,
+                               struct pgqrs_error *err)
+{
+    const struct moment now = {.us = 0};
+    struct level level = {.queue_id = queue_id, .priority = *priority};
+    int rc = next_level(s, &level, &now, err);
+    *priority = level.priority;
     return rc;
 }
 
@@ -195,7 +203,7 @@ static int lease_for(struct sqlite_store *s, struct pgqrs_exchange *x, size_t wa
                      const struct moment *now, struct pgqrs_error *err)
 {
     const struct pgqrs_want *w = &x->wants[want];
-    struct level level = {.queue_id = w->queue_id, .priority = ABOVE_EVERY_PRIORITY};
+    struct level level = {.queue_id = w->queue_id, .priority = PGQRS_SQLITE_ABOVE_EVERY_PRIORITY};
     uint32_t left = w->count;
     int rc = left == 0 ? 0 : may_lease(s, w, err);
     if (rc <= 0) {
@@ -255,7 +263,7 @@ static int level_leasable(struct sqlite_store *s, const struct pgqrs_want *w,
 static int peek_for(struct sqlite_store *s, struct pgqrs_exchange *x, const struct pgqrs_want *w,
                     const struct moment *now, struct pgqrs_error *err)
 {
-    struct level level = {.queue_id = w->queue_id, .priority = ABOVE_EVERY_PRIORITY};
+    struct level level = {.queue_id = w->queue_id, .priority = PGQRS_SQLITE_ABOVE_EVERY_PRIORITY};
     int rc = 0;
     while (w->count > 0 && (rc = next_level(s, &level, now, err)) > 0) {
         if (!level.due) {

@@ -1,10 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "store/sqlite/sqlite_priv.h"
 
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
 /* ---- enqueue ---- */
 
 static struct moment due_of(const struct pgqrs_enqueue *item, const struct moment *now)
@@ -107,9 +103,8 @@ static enum pgqrs_message_state state_of(const struct pgqrs_message *m, int64_t 
     return m->vt_us <= now_us ? PGQRS_STATE_READY : PGQRS_STATE_DELAYED;
 }
 
-/* A row of PGQRS_SQLITE_MESSAGE_COLUMNS. On failure the message still needs its fini. */
-static int read_message(sqlite3_stmt *row, int64_t now_us, struct pgqrs_message *m,
-                        struct pgqrs_error *err)
+int pgqrs_sqlite_read_message(sqlite3_stmt *row, int64_t now_us, struct pgqrs_message *m,
+                              struct pgqrs_error *err)
 {
     m->id = sqlite3_column_int64(row, 0);
     m->queue_id = sqlite3_column_int64(row, 1);
@@ -138,7 +133,8 @@ int pgqrs_sqlite_message_get(struct pgqrs_store *store, int64_t id,
                              struct pgqrs_message *message_out, struct pgqrs_error *err)
 {
     struct sqlite_store *s = sqlite_of(store);
-    sqlite3_stmt *stmt = pgqrs_sqlite_stmt(s, STMT_MESSAGE_GET, err);
+    sqlite3_stmt *stmt =
+        pgqrs_sqlite_check_file(s, err) < 0 ? NULL : pgqrs_sqlite_stmt(s, STMT_MESSAGE_GET, err);
     if (stmt == NULL) {
         return -1;
     }
@@ -152,86 +148,12 @@ int pgqrs_sqlite_message_get(struct pgqrs_store *store, int64_t id,
         return -1;
     }
     struct pgqrs_message message = {0};
-    rc = read_message(stmt, pgqrs_wall_us(), &message, err);
+    rc = pgqrs_sqlite_read_message(stmt, pgqrs_wall_us(), &message, err);
     (void)sqlite3_reset(stmt); /* the row was read */
     if (rc < 0) {
         pgqrs_message_fini(&message);
         return -1;
     }
     *message_out = message;
-    return 0;
-}
-
-/* ---- listing ---- */
-
-#define PENDING " AND archived_at IS NULL AND consumer_worker_id IS NULL"
-
-/*
- * Which rows, and by which index: the planner can not know that there are few of the kinds that
- * have an index of their own, and that the newest of the others are found by going backwards.
- */
-static const struct {
-    const char *condition;
-    const char *index;
-} kinds[] = {
-    [PGQRS_STATE_NONE] = {"", "NOT INDEXED"},
-    [PGQRS_STATE_READY] = {PENDING " AND (vt <= ?2 OR vt IS NULL)",
-                           "INDEXED BY pgqrsd_messages_lease"},
-    [PGQRS_STATE_DELAYED] = {PENDING " AND vt > ?2", "INDEXED BY pgqrsd_messages_lease"},
-    [PGQRS_STATE_LEASED] = {" AND archived_at IS NULL AND consumer_worker_id IS NOT NULL",
-                            "INDEXED BY idx_messages_consumer_active"},
-    [PGQRS_STATE_ARCHIVED] = {" AND archived_at IS NOT NULL", "NOT INDEXED"},
-};
-_Static_assert(sizeof kinds / sizeof *kinds == PGQRS_STATE_COUNT, "every state has its rows");
-
-static sqlite3_stmt *prepare_list(struct sqlite_store *s, const struct pgqrs_message_filter *filter,
-                                  const char *now, struct pgqrs_error *err)
-{
-    const char *index = kinds[filter->state].index;
-    const char *outcome = filter->outcome == NULL ? "" : " AND pgqrsd_outcome = ?4";
-    if (filter->outcome != NULL && strcmp(filter->outcome, "failed") == 0) {
-        index = "INDEXED BY pgqrsd_messages_failed";
-        outcome = " AND pgqrsd_outcome = 'failed'";
-    }
-    char sql[1000];
-    (void)snprintf(sql, sizeof sql,
-                   "SELECT " PGQRS_SQLITE_MESSAGE_COLUMNS " FROM pgqrs_messages WHERE id IN"
-                   " (SELECT id FROM pgqrs_messages %s WHERE id < ?1%s%s%s"
-                   " ORDER BY id DESC LIMIT ?5) ORDER BY id DESC",
-                   index, filter->queue_id == 0 ? "" : " AND queue_id = ?3",
-                   kinds[filter->state].condition, outcome);
-    sqlite3_stmt *stmt = NULL;
-    if (sqlite3_prepare_v2(s->db, sql, -1, &stmt, NULL) != SQLITE_OK) {
-        (void)pgqrs_sqlite_prepare_failed(s, err);
-        return NULL;
-    }
-    pgqrs_sqlite_bind_int(stmt, 1, filter->before_id == 0 ? INT64_MAX : filter->before_id);
-    pgqrs_sqlite_bind_text(stmt, 2, now);
-    pgqrs_sqlite_bind_int(stmt, 3, filter->queue_id);
-    pgqrs_sqlite_bind_text(stmt, 4, filter->outcome);
-    pgqrs_sqlite_bind_int(stmt, 5, filter->limit);
-    return stmt;
-}
-
-int pgqrs_sqlite_message_list(struct pgqrs_store *store, const struct pgqrs_message_filter *filter,
-                              struct pgqrs_message_list *list_out, struct pgqrs_error *err)
-{
-    struct sqlite_store *s = sqlite_of(store);
-    const struct moment now = pgqrs_sqlite_moment(pgqrs_wall_us());
-    struct pgqrs_message_list list = {.items = calloc(filter->limit, sizeof *list.items)};
-    if (list.items == NULL) {
-        return pgqrs_error_memory(err);
-    }
-    sqlite3_stmt *stmt = prepare_list(s, filter, now.text, err);
-    int rc = stmt == NULL ? -1 : 0;
-    while (rc >= 0 && (rc = pgqrs_sqlite_step(s, stmt, err)) > 0) {
-        rc = read_message(stmt, now.us, &list.items[list.count++], err);
-    }
-    (void)sqlite3_finalize(stmt); /* repeats the error of the step */
-    if (rc < 0) {
-        pgqrs_message_list_fini(&list);
-        return -1;
-    }
-    *list_out = list;
     return 0;
 }

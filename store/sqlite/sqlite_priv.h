@@ -8,24 +8,34 @@
  */
 
 #include <sqlite3.h>
+#include <sys/types.h>
 
 #include "base/clock.h"
 #include "store/store_priv.h"
 
 enum sqlite_stmt_id {
     STMT_BEGIN,
+    STMT_BEGIN_READ,
     STMT_COMMIT,
     STMT_ROLLBACK,
+    STMT_SAVEPOINT,
+    STMT_SAVEPOINT_RELEASE,
+    STMT_SAVEPOINT_ROLLBACK,
     STMT_DATA_VERSION,
     STMT_QUEUE_CREATE,
     STMT_QUEUE_FIND,
     STMT_QUEUE_LIST,
     STMT_QUEUE_EXISTS,
-    STMT_METRICS_LIVE,
-    STMT_METRICS_PENDING,
-    STMT_METRICS_ARCHIVED,
-    STMT_METRICS_FAILED,
-    STMT_METRICS_NEWEST_ARCHIVED,
+    STMT_QUEUE_PAUSE,
+    STMT_QUEUE_IN_THE_WAY,
+    STMT_QUEUE_WORKERS,
+    STMT_QUEUE_LEAVE,
+    STMT_QUEUE_DELETE,
+    STMT_PURGE_PENDING,
+    STMT_PURGE_LEASED,
+    STMT_PURGE_ARCHIVED,
+    STMT_METRICS_COUNTS,
+    STMT_METRICS_TIMES,
     STMT_ENQUEUE,
     STMT_KEY_HOLDER,
     STMT_MESSAGE_GET,
@@ -40,11 +50,36 @@ enum sqlite_stmt_id {
     STMT_WORKER_HELD,
     STMT_WORKER_FIRST,
     STMT_WORKER_FREE,
+    STMT_WORKER_GIVE_UP,
+    STMT_WORKER_SET,
+    STMT_WORKER_STATE,
+    STMT_WORKER_HELD_COUNT,
+    STMT_WORKER_NAMED,
+    STMT_WORKER_DELETE,
+    STMT_WORKER_PURGE,
+    STMT_WORKER_STATS,
+    STMT_INFO,
     STMT_SETTLE_END,
     STMT_SETTLE_DELETE,
     STMT_SETTLE_RELEASE,
     STMT_SETTLE_LOOK,
     STMT_RENEW,
+    STMT_ACT_LOOK,
+    STMT_ACT_CANCEL,
+    STMT_ACT_FREE,
+    STMT_ACT_REPLAY,
+    STMT_MESSAGE_DELETE,
+    STMT_RUN_DELETE,
+    STMT_STEPS_DELETE,
+    STMT_PRUNE_ENDED,
+    STMT_PRUNE_FAILED,
+    STMT_BURY_FRONT,
+    STMT_BURY,
+    STMT_REAP_HOLDER,
+    STMT_REAP_DEAD,
+    STMT_REAP_LEASES,
+    STMT_REAP_FREE,
+    STMT_REAP_WORKERS,
     STMT_LEVEL,
     STMT_LEASABLE,
     STMT_PICK,
@@ -66,11 +101,15 @@ struct sqlite_wake {
 struct sqlite_store {
     struct pgqrs_store base;
     sqlite3 *db;
-    char *path;   /* absolute; null for a database in memory */
-    char *shown;  /* for messages */
-    int claim_fd; /* -1: not claimed */
+    bool borrowed; /* db is somebody else's */
+    bool nested;   /* the transaction at hand is a savepoint in theirs */
+    char *path;    /* absolute; null for a database in memory, and for a borrowed one */
+    char *shown;   /* for messages */
+    int claim_fd;  /* -1: not claimed */
     int64_t busy_ms;
     int64_t busy_since_ms;
+    bool synchronous_full;
+    ino_t wal_inode;
     struct sqlite_wake wake;
     sqlite3_stmt *stmts[STMT_COUNT];
 };
@@ -114,6 +153,10 @@ int pgqrs_sqlite_exists(struct sqlite_store *s, enum sqlite_stmt_id stmt_id, int
                         struct pgqrs_error *err);
 /* Runs SQL text that is not cached and gives no rows. */
 int pgqrs_sqlite_exec(struct sqlite_store *s, const char *sql, struct pgqrs_error *err);
+/* Runs a statement whose only parameter is an id. */
+int64_t pgqrs_sqlite_run_about(struct sqlite_store *s, enum sqlite_stmt_id stmt_id, int64_t id,
+                               struct pgqrs_error *err);
+int pgqrs_sqlite_begin_read(struct sqlite_store *s, struct pgqrs_error *err);
 int pgqrs_sqlite_begin(struct sqlite_store *s, struct pgqrs_error *err);
 int pgqrs_sqlite_commit(struct sqlite_store *s, struct pgqrs_error *err);
 void pgqrs_sqlite_rollback(struct sqlite_store *s);
@@ -126,6 +169,16 @@ void pgqrs_sqlite_bind_int(sqlite3_stmt *stmt, int index, int64_t value);
 void pgqrs_sqlite_bind_id(sqlite3_stmt *stmt, int index, int64_t id);
 void pgqrs_sqlite_bind_text(sqlite3_stmt *stmt, int index, const char *text);
 void pgqrs_sqlite_bind_bytes(sqlite3_stmt *stmt, int index, struct pgqrs_bytes bytes);
+
+/* ---- sqlite_file.c ---- */
+
+/* Whether the database is still the file of that name. If not, the store has gone over to the one
+ * that is there, if any, and says PGQRS_ERR_AGAIN. Outside a transaction. */
+int pgqrs_sqlite_check_file(struct sqlite_store *s, struct pgqrs_error *err);
+/* path null: in memory. On failure the store still needs its close. */
+int pgqrs_sqlite_open_file(struct sqlite_store *s, const char *path, bool create,
+                           struct pgqrs_error *err);
+void pgqrs_sqlite_finalize(struct sqlite_store *s);
 
 /* ---- sqlite_value.c: values of columns ---- */
 
@@ -159,6 +212,12 @@ int pgqrs_sqlite_queue_list(struct pgqrs_store *store, int64_t after_id, uint32_
 int pgqrs_sqlite_queue_metrics(struct pgqrs_store *store, int64_t queue_id, uint64_t count_max,
                                struct pgqrs_queue_metrics *metrics_out, struct pgqrs_error *err);
 
+int pgqrs_sqlite_queue_pause(struct pgqrs_store *store, int64_t queue_id, bool paused,
+                             struct pgqrs_error *err);
+int pgqrs_sqlite_queue_delete(struct pgqrs_store *store, int64_t queue_id, struct pgqrs_error *err);
+int64_t pgqrs_sqlite_queue_purge(struct pgqrs_store *store, int64_t queue_id, unsigned what,
+                                 uint32_t limit, struct pgqrs_error *err);
+
 /* 0, or -1 with PGQRS_ERR_NOT_FOUND. */
 int pgqrs_sqlite_need_queue(struct sqlite_store *s, int64_t queue_id, struct pgqrs_error *err);
 /* The same for a worker; 0 is none, and fine. */
@@ -176,8 +235,53 @@ int pgqrs_sqlite_enqueue(struct pgqrs_store *store, int64_t queue_id,
                          bool *existed_out, struct pgqrs_error *err);
 int pgqrs_sqlite_message_get(struct pgqrs_store *store, int64_t id,
                              struct pgqrs_message *message_out, struct pgqrs_error *err);
+/* A row of PGQRS_SQLITE_MESSAGE_COLUMNS. On failure the message still needs its fini. */
+int pgqrs_sqlite_read_message(sqlite3_stmt *row, int64_t now_us, struct pgqrs_message *m,
+                              struct pgqrs_error *err);
 int pgqrs_sqlite_message_list(struct pgqrs_store *store, const struct pgqrs_message_filter *filter,
                               struct pgqrs_message_list *list_out, struct pgqrs_error *err);
+
+int64_t pgqrs_sqlite_message_act(struct pgqrs_store *store, enum pgqrs_act act, const int64_t *ids,
+                                 size_t count, enum pgqrs_acted *acted_out,
+                                 struct pgqrs_error *err);
+
+/* Ids that a statement found, to be changed when it is over. */
+struct sqlite_ids {
+    int64_t *items;
+    size_t count, cap;
+};
+int pgqrs_sqlite_ids_add(struct sqlite_ids *ids, int64_t id, struct pgqrs_error *err);
+void pgqrs_sqlite_ids_fini(struct sqlite_ids *ids);
+/* Appends the first column of all rows. */
+int pgqrs_sqlite_collect(struct sqlite_store *s, sqlite3_stmt *stmt, struct sqlite_ids *ids,
+                         struct pgqrs_error *err);
+/* With the workflow run it started, in the caller's transaction. Returns how many messages. */
+int64_t pgqrs_sqlite_delete_message(struct sqlite_store *s, int64_t id, struct pgqrs_error *err);
+int64_t pgqrs_sqlite_delete_messages(struct sqlite_store *s, const struct sqlite_ids *ids,
+                                     struct pgqrs_error *err);
+
+int64_t pgqrs_sqlite_prune(struct pgqrs_store *store, struct pgqrs_prune *prune,
+                           struct pgqrs_error *err);
+int64_t pgqrs_sqlite_bury(struct pgqrs_store *store, int64_t queue_id, uint32_t max_attempts,
+                          struct pgqrs_error *err);
+int64_t pgqrs_sqlite_reap(struct pgqrs_store *store, const struct pgqrs_reap *reap,
+                          struct pgqrs_error *err);
+
+/* Frees all that the worker holds, in the caller's transaction: due now, attempts spent. */
+int64_t pgqrs_sqlite_give_up(struct sqlite_store *s, int64_t worker_id, const struct moment *now,
+                             struct pgqrs_error *err);
+int pgqrs_sqlite_worker_list(struct pgqrs_store *store, const struct pgqrs_worker_filter *filter,
+                             struct pgqrs_worker_info_list *list_out, struct pgqrs_error *err);
+int pgqrs_sqlite_worker_move(struct pgqrs_store *store, int64_t worker_id,
+                             enum pgqrs_worker_move move, struct pgqrs_error *err);
+int pgqrs_sqlite_worker_delete(struct pgqrs_store *store, int64_t worker_id,
+                               struct pgqrs_error *err);
+int64_t pgqrs_sqlite_worker_purge(struct pgqrs_store *store, int64_t older_ms, uint32_t limit,
+                                  struct pgqrs_error *err);
+int pgqrs_sqlite_worker_stats(struct pgqrs_store *store, int64_t queue_id, int64_t stale_ms,
+                              struct pgqrs_worker_stats *stats_out, struct pgqrs_error *err);
+int pgqrs_sqlite_info(struct pgqrs_store *store, struct pgqrs_store_info *info_out,
+                      struct pgqrs_error *err);
 
 int pgqrs_sqlite_worker_register(struct pgqrs_store *store, const struct pgqrs_worker_row *row,
                                  int64_t *id_out, struct pgqrs_error *err);
@@ -201,6 +305,11 @@ int pgqrs_sqlite_settle(struct sqlite_store *s, struct pgqrs_settlement *item,
 /* Gives back one lease, unspent, as it was before. Returns 1 when it held, else 0. */
 int64_t pgqrs_sqlite_give_back(struct sqlite_store *s, const struct pgqrs_lease_ref *lease,
                                const struct moment *now, struct pgqrs_error *err);
+/* A queue's levels of priority that have waiting messages, downwards: begin above every one.
+ * Returns 1, 0 when there is none below, or -1. */
+#define PGQRS_SQLITE_ABOVE_EVERY_PRIORITY ((int64_t)INT32_MAX + 1)
+int pgqrs_sqlite_next_priority(struct sqlite_store *s, int64_t queue_id, int64_t *priority,
+                               struct pgqrs_error *err);
 int pgqrs_sqlite_lease(struct sqlite_store *s, struct pgqrs_exchange *x, const struct moment *now,
                        struct pgqrs_error *err);
 /* 1 some want can be answered now, 0 none; sets next_due_us. Outside a transaction. */
@@ -212,5 +321,10 @@ int pgqrs_sqlite_wake_fd(struct pgqrs_store *store);
 bool pgqrs_sqlite_woken(struct pgqrs_store *store);
 void pgqrs_sqlite_wake_init(struct sqlite_wake *wake);
 void pgqrs_sqlite_wake_fini(struct sqlite_wake *wake);
+/* The database is another one now. */
+void pgqrs_sqlite_wake_moved(struct sqlite_store *s);
+int pgqrs_sqlite_claim_moved(struct sqlite_store *s, struct pgqrs_error *err);
+/* The writes up to now were this store's own: its lock kept all others out. */
+void pgqrs_sqlite_wake_own(struct sqlite_store *s);
 
 #endif

@@ -7,6 +7,24 @@
  */
 
 #define PENDING "archived_at IS NULL AND consumer_worker_id IS NULL"
+#define LEASED "archived_at IS NULL AND consumer_worker_id IS NOT NULL"
+#define READY(vt) "queue_id = ?1" vt " AND " PENDING
+#define COUNTED(index, rows)                                                                       \
+    "(SELECT count(*) FROM (SELECT 1 FROM pgqrs_messages INDEXED BY " index " WHERE " rows         \
+    " LIMIT ?3))"
+/* Every worker that something names. */
+#define NAMED                                                                                      \
+    "SELECT consumer_worker_id FROM pgqrs_messages WHERE consumer_worker_id IS NOT NULL UNION"     \
+    " SELECT producer_worker_id FROM pgqrs_messages WHERE producer_worker_id IS NOT NULL UNION"    \
+    " SELECT worker_id FROM pgqrs_workflow_runs WHERE worker_id IS NOT NULL"
+/* A dead letter that keeps the error it had. */
+#define USED_UP                                                                                    \
+    "coalesce(pgqrsd_error, 'attempts used up: found ' || read_ct || ', expected at most ' || ?3)"
+#define UNFINISHED_RUN                                                                             \
+    "SELECT 1 FROM pgqrs_workflow_runs WHERE message_id = m.id"                                    \
+    " AND status IN ('QUEUED', 'RUNNING', 'PAUSED', 'CANCELLING')"
+/* ?2: who has not beaten since is dead; ?3: workers of pgqrs' clients too. */
+#define REAPABLE "(?3 OR w.pgqrsd_instance IS NOT NULL)"
 /* The three that fence, and that the message has not ended. */
 #define FENCE "id = ?1 AND consumer_worker_id = ?2 AND read_ct = ?3 AND archived_at IS NULL"
 #define FAILURE "pgqrsd_error = coalesce(?4, pgqrsd_error), pgqrsd_crash_ct = pgqrsd_crash_ct + ?5"
@@ -19,101 +37,257 @@
     "pgqrs_workers w CROSS JOIN pgqrs_queues q WHERE w.id = " worker                               \
     " AND w.status IN ('ready', 'polling') AND q.id = " queue " AND q.pgqrsd_paused_at IS NULL"
 
-static const char *const texts[] = {
-    [STMT_BEGIN] = "BEGIN IMMEDIATE",
-    [STMT_COMMIT] = "COMMIT",
-    [STMT_ROLLBACK] = "ROLLBACK",
-    [STMT_DATA_VERSION] = "PRAGMA data_version",
+static const char *const texts[] =
+    {
+        [STMT_BEGIN] = "BEGIN IMMEDIATE",
+        [STMT_BEGIN_READ] = "BEGIN",
+        [STMT_COMMIT] = "COMMIT",
+        [STMT_ROLLBACK] = "ROLLBACK",
+        [STMT_SAVEPOINT] = "SAVEPOINT pgqrs_call",
+        [STMT_SAVEPOINT_RELEASE] = "RELEASE pgqrs_call",
+        [STMT_SAVEPOINT_ROLLBACK] = "ROLLBACK TO pgqrs_call",
 
-    [STMT_QUEUE_CREATE] = "INSERT INTO pgqrs_queues (queue_name, created_at) VALUES (?1, ?2)",
-    [STMT_QUEUE_FIND] = "SELECT id FROM pgqrs_queues WHERE queue_name = ?1",
-    [STMT_QUEUE_LIST] = "SELECT id, queue_name, created_at, pgqrsd_paused_at FROM pgqrs_queues"
-                        " WHERE id > ?1 ORDER BY id LIMIT ?2",
-    [STMT_QUEUE_EXISTS] = "SELECT 1 FROM pgqrs_queues WHERE id = ?1",
-    [STMT_METRICS_LIVE] = "SELECT count(*), max(enqueued_at) FROM pgqrs_messages"
-                          " WHERE queue_id = ?1 AND archived_at IS NULL",
-    [STMT_METRICS_PENDING] = "SELECT count(*), count(CASE WHEN vt <= ?2 THEN 1 END),"
-                             " min(enqueued_at) FROM pgqrs_messages"
-                             " WHERE queue_id = ?1 AND " PENDING,
-    [STMT_METRICS_ARCHIVED] = "SELECT count(*) FROM pgqrs_messages"
-                              " WHERE queue_id = ?1 AND archived_at IS NOT NULL",
-    [STMT_METRICS_FAILED] = "SELECT count(*) FROM pgqrs_messages"
-                            " WHERE queue_id = ?1 AND pgqrsd_outcome = 'failed'",
-    [STMT_METRICS_NEWEST_ARCHIVED] =
-        "SELECT max(enqueued_at) FROM (SELECT enqueued_at FROM pgqrs_messages"
-        " WHERE queue_id = ?1 AND archived_at IS NOT NULL ORDER BY archived_at DESC LIMIT 1000)",
+        [STMT_DATA_VERSION] = "PRAGMA data_version",
 
-    [STMT_ENQUEUE] = "INSERT INTO pgqrs_messages"
-                     " (queue_id, payload, vt, enqueued_at, read_ct, pgqrsd_priority,"
-                     " producer_worker_id, pgqrsd_unique_key)"
-                     " VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, ?7)",
-    [STMT_KEY_HOLDER] = "SELECT id FROM pgqrs_messages INDEXED BY pgqrsd_messages_unique"
-                        " WHERE queue_id = ?1 AND pgqrsd_unique_key = ?2 AND archived_at IS NULL",
-    [STMT_MESSAGE_GET] =
-        "SELECT " PGQRS_SQLITE_MESSAGE_COLUMNS " FROM pgqrs_messages WHERE id = ?1",
+        [STMT_QUEUE_CREATE] = "INSERT INTO pgqrs_queues (queue_name, created_at) VALUES (?1, ?2)",
+        [STMT_QUEUE_FIND] = "SELECT id FROM pgqrs_queues WHERE queue_name = ?1",
+        [STMT_QUEUE_LIST] = "SELECT id, queue_name, created_at, pgqrsd_paused_at FROM pgqrs_queues"
+                            " WHERE id > ?1 ORDER BY id LIMIT ?2",
+        [STMT_QUEUE_EXISTS] = "SELECT 1 FROM pgqrs_queues WHERE id = ?1",
+        [STMT_QUEUE_PAUSE] = "UPDATE pgqrs_queues SET pgqrsd_paused_at ="
+                             " CASE WHEN ?2 IS NOT NULL THEN coalesce(pgqrsd_paused_at, ?2) END"
+                             " WHERE id = ?1",
+        [STMT_QUEUE_IN_THE_WAY] =
+            "SELECT EXISTS (SELECT 1 FROM pgqrs_messages INDEXED BY idx_messages_hot_path"
+            " WHERE queue_id = ?1 AND archived_at IS NULL),"
+            " EXISTS (SELECT 1 FROM pgqrs_messages INDEXED BY idx_messages_archived_at"
+            " WHERE queue_id = ?1 AND archived_at IS NOT NULL),"
+            " (SELECT count(*) FROM pgqrs_workers WHERE queue_id = ?1 AND status <> 'stopped'),"
+            " EXISTS (SELECT 1 FROM pgqrs_workflows WHERE queue_id = ?1)",
+        [STMT_QUEUE_WORKERS] =
+            "DELETE FROM pgqrs_workers WHERE queue_id = ?1 AND id NOT IN (" NAMED ")",
+        [STMT_QUEUE_LEAVE] = "UPDATE pgqrs_workers SET queue_id = NULL WHERE queue_id = ?1",
+        [STMT_QUEUE_DELETE] = "DELETE FROM pgqrs_queues WHERE id = ?1",
+        [STMT_PURGE_PENDING] = "SELECT id FROM pgqrs_messages INDEXED BY pgqrsd_messages_lease"
+                               " WHERE queue_id = ?1 AND " PENDING " LIMIT ?2",
+        [STMT_PURGE_LEASED] =
+            "SELECT id FROM pgqrs_messages INDEXED BY idx_messages_consumer_active"
+            " WHERE queue_id = ?1 AND " LEASED " LIMIT ?2",
+        [STMT_PURGE_ARCHIVED] = "SELECT id FROM pgqrs_messages INDEXED BY idx_messages_archived_at"
+                                " WHERE queue_id = ?1 AND archived_at IS NOT NULL"
+                                " ORDER BY archived_at LIMIT ?2",
 
-    [STMT_WORKER_EXISTS] = "SELECT 1 FROM pgqrs_workers WHERE id = ?1",
-    [STMT_MAY_LEASE] = "SELECT 1 FROM " MAY_LEASE("?1", "?2"),
-    [STMT_WORKER_FIND] = "SELECT id, status, pgqrsd_instance, pgqrsd_generation"
-                         " FROM pgqrs_workers WHERE name = ?1",
-    [STMT_WORKER_INSERT] = "INSERT INTO pgqrs_workers (queue_id, name, started_at, heartbeat_at,"
-                           " status, pgqrsd_instance, pgqrsd_generation, pgqrsd_pid)"
-                           " VALUES (?1, ?2, ?3, ?3, 'ready', ?4, ?5, ?6)",
-    [STMT_WORKER_TAKE] = "UPDATE pgqrs_workers SET queue_id = ?1, started_at = ?3,"
-                         " heartbeat_at = ?3, shutdown_at = NULL, status = 'ready',"
-                         " pgqrsd_instance = ?4, pgqrsd_generation = ?5, pgqrsd_pid = ?6"
-                         " WHERE name = ?2",
-    [STMT_WORKER_BEAT] = "UPDATE pgqrs_workers SET heartbeat_at = ?2 WHERE id = ?1",
-    [STMT_WORKER_STOP] = "UPDATE pgqrs_workers SET status = 'stopped', shutdown_at = ?2"
-                         " WHERE id = ?1",
-    [STMT_WORKER_LIVE] = "SELECT id, coalesce(queue_id, 0), pgqrsd_generation, pgqrsd_instance,"
-                         " name FROM pgqrs_workers"
-                         " WHERE pgqrsd_instance IS NOT NULL AND status <> 'stopped' ORDER BY id",
-    [STMT_WORKER_HELD] = "SELECT id, read_ct FROM pgqrs_messages"
-                         " INDEXED BY idx_messages_consumer_active"
-                         " WHERE consumer_worker_id = ?1 AND archived_at IS NULL",
-    [STMT_WORKER_FIRST] = "SELECT id, read_ct FROM pgqrs_messages"
-                          " INDEXED BY idx_messages_consumer_active"
-                          " WHERE consumer_worker_id = ?1 AND archived_at IS NULL"
-                          " ORDER BY pgqrsd_priority DESC, pgqrsd_due_at, id LIMIT 1",
-    [STMT_WORKER_FREE] = "UPDATE pgqrs_messages INDEXED BY idx_messages_consumer_active"
-                         " SET consumer_worker_id = NULL, vt = coalesce(pgqrsd_due_at, ?2),"
-                         " read_ct = max(read_ct - 1, 0)"
-                         " WHERE consumer_worker_id = ?1 AND archived_at IS NULL",
+        /* ?1 the queue, ?2 now, ?3 how many rows each of them looks at; below 0: all. */
+        [STMT_METRICS_COUNTS] =
+            "SELECT " COUNTED("pgqrsd_messages_lease", "queue_id = ?1 AND " PENDING) ", " COUNTED("idx_messages_hot_path", READY(" AND vt <= ?2")) " + " COUNTED(
+                "idx_messages_hot_path",
+                READY(
+                    " AND vt IS NULL")) ", " COUNTED("idx_messages_consumer_active",
+                                                     "queue_id = ?1 AND " LEASED) ", " COUNTED("idx"
+                                                                                               "_me"
+                                                                                               "ssa"
+                                                                                               "ges"
+                                                                                               "_ar"
+                                                                                               "chi"
+                                                                                               "ved"
+                                                                                               "_a"
+                                                                                               "t",
+                                                                                               "que"
+                                                                                               "ue_"
+                                                                                               "id "
+                                                                                               "= "
+                                                                                               "?1 "
+                                                                                               "AND"
+                                                                                               " ar"
+                                                                                               "chi"
+                                                                                               "ved"
+                                                                                               "_at"
+                                                                                               " IS"
+                                                                                               " NO"
+                                                                                               "T "
+                                                                                               "NUL"
+                                                                                               "L") ", " COUNTED("pgqrsd_messages_failed",
+                                                                                                                 "queue_id = ?1 AND pgqrsd_outcome = 'failed' AND archived_at IS NOT NULL"),
+        /* In the order in which they are due, nearly that of enqueueing, and from both ends. */
+        [STMT_METRICS_TIMES] =
+            "SELECT (SELECT min(enqueued_at) FROM (SELECT enqueued_at FROM pgqrs_messages"
+            " INDEXED BY idx_messages_hot_path WHERE queue_id = ?1 AND " PENDING
+            " ORDER BY vt LIMIT ?3)),"
+            " (SELECT max(at) FROM (SELECT max(enqueued_at) AS at FROM (SELECT enqueued_at"
+            " FROM pgqrs_messages INDEXED BY idx_messages_hot_path WHERE queue_id = ?1"
+            " AND archived_at IS NULL ORDER BY vt LIMIT ?3)"
+            " UNION ALL SELECT max(enqueued_at) FROM (SELECT enqueued_at FROM pgqrs_messages"
+            " INDEXED BY idx_messages_hot_path WHERE queue_id = ?1 AND archived_at IS NULL"
+            " ORDER BY vt DESC LIMIT ?3)"
+            " UNION ALL SELECT max(enqueued_at) FROM (SELECT enqueued_at FROM pgqrs_messages"
+            " INDEXED BY idx_messages_archived_at WHERE queue_id = ?1 AND archived_at IS NOT NULL"
+            " ORDER BY archived_at DESC LIMIT 1000))),"
+            " (SELECT vt FROM pgqrs_messages INDEXED BY idx_messages_hot_path"
+            " WHERE queue_id = ?1 AND " PENDING " AND vt > ?2 ORDER BY vt LIMIT 1)",
 
-    [STMT_SETTLE_END] = "UPDATE pgqrs_messages SET archived_at = ?6, pgqrsd_outcome = ?7,"
-                        " pgqrsd_result = ?8, " FAILURE " WHERE " FENCE,
-    [STMT_SETTLE_DELETE] = "DELETE FROM pgqrs_messages WHERE " FENCE
-                           " AND NOT EXISTS (SELECT 1 FROM pgqrs_workflow_runs"
-                           " WHERE message_id = ?1)",
-    [STMT_SETTLE_RELEASE] =
-        "UPDATE pgqrs_messages SET consumer_worker_id = NULL,"
-        " vt = coalesce(?6, pgqrsd_due_at, ?7), read_ct = read_ct - ?8, " FAILURE " WHERE " FENCE,
-    [STMT_SETTLE_LOOK] = "SELECT consumer_worker_id = ?2 AND read_ct = ?3"
-                         " AND archived_at IS NOT NULL FROM pgqrs_messages WHERE id = ?1",
-    [STMT_RENEW] = "UPDATE pgqrs_messages SET vt = ?4 WHERE " FENCE,
+        [STMT_ENQUEUE] = "INSERT INTO pgqrs_messages"
+                         " (queue_id, payload, vt, enqueued_at, read_ct, pgqrsd_priority,"
+                         " producer_worker_id, pgqrsd_unique_key)"
+                         " VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, ?7)",
+        [STMT_KEY_HOLDER] =
+            "SELECT id FROM pgqrs_messages INDEXED BY pgqrsd_messages_unique"
+            " WHERE queue_id = ?1 AND pgqrsd_unique_key = ?2 AND archived_at IS NULL",
+        [STMT_MESSAGE_GET] =
+            "SELECT " PGQRS_SQLITE_MESSAGE_COLUMNS " FROM pgqrs_messages WHERE id = ?1",
 
-    [STMT_LEVEL] = "SELECT pgqrsd_priority, vt FROM pgqrs_messages INDEXED BY pgqrsd_messages_lease"
-                   " WHERE queue_id = ?1 AND pgqrsd_priority < ?2 AND " PENDING
-                   " ORDER BY pgqrsd_priority DESC, vt LIMIT 1",
-    [STMT_LEASABLE] = "SELECT 1 FROM (SELECT 1 FROM " MAY_LEASE(
-        "?4", "?1") ")"
-                    " CROSS JOIN pgqrs_messages INDEXED BY pgqrsd_messages_lease"
-                    " WHERE queue_id = ?1 AND pgqrsd_priority = ?2 AND " PENDING
-                    " AND vt <= ?3 AND coalesce(read_ct, 0) < ?6 LIMIT 1",
-    [STMT_PICK] = "SELECT id, " NEXT_READ_CT ", enqueued_at, payload FROM pgqrs_messages"
-                  " INDEXED BY pgqrsd_messages_lease"
-                  " WHERE queue_id = ?1 AND pgqrsd_priority = ?2 AND " PENDING
-                  " AND vt <= ?3 AND coalesce(read_ct, 0) < ?6 ORDER BY vt, id LIMIT ?7",
-    [STMT_TAKE] =
-        "UPDATE pgqrs_messages SET pgqrsd_due_at = vt, vt = ?2, read_ct = " NEXT_READ_CT ","
-        " consumer_worker_id = ?3, dequeued_at = coalesce(dequeued_at, ?4) WHERE id = ?1",
-    [STMT_LATER] = "SELECT vt FROM pgqrs_messages INDEXED BY pgqrsd_messages_lease"
-                   " WHERE queue_id = ?1 AND pgqrsd_priority = ?2 AND " PENDING
-                   " AND vt > ?3 ORDER BY vt LIMIT 1",
-    [STMT_REPAIR_VT] =
-        "UPDATE pgqrs_messages INDEXED BY pgqrsd_messages_lease SET vt = ?3"
-        " WHERE queue_id = ?1 AND pgqrsd_priority = ?2 AND " PENDING " AND vt IS NULL",
+        [STMT_WORKER_EXISTS] = "SELECT 1 FROM pgqrs_workers WHERE id = ?1",
+        [STMT_MAY_LEASE] = "SELECT 1 FROM " MAY_LEASE("?1", "?2"),
+        [STMT_WORKER_FIND] = "SELECT id, status, pgqrsd_instance, pgqrsd_generation, heartbeat_at"
+                             " FROM pgqrs_workers WHERE name = ?1",
+        [STMT_WORKER_INSERT] =
+            "INSERT INTO pgqrs_workers (queue_id, name, started_at, heartbeat_at,"
+            " status, pgqrsd_instance, pgqrsd_generation, pgqrsd_pid)"
+            " VALUES (?1, ?2, ?3, ?3, 'ready', ?4, ?5, ?6)",
+        [STMT_WORKER_TAKE] = "UPDATE pgqrs_workers SET queue_id = ?1, started_at = ?3,"
+                             " heartbeat_at = ?3, shutdown_at = NULL, status = 'ready',"
+                             " pgqrsd_instance = ?4, pgqrsd_generation = ?5, pgqrsd_pid = ?6"
+                             " WHERE name = ?2",
+        [STMT_WORKER_BEAT] = "UPDATE pgqrs_workers SET heartbeat_at = ?2 WHERE id = ?1",
+        [STMT_WORKER_STOP] = "UPDATE pgqrs_workers SET status = 'stopped', shutdown_at = ?2"
+                             " WHERE id = ?1",
+        [STMT_WORKER_LIVE] =
+            "SELECT id, coalesce(queue_id, 0), pgqrsd_generation, pgqrsd_instance,"
+            " name FROM pgqrs_workers"
+            " WHERE pgqrsd_instance IS NOT NULL AND status <> 'stopped' ORDER BY id",
+        [STMT_WORKER_HELD] = "SELECT id, read_ct FROM pgqrs_messages"
+                             " INDEXED BY idx_messages_consumer_active"
+                             " WHERE consumer_worker_id = ?1 AND archived_at IS NULL",
+        [STMT_WORKER_FIRST] = "SELECT id, read_ct FROM pgqrs_messages"
+                              " INDEXED BY idx_messages_consumer_active"
+                              " WHERE consumer_worker_id = ?1 AND archived_at IS NULL"
+                              " ORDER BY pgqrsd_priority DESC, pgqrsd_due_at, id LIMIT 1",
+        [STMT_WORKER_FREE] = "UPDATE pgqrs_messages INDEXED BY idx_messages_consumer_active"
+                             " SET consumer_worker_id = NULL, vt = coalesce(pgqrsd_due_at, ?2),"
+                             " read_ct = max(read_ct - 1, 0)"
+                             " WHERE consumer_worker_id = ?1 AND archived_at IS NULL",
+
+        /* As pgqrs does: due now, and the attempt is spent. */
+        [STMT_WORKER_GIVE_UP] = "UPDATE pgqrs_messages INDEXED BY idx_messages_consumer_active"
+                                " SET consumer_worker_id = NULL, vt = ?2"
+                                " WHERE consumer_worker_id = ?1 AND archived_at IS NULL",
+        [STMT_WORKER_STATE] = "SELECT status FROM pgqrs_workers WHERE id = ?1",
+        [STMT_WORKER_SET] = "UPDATE pgqrs_workers SET status = ?2 WHERE id = ?1",
+        [STMT_WORKER_HELD_COUNT] = "SELECT count(*) FROM pgqrs_messages"
+                                   " INDEXED BY idx_messages_consumer_active"
+                                   " WHERE consumer_worker_id = ?1 AND archived_at IS NULL",
+        [STMT_WORKER_NAMED] =
+            "SELECT EXISTS (SELECT 1 FROM pgqrs_messages WHERE consumer_worker_id = ?1),"
+            " EXISTS (SELECT 1 FROM pgqrs_messages WHERE producer_worker_id = ?1),"
+            " EXISTS (SELECT 1 FROM pgqrs_workflow_runs WHERE worker_id = ?1)",
+        [STMT_WORKER_DELETE] = "DELETE FROM pgqrs_workers WHERE id = ?1",
+        [STMT_WORKER_PURGE] = "DELETE FROM pgqrs_workers WHERE id IN (SELECT id FROM pgqrs_workers"
+                              " WHERE status = 'stopped' AND heartbeat_at < ?1"
+                              " AND id NOT IN (" NAMED ") ORDER BY id LIMIT ?2)",
+        [STMT_WORKER_STATS] =
+            "SELECT count(*), count(CASE WHEN w.status = 'ready' THEN 1 END),"
+            " count(CASE WHEN w.status = 'polling' THEN 1 END),"
+            " count(CASE WHEN w.status = 'suspended' THEN 1 END),"
+            " count(CASE WHEN w.status = 'interrupted' THEN 1 END),"
+            " count(CASE WHEN w.status = 'stopped' THEN 1 END),"
+            " count(CASE WHEN w.status IN ('ready', 'polling') AND w.heartbeat_at < ?2 THEN 1 END),"
+            " min(CASE WHEN w.status <> 'stopped' THEN w.started_at END),"
+            " max(CASE WHEN w.status <> 'stopped' THEN w.heartbeat_at END),"
+            " coalesce(sum((SELECT count(*) FROM pgqrs_messages INDEXED BY"
+            " idx_messages_consumer_active WHERE consumer_worker_id = w.id"
+            " AND archived_at IS NULL)), 0)"
+            " FROM pgqrs_workers w WHERE CASE ?1 WHEN 0 THEN 1 WHEN -1 THEN w.queue_id IS NULL"
+            " ELSE w.queue_id = ?1 END",
+        [STMT_INFO] = "SELECT count(*), count(pgqrsd_paused_at),"
+                      " (SELECT count(*) FROM pgqrs_workflows),"
+                      " (SELECT max(version) FROM pgqrsd_schema) FROM pgqrs_queues",
+
+        [STMT_ACT_LOOK] = "SELECT archived_at IS NOT NULL, consumer_worker_id IS NOT NULL"
+                          " FROM pgqrs_messages WHERE id = ?1",
+        [STMT_ACT_CANCEL] =
+            "UPDATE pgqrs_messages SET archived_at = ?2, pgqrsd_outcome = 'cancelled',"
+            " pgqrsd_result = NULL WHERE id = ?1",
+        [STMT_ACT_FREE] =
+            "UPDATE pgqrs_messages SET consumer_worker_id = NULL, vt = ?2 WHERE id = ?1",
+        [STMT_ACT_REPLAY] =
+            "UPDATE pgqrs_messages AS m SET archived_at = NULL, consumer_worker_id = NULL,"
+            " dequeued_at = NULL, read_ct = 0, vt = ?2, enqueued_at = ?2, pgqrsd_due_at = NULL,"
+            " pgqrsd_crash_ct = 0, pgqrsd_outcome = NULL, pgqrsd_result = NULL, pgqrsd_error = NULL"
+            " WHERE id = ?1 AND (pgqrsd_unique_key IS NULL OR NOT EXISTS (SELECT 1"
+            " FROM pgqrs_messages k INDEXED BY pgqrsd_messages_unique WHERE k.queue_id = m.queue_id"
+            " AND k.pgqrsd_unique_key = m.pgqrsd_unique_key AND k.archived_at IS NULL))",
+        [STMT_MESSAGE_DELETE] = "DELETE FROM pgqrs_messages WHERE id = ?1",
+        [STMT_RUN_DELETE] = "DELETE FROM pgqrs_workflow_runs WHERE message_id = ?1",
+        [STMT_STEPS_DELETE] = "DELETE FROM pgqrs_workflow_steps WHERE run_id ="
+                              " (SELECT id FROM pgqrs_workflow_runs WHERE message_id = ?1)",
+
+        [STMT_PRUNE_ENDED] =
+            "SELECT id, coalesce(pgqrsd_outcome, '') <> 'failed' AND NOT EXISTS (" UNFINISHED_RUN
+            "), archived_at FROM pgqrs_messages m INDEXED BY idx_messages_archived_at"
+            " WHERE queue_id = ?1 AND archived_at IS NOT NULL AND archived_at < ?3"
+            " AND (archived_at, id) > (?5, ?4) ORDER BY archived_at, id LIMIT ?2",
+        [STMT_PRUNE_FAILED] = "SELECT id, archived_at IS NOT NULL AND archived_at < ?3"
+                              " AND NOT EXISTS (" UNFINISHED_RUN ") FROM pgqrs_messages m"
+                              " INDEXED BY pgqrsd_messages_failed WHERE queue_id = ?1"
+                              " AND pgqrsd_outcome = 'failed' AND id > ?4 ORDER BY id LIMIT ?2",
+        [STMT_BURY_FRONT] = "SELECT id, coalesce(read_ct, 0) FROM pgqrs_messages"
+                            " INDEXED BY pgqrsd_messages_lease"
+                            " WHERE queue_id = ?1 AND pgqrsd_priority = ?2 AND " PENDING
+                            " AND vt <= ?3 ORDER BY vt, id LIMIT ?4",
+        [STMT_BURY] = "UPDATE pgqrs_messages SET archived_at = ?2, pgqrsd_outcome = 'failed',"
+                      " pgqrsd_result = NULL, pgqrsd_error = " USED_UP
+                      " WHERE id = ?1 AND +archived_at IS NULL AND +consumer_worker_id IS NULL"
+                      " AND coalesce(read_ct, 0) >= ?3",
+        [STMT_REAP_HOLDER] = "SELECT consumer_worker_id FROM pgqrs_messages"
+                             " INDEXED BY idx_messages_consumer_active WHERE " LEASED
+                             " AND consumer_worker_id > ?1 ORDER BY consumer_worker_id LIMIT 1",
+        [STMT_REAP_DEAD] = "SELECT " REAPABLE " AND (w.status = 'stopped' OR w.heartbeat_at < ?2)"
+                           " FROM pgqrs_workers w WHERE w.id = ?1",
+        [STMT_REAP_LEASES] = "SELECT id FROM pgqrs_messages INDEXED BY idx_messages_consumer_active"
+                             " WHERE consumer_worker_id = ?1 AND archived_at IS NULL"
+                             " AND coalesce(vt, '') <= ?2 AND (?3 = 0 OR queue_id = ?3) LIMIT ?4",
+        [STMT_REAP_FREE] = "UPDATE pgqrs_messages SET consumer_worker_id = NULL, vt = ?2,"
+                           " pgqrsd_error = 'lease expired: its worker is dead' WHERE id = ?1",
+        [STMT_REAP_WORKERS] =
+            "SELECT w.id FROM pgqrs_workers w WHERE w.status <> 'stopped' AND " REAPABLE
+            " AND w.heartbeat_at < ?2 AND (?1 = 0 OR w.queue_id = ?1)"
+            " AND NOT EXISTS (SELECT 1 FROM pgqrs_messages INDEXED BY idx_messages_consumer_active"
+            " WHERE consumer_worker_id = w.id AND archived_at IS NULL) ORDER BY w.id LIMIT ?4",
+
+        [STMT_SETTLE_END] = "UPDATE pgqrs_messages SET archived_at = ?6, pgqrsd_outcome = ?7,"
+                            " pgqrsd_result = ?8, " FAILURE " WHERE " FENCE,
+        [STMT_SETTLE_DELETE] = "DELETE FROM pgqrs_messages WHERE " FENCE
+                               " AND NOT EXISTS (SELECT 1 FROM pgqrs_workflow_runs"
+                               " WHERE message_id = ?1)",
+        [STMT_SETTLE_RELEASE] =
+            "UPDATE pgqrs_messages SET consumer_worker_id = NULL,"
+            " vt = coalesce(?6, pgqrsd_due_at, ?7), read_ct = read_ct - ?8, " FAILURE
+            " WHERE " FENCE,
+        [STMT_SETTLE_LOOK] = "SELECT consumer_worker_id = ?2 AND read_ct = ?3"
+                             " AND archived_at IS NOT NULL FROM pgqrs_messages WHERE id = ?1",
+        [STMT_RENEW] = "UPDATE pgqrs_messages SET vt = ?4 WHERE " FENCE,
+
+        [STMT_LEVEL] =
+            "SELECT pgqrsd_priority, vt FROM pgqrs_messages INDEXED BY pgqrsd_messages_lease"
+            " WHERE queue_id = ?1 AND pgqrsd_priority < ?2 AND " PENDING
+            " ORDER BY pgqrsd_priority DESC, vt LIMIT 1",
+        [STMT_LEASABLE] = "SELECT 1 FROM (SELECT 1 FROM " MAY_LEASE(
+            "?4", "?1") ")"
+                        " CROSS JOIN pgqrs_messages INDEXED BY pgqrsd_messages_lease"
+                        " WHERE queue_id = ?1 AND pgqrsd_priority = ?2 AND " PENDING
+                        " AND vt <= ?3 AND coalesce(read_ct, 0) < ?6 LIMIT 1",
+        [STMT_PICK] = "SELECT id, " NEXT_READ_CT ", enqueued_at, payload FROM pgqrs_messages"
+                      " INDEXED BY pgqrsd_messages_lease"
+                      " WHERE queue_id = ?1 AND pgqrsd_priority = ?2 AND " PENDING
+                      " AND vt <= ?3 AND coalesce(read_ct, 0) < ?6 ORDER BY vt, id LIMIT ?7",
+        [STMT_TAKE] =
+            "UPDATE pgqrs_messages SET pgqrsd_due_at = vt, vt = ?2, read_ct = " NEXT_READ_CT ","
+            " consumer_worker_id = ?3, dequeued_at = coalesce(dequeued_at, ?4) WHERE id = ?1",
+        [STMT_LATER] = "SELECT vt FROM pgqrs_messages INDEXED BY pgqrsd_messages_lease"
+                       " WHERE queue_id = ?1 AND pgqrsd_priority = ?2 AND " PENDING
+                       " AND vt > ?3 ORDER BY vt LIMIT 1",
+        [STMT_REPAIR_VT] =
+            "UPDATE pgqrs_messages INDEXED BY pgqrsd_messages_lease SET vt = ?3"
+            " WHERE queue_id = ?1 AND pgqrsd_priority = ?2 AND " PENDING " AND vt IS NULL",
 };
 _Static_assert(sizeof texts / sizeof *texts == STMT_COUNT, "every statement has its text");
 

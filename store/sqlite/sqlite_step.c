@@ -107,20 +107,47 @@ int pgqrs_sqlite_exists(struct sqlite_store *s, enum sqlite_stmt_id stmt_id, int
     return rc;
 }
 
+int64_t pgqrs_sqlite_run_about(struct sqlite_store *s, enum sqlite_stmt_id stmt_id, int64_t id,
+                               struct pgqrs_error *err)
+{
+    sqlite3_stmt *stmt = pgqrs_sqlite_stmt(s, stmt_id, err);
+    if (stmt == NULL) {
+        return -1;
+    }
+    pgqrs_sqlite_bind_int(stmt, 1, id);
+    return pgqrs_sqlite_run(s, stmt, err);
+}
+
 int pgqrs_sqlite_exec(struct sqlite_store *s, const char *sql, struct pgqrs_error *err)
 {
     return sqlite3_exec(s->db, sql, NULL, NULL, NULL) == SQLITE_OK ? 0 : pgqrs_sqlite_fail(s, err);
 }
 
+/* In somebody's transaction a savepoint stands for one. */
+static int begin(struct sqlite_store *s, enum sqlite_stmt_id how, struct pgqrs_error *err)
+{
+    if (pgqrs_sqlite_check_file(s, err) < 0) {
+        return -1;
+    }
+    s->nested = s->borrowed && sqlite3_get_autocommit(s->db) == 0;
+    sqlite3_stmt *stmt = pgqrs_sqlite_stmt(s, s->nested ? STMT_SAVEPOINT : how, err);
+    return stmt == NULL ? -1 : pgqrs_sqlite_step(s, stmt, err);
+}
+
 int pgqrs_sqlite_begin(struct sqlite_store *s, struct pgqrs_error *err)
 {
-    sqlite3_stmt *stmt = pgqrs_sqlite_stmt(s, STMT_BEGIN, err);
-    return stmt == NULL ? -1 : pgqrs_sqlite_step(s, stmt, err);
+    return begin(s, STMT_BEGIN, err);
+}
+
+int pgqrs_sqlite_begin_read(struct sqlite_store *s, struct pgqrs_error *err)
+{
+    return begin(s, STMT_BEGIN_READ, err);
 }
 
 int pgqrs_sqlite_commit(struct sqlite_store *s, struct pgqrs_error *err)
 {
-    sqlite3_stmt *stmt = pgqrs_sqlite_stmt(s, STMT_COMMIT, err);
+    sqlite3_stmt *stmt =
+        pgqrs_sqlite_stmt(s, s->nested ? STMT_SAVEPOINT_RELEASE : STMT_COMMIT, err);
     if (stmt == NULL) {
         pgqrs_sqlite_rollback(s);
         return -1;
@@ -137,18 +164,30 @@ int pgqrs_sqlite_commit(struct sqlite_store *s, struct pgqrs_error *err)
         pgqrs_sqlite_rollback(s);
         return -1;
     }
+    pgqrs_sqlite_wake_own(s);
     return 0;
+}
+
+static void step_only(struct sqlite_store *s, enum sqlite_stmt_id id)
+{
+    sqlite3_stmt *stmt = pgqrs_sqlite_stmt(s, id, NULL);
+    if (stmt != NULL) {
+        (void)sqlite3_step(stmt); /* the transaction ends in any case */
+        (void)sqlite3_reset(stmt);
+    }
 }
 
 void pgqrs_sqlite_rollback(struct sqlite_store *s)
 {
     /* Some errors have rolled back already. */
-    if (sqlite3_get_autocommit(s->db) == 0) {
-        sqlite3_stmt *stmt = pgqrs_sqlite_stmt(s, STMT_ROLLBACK, NULL);
-        if (stmt != NULL) {
-            (void)sqlite3_step(stmt); /* the transaction ends in any case */
-            (void)sqlite3_reset(stmt);
-        }
+    if (sqlite3_get_autocommit(s->db) != 0) {
+        return;
+    }
+    if (s->nested) {
+        step_only(s, STMT_SAVEPOINT_ROLLBACK);
+        step_only(s, STMT_SAVEPOINT_RELEASE);
+    } else {
+        step_only(s, STMT_ROLLBACK);
     }
 }
 

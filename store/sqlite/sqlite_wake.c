@@ -144,3 +144,20 @@ bool pgqrs_sqlite_woken(struct pgqrs_store *store)
     }
     return false;
 }
+
+void pgqrs_sqlite_wake_own(struct sqlite_store *s)
+{
+    (void)s;
+}
+
+void pgqrs_sqlite_wake_moved(struct sqlite_store *s)
+{
+    struct sqlite_wake *w = &s->wake;
+    if (w->fd >= 0) {
+        (void)data_version(s); /* opens the -wal file if nothing has */
+        (void)watch(s);        /* without it the caller polls */
+        w->data_version = -1;
+        w->tries = 0;
+        arm(w, LOOK_AGAIN_US);
+    }
+}

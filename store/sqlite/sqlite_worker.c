@@ -1,16 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "store/sqlite/sqlite_priv.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* ---- registering ---- */
 
-/* Sets *id_out to the row's id, 0 when there is none, and *same_out when the process is the same.
- */
-static int find_row(struct sqlite_store *s, const struct pgqrs_worker_row *row, int64_t *id_out,
-                    bool *same_out, struct pgqrs_error *err)
+/* The row of that name, if there is one. */
+struct found {
+    int64_t id; /* 0: there is none */
+    bool stopped, same;
+    int64_t beat_us;
+    char state[20];
+};
+
+static int find_row(struct sqlite_store *s, const struct pgqrs_worker_row *row, struct found *found,
+                    struct pgqrs_error *err)
 {
+    *found = (struct found){0};
     sqlite3_stmt *stmt = pgqrs_sqlite_stmt(s, STMT_WORKER_FIND, err);
     if (stmt == NULL) {
         return -1;
@@ -18,53 +26,101 @@ static int find_row(struct sqlite_store *s, const struct pgqrs_worker_row *row, 
     pgqrs_sqlite_bind_text(stmt, 1, row->name);
     int rc = pgqrs_sqlite_step(s, stmt, err);
     if (rc <= 0) {
-        *id_out = 0;
-        *same_out = false;
         return rc;
     }
-    *id_out = sqlite3_column_int64(stmt, 0);
-    struct pgqrs_bytes status = pgqrs_sqlite_bytes(stmt, 1);
+    found->id = sqlite3_column_int64(stmt, 0);
+    struct pgqrs_bytes state = pgqrs_sqlite_bytes(stmt, 1);
+    (void)snprintf(found->state, sizeof found->state, "%s", state.data == NULL ? "" : state.data);
+    found->stopped = strcmp(found->state, "stopped") == 0;
     struct pgqrs_bytes instance = pgqrs_sqlite_bytes(stmt, 2);
-    *same_out = status.data != NULL && strcmp(status.data, "stopped") != 0 &&
-                instance.data != NULL && strcmp(instance.data, row->instance) == 0 &&
-                (uint64_t)sqlite3_column_int64(stmt, 3) == row->generation;
+    found->same = !found->stopped && row->instance != NULL && instance.data != NULL &&
+                  strcmp(instance.data, row->instance) == 0 &&
+                  (uint64_t)sqlite3_column_int64(stmt, 3) == row->generation;
+    pgqrs_sqlite_time(stmt, 4, &found->beat_us);
     (void)sqlite3_reset(stmt); /* the row was read */
     return 0;
 }
 
-static int64_t write_row(struct sqlite_store *s, const struct pgqrs_worker_row *row, bool there,
+static int64_t write_row(struct sqlite_store *s, const struct pgqrs_worker_row *row,
+                         const char *name, bool there, const struct moment *now,
                          struct pgqrs_error *err)
 {
-    const struct moment now = pgqrs_sqlite_moment(pgqrs_wall_us());
     sqlite3_stmt *stmt = pgqrs_sqlite_stmt(s, there ? STMT_WORKER_TAKE : STMT_WORKER_INSERT, err);
     if (stmt == NULL) {
         return -1;
     }
     pgqrs_sqlite_bind_id(stmt, 1, row->queue_id);
-    pgqrs_sqlite_bind_text(stmt, 2, row->name);
-    pgqrs_sqlite_bind_text(stmt, 3, now.text);
+    pgqrs_sqlite_bind_text(stmt, 2, name);
+    pgqrs_sqlite_bind_text(stmt, 3, now->text);
     pgqrs_sqlite_bind_text(stmt, 4, row->instance);
     pgqrs_sqlite_bind_int(stmt, 5, (int64_t)row->generation);
     pgqrs_sqlite_bind_int(stmt, 6, row->pid);
     return pgqrs_sqlite_run(s, stmt, err);
 }
 
+/* A name as pgqrs makes them up: a random UUID. */
+static void make_name(char *name, size_t size)
+{
+    unsigned char b[16];
+    sqlite3_randomness(sizeof b, b);
+    b[6] = (unsigned char)((b[6] & 0x0f) | 0x40);
+    b[8] = (unsigned char)((b[8] & 0x3f) | 0x80);
+    (void)snprintf(name, size,
+                   "__ephemeral__%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-"
+                   "%02x%02x%02x%02x%02x%02x",
+                   b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12],
+                   b[13], b[14], b[15]);
+}
+
+/* A client of the library takes over only what is dead. */
+static int64_t take_over(struct sqlite_store *s, const struct pgqrs_worker_row *row,
+                         const struct found *found, const struct moment *now,
+                         struct pgqrs_error *err)
+{
+    int64_t age_ms = (now->us - found->beat_us) / 1000;
+    if (row->stale_ms <= 0 || age_ms < row->stale_ms) {
+        return pgqrs_error_set(err, PGQRS_ERR_EXISTS,
+                               "worker \"%s\": found it %s, last beat %lld ms ago, expected it to "
+                               "be stopped",
+                               row->name, found->state, (long long)age_ms);
+    }
+    return pgqrs_sqlite_give_up(s, found->id, now, err);
+}
+
+static int64_t register_row(struct sqlite_store *s, const struct pgqrs_worker_row *row,
+                            struct pgqrs_error *err)
+{
+    const struct moment now = pgqrs_sqlite_moment(pgqrs_wall_us());
+    char made_up[64];
+    struct found found = {0};
+    make_name(made_up, sizeof made_up);
+    if ((row->name != NULL && find_row(s, row, &found, err) < 0) ||
+        (row->queue_id != 0 && pgqrs_sqlite_need_queue(s, row->queue_id, err) < 0)) {
+        return -1;
+    }
+    if (found.same) {
+        return found.id;
+    }
+    if (found.id != 0 && !found.stopped && row->instance == NULL &&
+        take_over(s, row, &found, &now, err) < 0) {
+        return -1;
+    }
+    const char *name = row->name == NULL ? made_up : row->name;
+    if (write_row(s, row, name, found.id != 0, &now, err) < 0) {
+        return -1;
+    }
+    return found.id != 0 ? found.id : sqlite3_last_insert_rowid(s->db);
+}
+
 int pgqrs_sqlite_worker_register(struct pgqrs_store *store, const struct pgqrs_worker_row *row,
                                  int64_t *id_out, struct pgqrs_error *err)
 {
     struct sqlite_store *s = sqlite_of(store);
-    int64_t id = 0;
-    bool same = false;
     if (pgqrs_sqlite_begin(s, err) < 0) {
         return -1;
     }
-    int64_t rc = find_row(s, row, &id, &same, err);
-    rc = rc < 0 ? -1 : pgqrs_sqlite_need_queue(s, row->queue_id, err);
-    if (rc == 0 && !same) {
-        rc = write_row(s, row, id != 0, err);
-        id = id != 0 ? id : sqlite3_last_insert_rowid(s->db);
-    }
-    if (pgqrs_sqlite_end(s, rc, err) < 0) {
+    int64_t id = pgqrs_sqlite_end(s, register_row(s, row, err), err);
+    if (id < 0) {
         return -1;
     }
     *id_out = id;
