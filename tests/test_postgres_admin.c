@@ -372,6 +372,42 @@ static void locked_rows(void **state)
     assert_int_equal(call.rc, 3);
 }
 
+static int64_t purge_to_the_end(struct call *call)
+{
+    struct pgqrs_store *store = NULL;
+    if (pg_rig_open(call->f->rig, NULL, &store) < 0) {
+        return -1;
+    }
+    int64_t sum = 0;
+    int64_t gone;
+    do {
+        gone = pgqrs_store_queue_purge(store, 1, PGQRS_PURGE_ALL, 1000, &call->err);
+        sum += gone;
+    } while (gone == 1000);
+    pgqrs_store_close(&store);
+    return gone < 0 ? -1 : sum;
+}
+
+/* Neither waits for what the other waits for, and whoever is told that none is left is right. */
+static void two_purges(void **state)
+{
+    struct admin *f = *state;
+    for (int round = 0; round < 10; round++) {
+        run(f, "INSERT INTO pgqrs_messages (queue_id, payload, consumer_worker_id, archived_at)"
+               " SELECT 1, '1', CASE WHEN i % 3 = 0 THEN 1 + i % 2 END,"
+               " CASE WHEN i % 3 = 1 THEN now() END FROM generate_series(1, 900) i");
+        struct call calls[2] = {{.f = f, .fn = purge_to_the_end}, {.f = f, .fn = purge_to_the_end}};
+        for (int i = 0; i < 2; i++) {
+            assert_int_equal(pthread_create(&calls[i].thread, NULL, call_main, &calls[i]), 0);
+        }
+        finish(&calls[0]);
+        finish(&calls[1]);
+        assert_true(calls[0].rc >= 0);
+        assert_true(calls[1].rc >= 0);
+        assert_int_equal(calls[0].rc + calls[1].rc, 900);
+    }
+}
+
 /* ---- pruning ---- */
 
 static void prune_to_the_end(struct admin *f, struct pgqrs_prune prune, int64_t gone, int steps_max)
@@ -662,6 +698,7 @@ int main(void)
         CASE(workers_of_a_deleted_queue),
         CASE(purge_takes_the_runs_along),
         CASE(locked_rows),
+        CASE(two_purges),
         CASE(prune_steps_over_unfinished_runs),
         CASE(prune_over_several_queues),
         CASE(a_step_has_a_limit),

@@ -276,7 +276,7 @@ int pgqrs_pg_queue_delete(struct pgqrs_store *store, int64_t queue_id, struct pg
  * index: what is ready or delayed, who holds what, what has ended. */
 #define PURGE(label, rows, order, wait)                                                            \
     {                                                                                              \
-        .name = label,                                                                             \
+        .name = (label),                                                                           \
         .sql = "SELECT id FROM pgqrs_messages WHERE queue_id = $1 AND " rows " ORDER BY " order    \
                " LIMIT $2 FOR UPDATE" wait,                                                        \
         .param_count = 2, .types = {                                                               \
@@ -299,52 +299,62 @@ static const struct {
     {PGQRS_PURGE_ARCHIVED, PURGE_KIND("purge_archived", "archived_at IS NOT NULL", "archived_at")},
 };
 
-static int64_t purge_some(struct pg_store *s, const struct pg_stmt *pick, int64_t queue_id,
-                          int64_t limit, struct pgqrs_error *err)
+/* Appends up to limit - count ids of one kind, whose rows are then locked. */
+static int pick(struct pg_store *s, const struct pg_stmt *stmt, int64_t queue_id, size_t limit,
+                struct pg_ids *ids, struct pgqrs_error *err)
 {
     struct pg_args args = {0};
     pgqrs_pg_arg_int8(&args, queue_id);
-    pgqrs_pg_arg_int8(&args, limit);
-    PGresult *rows = pgqrs_pg_run(s, pick, &args, false, err);
+    pgqrs_pg_arg_int8(&args, (int64_t)(limit - ids->count));
+    PGresult *rows = pgqrs_pg_run(s, stmt, &args, false, err);
     pgqrs_pg_args_fini(&args);
     if (rows == NULL) {
         return -1;
     }
-    struct pg_ids ids = {0};
-    int64_t gone = pgqrs_pg_ids(rows, &ids, err);
-    PQclear(rows);
-    if (gone == 0) {
-        gone = pgqrs_pg_delete_messages(s, ids.items, ids.count, false, err);
+    for (int i = 0; i < PQntuples(rows) && ids->count < limit; i++) {
+        ids->items[ids->count++] = pgqrs_pg_int(rows, i, 0);
     }
-    pgqrs_pg_ids_fini(&ids);
-    return gone;
+    PQclear(rows);
+    return 0;
 }
 
-static int64_t purge(struct pg_store *s, int64_t queue_id, unsigned what, uint32_t limit,
-                     struct pgqrs_error *err)
+static int64_t purge(struct pg_store *s, int64_t queue_id, unsigned what, bool wait, size_t limit,
+                     struct pg_ids *ids, struct pgqrs_error *err)
 {
-    int64_t gone = 0;
-    for (int wait = 0; wait < 2; wait++) {
-        for (size_t i = 0; i < sizeof purges / sizeof *purges && gone < limit; i++) {
-            if ((what & purges[i].bit) == 0) {
-                continue;
-            }
-            int64_t more = purge_some(s, &purges[i].pick[wait], queue_id, limit - gone, err);
-            if (more < 0) {
-                return -1;
-            }
-            gone += more;
+    ids->count = 0;
+    for (size_t i = 0; i < sizeof purges / sizeof *purges && ids->count < limit; i++) {
+        if ((what & purges[i].bit) != 0 &&
+            pick(s, &purges[i].pick[wait], queue_id, limit, ids, err) < 0) {
+            return -1;
         }
     }
-    return gone;
+    if (ids->count < limit && !wait) {
+        return pgqrs_error_set(err, PGQRS_ERR_AGAIN, "some may be locked");
+    }
+    return pgqrs_pg_delete_messages(s, ids->items, ids->count, false, err);
 }
 
+/*
+ * Fewer than the limit means that none is left, so what others have locked counts. It is waited for
+ * only then, in a transaction of its own: who waits holds nothing that it did not lock in the order
+ * that every purge has, and two purges do not wait for each other.
+ */
 int64_t pgqrs_pg_queue_purge(struct pgqrs_store *store, int64_t queue_id, unsigned what,
                              uint32_t limit, struct pgqrs_error *err)
 {
     struct pg_store *s = pg_of(store);
-    if (pgqrs_pg_begin(s, err) < 0) {
-        return -1;
+    struct pg_ids ids = {.items = calloc(limit, sizeof *ids.items)};
+    if (ids.items == NULL) {
+        return pgqrs_error_memory(err);
     }
-    return pgqrs_pg_end(s, purge(s, queue_id, what, limit, err), err);
+    struct pgqrs_error why = {.code = PGQRS_ERR_AGAIN};
+    int64_t gone = -1;
+    for (int wait = 0; wait < 2 && gone < 0 && why.code == PGQRS_ERR_AGAIN; wait++) {
+        gone = pgqrs_pg_begin(s, &why);
+        if (gone == 0) {
+            gone = pgqrs_pg_end(s, purge(s, queue_id, what, wait != 0, limit, &ids, &why), &why);
+        }
+    }
+    pgqrs_pg_ids_fini(&ids);
+    return gone < 0 ? pgqrs_error_set(err, why.code, "%s", why.text) : gone;
 }
