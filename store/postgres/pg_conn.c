@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "store/postgres/pg_conn.h"
+#include "store/postgres/pg_wake.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "base/log.h"
 
 #define SERVER_VERSION_MIN 120000
 
@@ -27,6 +29,11 @@ static const struct pg_stmt settings_stmt = {
 static const struct pg_stmt settings14_stmt = {
     .sql = "SELECT set_config('idle_session_timeout', '0', false),"
            " set_config('client_connection_check_interval', '10s', false)"};
+
+static const struct pg_stmt claim_stmt = {.sql = "SELECT pg_try_advisory_lock(" PG_CLAIM_CLASS
+                                                 ", hashtext($1 || '/' || $2))",
+                                          .param_count = 2,
+                                          .types = {PG_TEXT, PG_TEXT}};
 
 static const struct pg_stmt who_stmt = {.sql = "SELECT pg_backend_pid()"};
 
@@ -206,6 +213,34 @@ static int apply_settings(struct pg_store *s, struct pgqrs_error *err)
     return rc;
 }
 
+/* 1: this connection has the lock of its site's broker, 0: another process has it. */
+static int claim_here(struct pg_store *s, struct pgqrs_error *err)
+{
+    struct pg_args args = {0};
+    pgqrs_pg_arg_text(&args, s->schema);
+    pgqrs_pg_arg_text(&args, s->site);
+    PGresult *result = pgqrs_pg_bare(s, &claim_stmt, &args, err);
+    pgqrs_pg_args_fini(&args);
+    if (result == NULL) {
+        return -1;
+    }
+    int mine = pgqrs_pg_bool(result, 0, 0) ? 1 : 0;
+    PQclear(result);
+    return mine;
+}
+
+/* On a new connection. Whoever has it now: this broker goes on, results are fenced. */
+static int claim_again(struct pg_store *s, struct pgqrs_error *err)
+{
+    int mine = s->site == NULL || s->wake != NULL ? 1 : claim_here(s, err);
+    if (mine == 0) {
+        pgqrs_log_warn("store: the connection was lost, and now another process is the broker of "
+                       "site \"%s\"; goes on",
+                       s->site);
+    }
+    return mine < 0 ? -1 : 0;
+}
+
 /*
  * A pooler that hands out server connections has a process id of its own. Settings made through it
  * would reach other clients, so none are.
@@ -224,7 +259,10 @@ static int prepare_session(struct pg_store *s, struct pgqrs_error *err)
     }
     s->pooled = pgqrs_pg_int(result, 0, 0) != PQbackendPID(s->conn);
     PQclear(result);
-    return s->pooled ? 0 : apply_settings(s, err);
+    if (s->pooled) {
+        return 0;
+    }
+    return apply_settings(s, err) < 0 ? -1 : claim_again(s, err);
 }
 
 static int connect_now(struct pg_store *s, struct pgqrs_error *err)
@@ -251,6 +289,42 @@ static int connect_now(struct pg_store *s, struct pgqrs_error *err)
         return -1;
     }
     return 0;
+}
+
+int pgqrs_pg_claim(struct pgqrs_store *store, const char *site, struct pgqrs_error *err)
+{
+    struct pg_store *s = pg_of(store);
+    char *copy = strdup(site);
+    if (copy == NULL) {
+        return pgqrs_error_memory(err);
+    }
+    if (s->borrowed) {
+        free(copy);
+        return pgqrs_error_set(err, PGQRS_ERR_CONFLICT,
+                               "claim: not on a connection that belongs to somebody else");
+    }
+    free(s->site);
+    s->site = NULL;
+    s->deadline_ms = pgqrs_mono_ms() + s->call_ms;
+    int mine = pgqrs_pg_ready(s, err) < 0 ? -1 : 1;
+    s->site = copy;
+    if (mine == 1 && s->wake != NULL) {
+        mine = pgqrs_pg_wake_claim(s, err) < 0 ? -1 : 1;
+    } else if (mine == 1 && !s->pooled) {
+        mine = claim_here(s, err);
+    }
+    if (mine == 1) {
+        return 0;
+    }
+    if (mine == 0) {
+        (void)pgqrs_error_set(err, PGQRS_ERR_UNAVAILABLE,
+                              "PostgreSQL: another process is the broker of site \"%s\" for "
+                              "schema \"%s\"",
+                              site, s->schema);
+    }
+    free(s->site);
+    s->site = NULL;
+    return -1;
 }
 
 /* Whether an idle connection has ended: what it would have to read then tells. */

@@ -5,13 +5,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "store/postgres/pg_conn.h"
+#include "store/postgres/pg_wake.h"
 
 #define CALL_MS 30000
 
 static void close_store(struct pgqrs_store *store)
 {
     struct pg_store *s = pg_of(store);
+    pgqrs_pg_wake_close(s);
     pgqrs_pg_drop(s);
     pgqrs_pg_dsn_fini(&s->dsn);
     free(s->schema);
@@ -23,6 +24,7 @@ static void close_store(struct pgqrs_store *store)
 static const struct pgqrs_store_ops postgres_ops = {
     .name = "postgres",
     .close = close_store,
+    .claim = pgqrs_pg_claim,
     .install = pgqrs_pg_install,
     .verify = pgqrs_pg_verify,
     .queue_create = pgqrs_pg_queue_create,
@@ -44,6 +46,10 @@ static const struct pgqrs_store_ops postgres_ops = {
     .worker_purge = pgqrs_pg_worker_purge,
     .worker_stats = pgqrs_pg_worker_stats,
     .info = pgqrs_pg_info,
+    .wake_fd = pgqrs_pg_wake_fd,
+    .woken = pgqrs_pg_woken,
+    .doze = pgqrs_pg_doze,
+    .rouse = pgqrs_pg_rouse,
 };
 
 /* A schema's name needs no escape within the quotes: it was checked. */
@@ -60,6 +66,16 @@ static int set_schema(struct pg_store *s, const char *schema, struct pgqrs_error
     return 0;
 }
 
+/* Through a pooler nothing is ever heard. */
+static int listen_if_asked(struct pg_store *s, const char *dsn,
+                           const struct pgqrs_store_options *options, struct pgqrs_error *err)
+{
+    if (!options->wake || (s->pooled && options->wake_dsn == NULL)) {
+        return 0;
+    }
+    return pgqrs_pg_wake_open(s, options->wake_dsn == NULL ? dsn : options->wake_dsn, err);
+}
+
 int pgqrs_store_postgres_open(const char *dsn, const struct pgqrs_store_options *options,
                               struct pgqrs_store **store_out, struct pgqrs_error *err)
 {
@@ -71,7 +87,8 @@ int pgqrs_store_postgres_open(const char *dsn, const struct pgqrs_store_options 
     s->call_ms = options->call_ms > 0 ? options->call_ms : CALL_MS;
     s->deadline_ms = pgqrs_mono_ms() + s->call_ms;
     if (set_schema(s, options->schema == NULL ? "public" : options->schema, err) < 0 ||
-        pgqrs_pg_dsn_parse(&s->dsn, dsn, err) < 0 || pgqrs_pg_ready(s, err) < 0) {
+        pgqrs_pg_dsn_parse(&s->dsn, dsn, err) < 0 || pgqrs_pg_ready(s, err) < 0 ||
+        listen_if_asked(s, dsn, options, err) < 0) {
         close_store(&s->base);
         return -1;
     }
