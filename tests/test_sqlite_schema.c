@@ -467,22 +467,50 @@ static void hot_statements_seek(void **state)
     struct sqlite_rig *rig = *state;
     struct pgqrs_store *store = sqlite_rig_store(rig);
     sqlite3 *db = sqlite_of(store)->db;
-    static const enum sqlite_stmt_id hot[] = {
-        STMT_QUEUE_FIND,     STMT_QUEUE_EXISTS,   STMT_WORKER_EXISTS, STMT_WORKER_FIND,
-        STMT_WORKER_BEAT,    STMT_WORKER_HELD,    STMT_WORKER_FREE,   STMT_SETTLE_END,
-        STMT_SETTLE_DELETE,  STMT_SETTLE_RELEASE, STMT_SETTLE_LOOK,   STMT_RENEW,
-        STMT_LEVEL,          STMT_LEASABLE,       STMT_PICK,          STMT_TAKE,
-        STMT_LATER,          STMT_REPAIR_VT,      STMT_MESSAGE_GET,   STMT_KEY_HOLDER,
-        STMT_MAY_LEASE,      STMT_WORKER_GIVE_UP, STMT_WORKER_STATE,  STMT_WORKER_HELD_COUNT,
-        STMT_ACT_LOOK,       STMT_ACT_CANCEL,     STMT_ACT_FREE,      STMT_ACT_REPLAY,
-        STMT_MESSAGE_DELETE, STMT_RUN_DELETE,     STMT_STEPS_DELETE,  STMT_PURGE_PENDING,
-        STMT_PURGE_ARCHIVED, STMT_PRUNE_ENDED,    STMT_PRUNE_FAILED,  STMT_BURY_FRONT,
-        STMT_BURY,           STMT_REAP_HOLDER,    STMT_REAP_DEAD,     STMT_REAP_LEASES,
-        STMT_REAP_FREE};
+    static const enum sqlite_stmt_id hot[] = {STMT_QUEUE_FIND,
+                                              STMT_QUEUE_EXISTS,
+                                              STMT_WORKER_EXISTS,
+                                              STMT_WORKER_FIND,
+                                              STMT_WORKER_HELD,
+                                              STMT_WORKER_FREE,
+                                              STMT_SETTLE_END,
+                                              STMT_SETTLE_DELETE,
+                                              STMT_SETTLE_RELEASE,
+                                              STMT_SETTLE_LOOK,
+                                              STMT_RENEW,
+                                              STMT_LEVEL,
+                                              STMT_LEASABLE,
+                                              STMT_PICK,
+                                              STMT_TAKE,
+                                              STMT_LATER,
+                                              STMT_REPAIR_VT,
+                                              STMT_MESSAGE_GET,
+                                              STMT_KEY_HOLDER,
+                                              STMT_MAY_LEASE,
+                                              STMT_WORKER_GIVE_UP,
+                                              STMT_WORKER_STATE,
+                                              STMT_WORKER_HELD_COUNT,
+                                              STMT_ACT_LOOK,
+                                              STMT_ACT_CANCEL,
+                                              STMT_ACT_FREE,
+                                              STMT_ACT_REPLAY,
+                                              STMT_MESSAGE_DELETE,
+                                              STMT_RUN_DELETE,
+                                              STMT_STEPS_DELETE,
+                                              STMT_PURGE_PENDING,
+                                              STMT_PURGE_ARCHIVED,
+                                              STMT_PRUNE_ENDED,
+                                              STMT_PRUNE_FAILED,
+                                              STMT_BURY_FRONT,
+                                              STMT_BURY,
+                                              STMT_REAP_HOLDER,
+                                              STMT_REAP_DEAD,
+                                              STMT_REAP_LEASES,
+                                              STMT_REAP_FREE};
     /* These look at parts of the whole, each by a range of an index. */
-    static const enum sqlite_stmt_id wide[] = {STMT_METRICS_COUNTS, STMT_METRICS_TIMES,
-                                               STMT_QUEUE_IN_THE_WAY, STMT_REAP_WORKERS,
-                                               STMT_WORKER_STATS};
+    static const enum sqlite_stmt_id wide[] = {STMT_WORKER_BEAT,   STMT_METRICS_COUNTS,
+                                               STMT_METRICS_TIMES, STMT_QUEUE_IN_THE_WAY,
+                                               STMT_REAP_WORKERS,  STMT_WORKER_STATS};
     for (int analyzed = 0; analyzed < 2; analyzed++) {
         for (size_t i = 0; i < sizeof hot / sizeof *hot; i++) {
             assert_searches(db, hot[i]);

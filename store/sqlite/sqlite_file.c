@@ -167,9 +167,29 @@ static ino_t wal_inode(const struct sqlite_store *s)
     return stat(path, &st) < 0 ? 0 : st.st_ino;
 }
 
-static int configure(struct sqlite_store *s, struct pgqrs_error *err)
+#define CHECKPOINT_PAGES 1000 /* as SQLite does without us */
+
+/* After a commit, the lock is given back. */
+static int on_committed(void *arg, sqlite3 *db, const char *name, int pages)
+{
+    struct sqlite_store *s = arg;
+    pgqrs_sqlite_wake_ended(s);
+    if (pages >= CHECKPOINT_PAGES) {
+        (void)sqlite3_wal_checkpoint(db, name); /* the next commit tries again */
+    }
+    return SQLITE_OK;
+}
+
+/* Where the connection calls back. */
+static void attach(struct sqlite_store *s)
 {
     (void)sqlite3_busy_handler(s->db, on_busy, s); /* can not fail on an open connection */
+    (void)sqlite3_wal_hook(s->db, on_committed, s);
+}
+
+static int configure(struct sqlite_store *s, struct pgqrs_error *err)
+{
+    attach(s);
     if (s->path != NULL && sqlite3_db_readonly(s->db, "main") != 0) {
         return pgqrs_error_set(err, PGQRS_ERR_UNAVAILABLE,
                                "store \"%s\": is read-only, expected a writable file", s->shown);
@@ -240,7 +260,8 @@ static int open_new(struct sqlite_store *s, struct pgqrs_error *err)
                                "and -shm files of the old one; expected those to be gone with it",
                                s->shown);
     }
-    struct sqlite_store other = {.path = s->path,
+    struct sqlite_store other = {.wake = {.fd = -1},
+                                 .path = s->path,
                                  .shown = s->shown,
                                  .busy_ms = s->busy_ms,
                                  .synchronous_full = s->synchronous_full};
@@ -252,7 +273,7 @@ static int open_new(struct sqlite_store *s, struct pgqrs_error *err)
     drop_old(s->db);
     s->db = other.db;
     s->wal_inode = other.wal_inode;
-    (void)sqlite3_busy_handler(s->db, on_busy, s); /* can not fail on an open connection */
+    attach(s);
     pgqrs_sqlite_wake_moved(s);
     return pgqrs_sqlite_claim_moved(s, err);
 }

@@ -324,7 +324,8 @@ void pgqrs_sqlite_wake_fini(struct sqlite_wake *wake);
 /* The database is another one now. */
 void pgqrs_sqlite_wake_moved(struct sqlite_store *s);
 int pgqrs_sqlite_claim_moved(struct sqlite_store *s, struct pgqrs_error *err);
-/* The writes up to now were this store's own: its lock kept all others out. */
-void pgqrs_sqlite_wake_own(struct sqlite_store *s);
+/* This store's lock is taken; it has been given back. */
+void pgqrs_sqlite_wake_begun(struct sqlite_store *s);
+void pgqrs_sqlite_wake_ended(struct sqlite_store *s);
 
 #endif

@@ -147,7 +147,8 @@ static const char *const texts[] =
                              " heartbeat_at = ?3, shutdown_at = NULL, status = 'ready',"
                              " pgqrsd_instance = ?4, pgqrsd_generation = ?5, pgqrsd_pid = ?6"
                              " WHERE name = ?2",
-        [STMT_WORKER_BEAT] = "UPDATE pgqrs_workers SET heartbeat_at = ?2 WHERE id = ?1",
+        [STMT_WORKER_BEAT] = "UPDATE pgqrs_workers SET heartbeat_at = ?2"
+                             " WHERE id IN (SELECT value FROM json_each(?1))",
         [STMT_WORKER_STOP] = "UPDATE pgqrs_workers SET status = 'stopped', shutdown_at = ?2"
                              " WHERE id = ?1",
         [STMT_WORKER_LIVE] =

@@ -136,7 +136,11 @@ static int begin(struct sqlite_store *s, enum sqlite_stmt_id how, struct pgqrs_e
 
 int pgqrs_sqlite_begin(struct sqlite_store *s, struct pgqrs_error *err)
 {
-    return begin(s, STMT_BEGIN, err);
+    if (begin(s, STMT_BEGIN, err) < 0) {
+        return -1;
+    }
+    pgqrs_sqlite_wake_begun(s);
+    return 0;
 }
 
 int pgqrs_sqlite_begin_read(struct sqlite_store *s, struct pgqrs_error *err)
@@ -164,7 +168,6 @@ int pgqrs_sqlite_commit(struct sqlite_store *s, struct pgqrs_error *err)
         pgqrs_sqlite_rollback(s);
         return -1;
     }
-    pgqrs_sqlite_wake_own(s);
     return 0;
 }
 

@@ -145,9 +145,26 @@ bool pgqrs_sqlite_woken(struct pgqrs_store *store)
     return false;
 }
 
-void pgqrs_sqlite_wake_own(struct sqlite_store *s)
+/*
+ * What this store writes itself is taken away before anybody looks: an idle broker that notes that
+ * it is alive must not wake itself. Its lock keeps others out while it writes, so what is heard at
+ * the beginning is theirs and what is heard at the end is its own. Somebody may write between the
+ * commit and its end: that one is missed.
+ */
+void pgqrs_sqlite_wake_begun(struct sqlite_store *s)
 {
-    (void)s;
+    struct sqlite_wake *w = &s->wake;
+    if (w->fd >= 0 && drain(w)) {
+        w->tries = 0;
+        arm(w, 1);
+    }
+}
+
+void pgqrs_sqlite_wake_ended(struct sqlite_store *s)
+{
+    if (s->wake.fd >= 0) {
+        (void)drain(&s->wake);
+    }
 }
 
 void pgqrs_sqlite_wake_moved(struct sqlite_store *s)

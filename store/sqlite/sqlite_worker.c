@@ -129,31 +129,48 @@ int pgqrs_sqlite_worker_register(struct pgqrs_store *store, const struct pgqrs_w
 
 /* ---- beating ---- */
 
+static int find_missing(struct sqlite_store *s, const int64_t *ids, size_t count,
+                        struct pgqrs_error *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (pgqrs_sqlite_need_worker(s, ids[i], err) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* One statement for all: it is what an idle broker does. */
 int pgqrs_sqlite_worker_beat(struct pgqrs_store *store, const int64_t *ids, size_t count,
                              struct pgqrs_error *err)
 {
     struct sqlite_store *s = sqlite_of(store);
+    struct pgqrs_buf list = {0};
+    pgqrs_buf_put_u8(&list, '[');
+    for (size_t i = 0; i < count; i++) {
+        char id[24];
+        int len = snprintf(id, sizeof id, i == 0 ? "%lld" : ",%lld", (long long)ids[i]);
+        pgqrs_buf_put(&list, id, (size_t)len);
+    }
+    pgqrs_buf_put_u8(&list, ']');
     const struct moment now = pgqrs_sqlite_moment(pgqrs_wall_us());
-    sqlite3_stmt *stmt = pgqrs_sqlite_stmt(s, STMT_WORKER_BEAT, err);
-    if (stmt == NULL || pgqrs_sqlite_begin(s, err) < 0) {
+    int64_t beaten = -1;
+    if (list.failed) {
+        (void)pgqrs_error_memory(err);
+    } else if (pgqrs_sqlite_check_file(s, err) == 0) {
+        sqlite3_stmt *stmt = pgqrs_sqlite_stmt(s, STMT_WORKER_BEAT, err);
+        if (stmt != NULL) {
+            pgqrs_sqlite_bind_bytes(
+                stmt, 1, (struct pgqrs_bytes){.data = (const char *)list.data, .len = list.len});
+            pgqrs_sqlite_bind_text(stmt, 2, now.text);
+            beaten = pgqrs_sqlite_run(s, stmt, err);
+        }
+    }
+    pgqrs_buf_fini(&list);
+    if (beaten < 0) {
         return -1;
     }
-    int64_t rc = 0;
-    int64_t missing = 0;
-    for (size_t i = 0; rc >= 0 && i < count; i++) {
-        pgqrs_sqlite_bind_int(stmt, 1, ids[i]);
-        pgqrs_sqlite_bind_text(stmt, 2, now.text);
-        rc = pgqrs_sqlite_run(s, stmt, err);
-        missing = rc == 0 ? ids[i] : missing;
-    }
-    if (pgqrs_sqlite_end(s, rc, err) < 0) {
-        return -1;
-    }
-    if (missing != 0) {
-        return pgqrs_error_set(err, PGQRS_ERR_NOT_FOUND, "worker %lld does not exist",
-                               (long long)missing);
-    }
-    return 0;
+    return (size_t)beaten == count ? 0 : find_missing(s, ids, count, err);
 }
 
 /* ---- ending ---- */
