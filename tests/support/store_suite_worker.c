@@ -14,7 +14,14 @@ static void same_worker_seen_again(void **state)
     assert_int_not_equal(suite_worker(f, "w2", 2), f->worker);
 }
 
-static const struct pgqrs_worker_ref *find_live(const struct pgqrs_worker_list *list, int64_t id)
+static void list_live(struct suite *f, struct pgqrs_worker_info_list *list)
+{
+    const struct pgqrs_worker_filter filter = {.live = true, .ours = true, .limit = 1000};
+    suite_ok(f, pgqrs_store_worker_list(f->store, &filter, list, &f->err));
+}
+
+static const struct pgqrs_worker_info *find_live(const struct pgqrs_worker_info_list *list,
+                                                 int64_t id)
 {
     for (size_t i = 0; i < list->count; i++) {
         if (list->items[i].id == id) {
@@ -30,10 +37,10 @@ static void taken_over(void **state)
     const struct pgqrs_release release = {.max_attempts = 5, .reason = "gone"};
     int64_t freed = pgqrs_store_worker_end(f->store, f->worker, &release, &f->err);
     assert_int_equal(freed, 0);
-    struct pgqrs_worker_list list;
-    suite_ok(f, pgqrs_store_worker_list_live(f->store, &list, &f->err));
+    struct pgqrs_worker_info_list list;
+    list_live(f, &list);
     assert_int_equal(list.count, 0);
-    pgqrs_worker_list_fini(&list);
+    pgqrs_worker_info_list_fini(&list);
 
     int64_t other = 0;
     int64_t id = 0;
@@ -42,14 +49,14 @@ static void taken_over(void **state)
         .name = "w", .queue_id = other, .instance = "run-2", .generation = UINT64_MAX, .pid = 1};
     suite_ok(f, pgqrs_store_worker_register(f->store, &row, &id, &f->err));
     assert_int_equal(id, f->worker);
-    suite_ok(f, pgqrs_store_worker_list_live(f->store, &list, &f->err));
-    const struct pgqrs_worker_ref *live = find_live(&list, id);
+    list_live(f, &list);
+    const struct pgqrs_worker_info *live = find_live(&list, id);
     assert_non_null(live);
     assert_int_equal(live->queue_id, other);
     assert_int_equal(live->generation, UINT64_MAX);
     assert_string_equal(live->instance, "run-2");
     assert_string_equal(live->name, "w");
-    pgqrs_worker_list_fini(&list);
+    pgqrs_worker_info_list_fini(&list);
     assert_null(list.items);
 }
 
@@ -62,12 +69,12 @@ static void the_run_counts_too(void **state)
     int64_t id = 0;
     suite_ok(f, pgqrs_store_worker_register(f->store, &row, &id, &f->err));
     assert_int_equal(id, f->worker);
-    struct pgqrs_worker_list list;
-    suite_ok(f, pgqrs_store_worker_list_live(f->store, &list, &f->err));
-    const struct pgqrs_worker_ref *live = find_live(&list, id);
+    struct pgqrs_worker_info_list list;
+    list_live(f, &list);
+    const struct pgqrs_worker_info *live = find_live(&list, id);
     assert_non_null(live);
     assert_string_equal(live->instance, "run-2");
-    pgqrs_worker_list_fini(&list);
+    pgqrs_worker_info_list_fini(&list);
 }
 
 static void register_needs_a_queue(void **state)
