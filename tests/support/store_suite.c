@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define CASES_MAX 100
+#define CASES_MAX 300
 
 /* ---- the fixture ---- */
 
@@ -124,6 +124,103 @@ void suite_assert_leased(const struct suite *f, const int64_t *ids, size_t count
     }
 }
 
+void suite_sql(struct suite *f, const char *fmt, ...)
+{
+    char text[1000];
+    va_list args;
+    va_start(args, fmt);
+    int len = vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    assert_true(len > 0 && len < (int)sizeof text);
+    if (f->backend->sql == NULL) {
+        skip();
+    }
+    f->backend->sql(f->backend->arg, f->store, text);
+}
+
+int64_t suite_foreign_worker(struct suite *f, const char *name, int64_t queue)
+{
+    const struct pgqrs_worker_row row = {.name = name, .queue_id = queue};
+    int64_t id = 0;
+    suite_ok(f, pgqrs_store_worker_register(f->store, &row, &id, &f->err));
+    assert_true(id > 0);
+    return id;
+}
+
+int64_t suite_queue(struct suite *f, const char *name)
+{
+    int64_t id = 0;
+    suite_ok(f, pgqrs_store_queue_create(f->store, name, &id, &f->err));
+    assert_true(id > 0);
+    return id;
+}
+
+int64_t suite_put_item(struct suite *f, int64_t queue, struct pgqrs_enqueue item)
+{
+    int64_t id = 0;
+    item.payload = item.payload.len == 0 ? pgqrs_bytes_from("{}") : item.payload;
+    suite_ok(f, pgqrs_store_enqueue(f->store, queue, &item, 1, &id, NULL, &f->err));
+    assert_true(id > 0);
+    return id;
+}
+
+struct pgqrs_lease_ref suite_lease_for(struct suite *f, int64_t queue, int64_t worker)
+{
+    int64_t old_queue = f->queue;
+    int64_t old_worker = f->worker;
+    f->queue = queue;
+    f->worker = worker;
+    struct pgqrs_lease_ref lease = suite_lease_one(f);
+    f->queue = old_queue;
+    f->worker = old_worker;
+    return lease;
+}
+
+struct pgqrs_worker_info suite_worker_info(struct suite *f, int64_t id)
+{
+    const struct pgqrs_worker_filter filter = {.id = id, .limit = 10};
+    struct pgqrs_worker_info_list list;
+    suite_ok(f, pgqrs_store_worker_list(f->store, &filter, &list, &f->err));
+    assert_int_equal(list.count, 1);
+    struct pgqrs_worker_info info = list.items[0];
+    pgqrs_worker_info_list_fini(&list);
+    assert_int_equal(info.id, id);
+    info.name = info.instance = NULL;
+    return info;
+}
+
+enum pgqrs_acted suite_act(struct suite *f, enum pgqrs_act act, int64_t id)
+{
+    enum pgqrs_acted acted = PGQRS_ACTED_NONE;
+    int64_t count = pgqrs_store_message_act(f->store, act, &id, 1, &acted, &f->err);
+    suite_ok(f, count);
+    assert_int_equal(count, acted == PGQRS_ACTED_YES ? 1 : 0);
+    return acted;
+}
+
+void suite_assert_message(struct suite *f, int64_t id, enum pgqrs_message_state state,
+                          int32_t read_ct, const char *error)
+{
+    struct pgqrs_message m = suite_get(f, id);
+    assert_int_equal(m.state, state);
+    assert_int_equal(m.read_ct, read_ct);
+    assert_string_equal(m.error == NULL ? "" : m.error, error);
+    pgqrs_message_fini(&m);
+}
+
+void suite_assert_gone(struct suite *f, int64_t id)
+{
+    struct pgqrs_message m;
+    suite_fails(f, pgqrs_store_message_get(f->store, id, &m, &f->err), PGQRS_ERR_NOT_FOUND);
+}
+
+struct pgqrs_queue_metrics suite_metrics(struct suite *f, int64_t queue)
+{
+    struct pgqrs_queue_metrics metrics;
+    suite_ok(f, pgqrs_store_queue_metrics(f->store, queue, 0, &metrics, &f->err));
+    return metrics;
+}
+
 /* ---- running ---- */
 
 /* cmocka hands a case the backend as its initial state, and takes the fixture for it. */
@@ -156,6 +253,12 @@ int pgqrs_store_suite_run(const struct suite_backend *backend)
         {suite_lease_cases, suite_lease_count},
         {suite_settle_cases, suite_settle_count},
         {suite_worker_cases, suite_worker_count},
+        {suite_queue_cases, suite_queue_count},
+        {suite_message_cases, suite_message_count},
+        {suite_act_cases, suite_act_count},
+        {suite_worker_state_cases, suite_worker_state_count},
+        {suite_worker_admin_cases, suite_worker_admin_count},
+        {suite_housekeeping_cases, suite_housekeeping_count},
     };
     struct CMUnitTest cases[CASES_MAX];
     char *names[CASES_MAX] = {NULL};

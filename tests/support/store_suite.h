@@ -28,6 +28,12 @@ struct suite_backend {
     /* Makes the store's clock stand still at this time; null: it is this process' wall clock,
      * which the suite sets. Called after the store is installed, too. */
     void (*set_clock)(void *arg, struct pgqrs_store *store, int64_t wall_us);
+    /* Opens the same store once more, as another client; closed with pgqrs_store_close before the
+     * first is. Null: it has but one. */
+    struct pgqrs_store *(*open_again)(void *arg);
+    /* Runs a statement of another program in the database of the store. Null: nobody else can, and
+     * cases that need it are skipped. */
+    void (*sql)(void *arg, struct pgqrs_store *store, const char *text);
     void *arg;
 };
 
@@ -80,6 +86,22 @@ struct pgqrs_message suite_get(struct suite *f, int64_t id);
 /* Asserts that the leases of the last exchange are these messages, in this order. */
 void suite_assert_leased(const struct suite *f, const int64_t *ids, size_t count);
 
+/* A case that needs another program's statement is skipped where there is none. */
+void suite_sql(struct suite *f, const char *fmt, ...) PGQRS_PRINTF(2, 3);
+/* A worker as a client of the library has it: no instance. name may be null; queue 0 is none. */
+int64_t suite_foreign_worker(struct suite *f, const char *name, int64_t queue);
+int64_t suite_queue(struct suite *f, const char *name);
+int64_t suite_put_item(struct suite *f, int64_t queue, struct pgqrs_enqueue item);
+/* Leases the next one of the queue for the worker. */
+struct pgqrs_lease_ref suite_lease_for(struct suite *f, int64_t queue, int64_t worker);
+struct pgqrs_worker_info suite_worker_info(struct suite *f, int64_t id); /* its texts are null */
+enum pgqrs_acted suite_act(struct suite *f, enum pgqrs_act act, int64_t id);
+/* Asserts state, attempts spent and last error ("": none) of a message. */
+void suite_assert_message(struct suite *f, int64_t id, enum pgqrs_message_state state,
+                          int32_t read_ct, const char *error);
+void suite_assert_gone(struct suite *f, int64_t id);
+struct pgqrs_queue_metrics suite_metrics(struct suite *f, int64_t queue);
+
 extern const struct CMUnitTest suite_basic_cases[];
 extern const size_t suite_basic_count;
 extern const struct CMUnitTest suite_lease_cases[];
@@ -88,6 +110,20 @@ extern const struct CMUnitTest suite_settle_cases[];
 extern const size_t suite_settle_count;
 extern const struct CMUnitTest suite_worker_cases[];
 extern const size_t suite_worker_count;
+extern const struct CMUnitTest suite_queue_cases[];
+extern const size_t suite_queue_count;
+extern const struct CMUnitTest suite_message_cases[];
+extern const size_t suite_message_count;
+extern const struct CMUnitTest suite_act_cases[];
+extern const size_t suite_act_count;
+extern const struct CMUnitTest suite_worker_state_cases[];
+extern const size_t suite_worker_state_count;
+extern const struct CMUnitTest suite_worker_admin_cases[];
+extern const size_t suite_worker_admin_count;
+extern const struct CMUnitTest suite_housekeeping_cases[];
+extern const size_t suite_housekeeping_count;
+extern const struct CMUnitTest suite_fault_cases[];
+extern const size_t suite_fault_count;
 
 int suite_case_setup(void **state);
 int suite_case_teardown(void **state);
