@@ -466,7 +466,8 @@ int pgqrs_pg_wake_claim(struct pg_store *s, struct pgqrs_error *err)
 {
     struct pg_wake *w = s->wake;
     w->ask_at_ms[ASK_CLAIM] = 0;
-    step(s); /* a connection that has ended is found here */
+    w->claimed = false; /* perhaps of another site */
+    step(s);            /* a connection that has ended is found here */
     if (w->link == LINK_DOWN) {
         w->connect_at_ms = 0;
     }

@@ -327,6 +327,10 @@ static PGresult *query(struct pg_rig *rig, const char *fmt, va_list args)
     char *sql = NULL;
     assert_true(vasprintf(&sql, fmt, args) >= 0);
     PGresult *result = PQexec(pg_rig_raw(rig), sql);
+    if (PQstatus(rig->raw) != CONNECTION_OK) { /* the server was away */
+        PQclear(result);
+        result = PQexec(pg_rig_raw(rig), sql);
+    }
     ExecStatusType status = PQresultStatus(result);
     if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK && status != PGRES_EMPTY_QUERY) {
         fail_msg("%s: %s", sql, PQerrorMessage(rig->raw));
