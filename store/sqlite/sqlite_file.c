@@ -280,7 +280,12 @@ static int open_new(struct sqlite_store *s, struct pgqrs_error *err)
 
 int pgqrs_sqlite_check_file(struct sqlite_store *s, struct pgqrs_error *err)
 {
-    if (s->path == NULL || !has_moved(s)) {
+    if (s->path == NULL) {
+        return 0;
+    }
+    if (!has_moved(s)) {
+        s->wal_inode =
+            s->wal_inode == 0 ? wal_inode(s) : s->wal_inode; /* made by the first write */
         return 0;
     }
     struct pgqrs_error why;
