@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "broker/store_service.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #define REPLY_ROOM (PGQRS_BODY_MAX - 64 * 1024) /* for what is in a list; the rest is around it */
@@ -12,11 +13,9 @@ struct run {
     struct pgqrs_store *store;
     struct pgqrs_store_call call;
     struct pgqrs_store_reply reply;
+    int64_t *ids; /* of what was enqueued */
+    bool *existed;
     union {
-        struct {
-            int64_t ids[PGQRS_STORE_LIST_MAX];
-            bool existed[PGQRS_STORE_LIST_MAX];
-        } enqueued;
         enum pgqrs_acted acted[PGQRS_STORE_LIST_MAX];
         enum pgqrs_settled settled[PGQRS_STORE_LIST_MAX];
         bool held[PGQRS_STORE_LIST_MAX];
@@ -81,12 +80,17 @@ static int64_t run_queue_metrics(struct run *r)
 
 static int64_t run_enqueue(struct run *r)
 {
-    r->reply.u.enqueued.ids = r->out.enqueued.ids;
-    r->reply.u.enqueued.existed = r->out.enqueued.existed;
-    r->reply.u.enqueued.count = r->call.u.enqueue.count;
-    return pgqrs_store_enqueue(r->store, r->call.u.enqueue.queue_id, r->call.u.enqueue.items,
-                               r->call.u.enqueue.count, r->out.enqueued.ids,
-                               r->out.enqueued.existed, &r->reply.err);
+    size_t count = r->call.u.enqueue.count;
+    r->ids = calloc(count + 1, sizeof *r->ids);
+    r->existed = calloc(count + 1, sizeof *r->existed);
+    if (r->ids == NULL || r->existed == NULL) {
+        return pgqrs_error_memory(&r->reply.err);
+    }
+    r->reply.u.enqueued.ids = r->ids;
+    r->reply.u.enqueued.existed = r->existed;
+    r->reply.u.enqueued.count = count;
+    return pgqrs_store_enqueue(r->store, r->call.u.enqueue.queue_id, r->call.u.enqueue.items, count,
+                               r->ids, r->existed, &r->reply.err);
 }
 
 static int64_t run_message_get(struct run *r)
@@ -419,6 +423,8 @@ int pgqrs_store_service(struct pgqrs_store *store, const struct pgqrs_frame *cal
     run_call(&r);
     *look = looks(&r);
     int rc = put_reply(&r, reply, err);
+    free(r.ids);
+    free(r.existed);
     pgqrs_exchange_fini(&r.x);
     pgqrs_store_call_fini(&r.call);
     pgqrs_store_reply_fini(&r.reply);

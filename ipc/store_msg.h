@@ -16,6 +16,7 @@
 #include "store/store.h"
 
 #define PGQRS_STORE_LIST_MAX 1000        /* items of a list, leases in an exchange */
+#define PGQRS_STORE_ENQUEUE_MAX 10000    /* messages enqueued at once */
 #define PGQRS_STORE_TEXT_MAX (64 * 1024) /* of a name, a filter, a reason */
 
 /* ---- hello ---- */

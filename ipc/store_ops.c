@@ -29,7 +29,8 @@ static void wire_enqueue(struct pgqrs_wire *w, struct pgqrs_enqueue *m)
 static void call_enqueue(struct pgqrs_wire *w, struct pgqrs_store_call *m)
 {
     m->u.enqueue.queue_id = pgqrs_wire_i64(w, m->u.enqueue.queue_id);
-    struct pgqrs_enqueue *read = pgqrs_wire_list(w, &m->u.enqueue.count, ENQUEUE_MIN, sizeof *read);
+    struct pgqrs_enqueue *read =
+        pgqrs_wire_list(w, &m->u.enqueue.count, PGQRS_STORE_ENQUEUE_MAX, ENQUEUE_MIN, sizeof *read);
     for (size_t i = 0; i < m->u.enqueue.count && !w->failed; i++) {
         struct pgqrs_enqueue item = read == NULL ? m->u.enqueue.items[i] : read[i];
         wire_enqueue(w, &item);
@@ -51,9 +52,10 @@ static void wire_message_filter(struct pgqrs_wire *w, struct pgqrs_message_filte
     m->limit = pgqrs_wire_u32(w, m->limit);
 }
 
-static const int64_t *wire_ids(struct pgqrs_wire *w, const int64_t *ids, size_t *count)
+static const int64_t *wire_ids(struct pgqrs_wire *w, const int64_t *ids, size_t *count,
+                               size_t max_count)
 {
-    int64_t *read = pgqrs_wire_list(w, count, sizeof *read, sizeof *read);
+    int64_t *read = pgqrs_wire_list(w, count, max_count, sizeof *read, sizeof *read);
     for (size_t i = 0; i < *count && !w->failed; i++) {
         if (read != NULL) {
             read[i] = pgqrs_wire_i64(w, 0);
@@ -105,7 +107,8 @@ static void wire_release(struct pgqrs_wire *w, struct pgqrs_release *m)
 static const struct pgqrs_lease_ref *
 wire_lease_refs(struct pgqrs_wire *w, const struct pgqrs_lease_ref *refs, size_t *count)
 {
-    struct pgqrs_lease_ref *read = pgqrs_wire_list(w, count, LEASE_REF_MIN, sizeof *read);
+    struct pgqrs_lease_ref *read =
+        pgqrs_wire_list(w, count, PGQRS_STORE_LIST_MAX, LEASE_REF_MIN, sizeof *read);
     for (size_t i = 0; i < *count && !w->failed; i++) {
         struct pgqrs_lease_ref ref = read == NULL ? refs[i] : read[i];
         ref.message_id = pgqrs_wire_i64(w, ref.message_id);
@@ -135,7 +138,7 @@ static void wire_worker_filter(struct pgqrs_wire *w, struct pgqrs_worker_filter 
 static void wire_follow_ups(struct pgqrs_wire *w, struct pgqrs_settlement *m)
 {
     struct pgqrs_follow_up *read =
-        pgqrs_wire_list(w, &m->follow_up_count, FOLLOW_UP_MIN, sizeof *read);
+        pgqrs_wire_list(w, &m->follow_up_count, PGQRS_STORE_LIST_MAX, FOLLOW_UP_MIN, sizeof *read);
     for (size_t i = 0; i < m->follow_up_count && !w->failed; i++) {
         struct pgqrs_follow_up item = read == NULL ? m->follow_ups[i] : read[i];
         item.queue = pgqrs_wire_text(w, item.queue);
@@ -162,8 +165,8 @@ static void wire_settlement(struct pgqrs_wire *w, struct pgqrs_settlement *m)
 
 static void wire_settlements(struct pgqrs_wire *w, struct pgqrs_store_call *m)
 {
-    struct pgqrs_settlement *read =
-        pgqrs_wire_list(w, &m->u.exchange.settlement_count, SETTLEMENT_MIN, sizeof *read);
+    struct pgqrs_settlement *read = pgqrs_wire_list(
+        w, &m->u.exchange.settlement_count, PGQRS_STORE_LIST_MAX, SETTLEMENT_MIN, sizeof *read);
     for (size_t i = 0; i < m->u.exchange.settlement_count && !w->failed; i++) {
         struct pgqrs_settlement item = read == NULL ? m->u.exchange.settlements[i] : read[i];
         wire_settlement(w, &item);
@@ -177,7 +180,8 @@ static void wire_settlements(struct pgqrs_wire *w, struct pgqrs_store_call *m)
 static void wire_wants(struct pgqrs_wire *w, struct pgqrs_store_call *m)
 {
     uint64_t leases = 0;
-    struct pgqrs_want *read = pgqrs_wire_list(w, &m->u.exchange.want_count, WANT_MIN, sizeof *read);
+    struct pgqrs_want *read =
+        pgqrs_wire_list(w, &m->u.exchange.want_count, PGQRS_STORE_LIST_MAX, WANT_MIN, sizeof *read);
     for (size_t i = 0; i < m->u.exchange.want_count && !w->failed; i++) {
         struct pgqrs_want want = read == NULL ? m->u.exchange.wants[i] : read[i];
         want.queue_id = pgqrs_wire_i64(w, want.queue_id);
@@ -248,7 +252,7 @@ static void call_messages(struct pgqrs_wire *w, struct pgqrs_store_call *m)
 static void call_act(struct pgqrs_wire *w, struct pgqrs_store_call *m)
 {
     m->u.act.act = pgqrs_wire_enum(w, m->u.act.act, PGQRS_ACT_COUNT);
-    m->u.act.ids = wire_ids(w, m->u.act.ids, &m->u.act.count);
+    m->u.act.ids = wire_ids(w, m->u.act.ids, &m->u.act.count, PGQRS_STORE_LIST_MAX);
 }
 
 static void call_prune(struct pgqrs_wire *w, struct pgqrs_store_call *m)
@@ -274,7 +278,7 @@ static void call_register(struct pgqrs_wire *w, struct pgqrs_store_call *m)
 
 static void call_beat(struct pgqrs_wire *w, struct pgqrs_store_call *m)
 {
-    m->u.beat.ids = wire_ids(w, m->u.beat.ids, &m->u.beat.count);
+    m->u.beat.ids = wire_ids(w, m->u.beat.ids, &m->u.beat.count, PGQRS_STORE_LIST_MAX);
 }
 
 static void call_end(struct pgqrs_wire *w, struct pgqrs_store_call *m)
@@ -378,9 +382,10 @@ static void reply_metrics(struct pgqrs_wire *w, struct pgqrs_store_reply *m)
     v->now_us = pgqrs_wire_i64(w, v->now_us);
 }
 
-static const bool *wire_flags(struct pgqrs_wire *w, const bool *flags, size_t *count)
+static const bool *wire_flags(struct pgqrs_wire *w, const bool *flags, size_t *count,
+                              size_t max_count)
 {
-    bool *read = pgqrs_wire_list(w, count, 1, sizeof *read);
+    bool *read = pgqrs_wire_list(w, count, max_count, 1, sizeof *read);
     for (size_t i = 0; i < *count && !w->failed; i++) {
         bool flag = pgqrs_wire_flag(w, read == NULL && flags[i]);
         if (read != NULL) {
@@ -393,8 +398,9 @@ static const bool *wire_flags(struct pgqrs_wire *w, const bool *flags, size_t *c
 static void reply_enqueued(struct pgqrs_wire *w, struct pgqrs_store_reply *m)
 {
     size_t count = m->u.enqueued.count;
-    m->u.enqueued.ids = wire_ids(w, m->u.enqueued.ids, &m->u.enqueued.count);
-    m->u.enqueued.existed = wire_flags(w, m->u.enqueued.existed, &count);
+    m->u.enqueued.ids =
+        wire_ids(w, m->u.enqueued.ids, &m->u.enqueued.count, PGQRS_STORE_ENQUEUE_MAX);
+    m->u.enqueued.existed = wire_flags(w, m->u.enqueued.existed, &count, PGQRS_STORE_ENQUEUE_MAX);
     if (count != m->u.enqueued.count) {
         pgqrs_wire_fail(w, "found %zu answers for %zu items", count, m->u.enqueued.count);
     }
@@ -452,7 +458,8 @@ static void fini_messages(struct pgqrs_store_reply *m)
 
 static void reply_acted(struct pgqrs_wire *w, struct pgqrs_store_reply *m)
 {
-    enum pgqrs_acted *read = pgqrs_wire_list(w, &m->u.acted.count, 1, sizeof *read);
+    enum pgqrs_acted *read =
+        pgqrs_wire_list(w, &m->u.acted.count, PGQRS_STORE_LIST_MAX, 1, sizeof *read);
     for (size_t i = 0; i < m->u.acted.count && !w->failed; i++) {
         enum pgqrs_acted item = read == NULL ? m->u.acted.items[i] : PGQRS_ACTED_NONE;
         item = pgqrs_wire_enum(w, item, PGQRS_ACTED_KEY + 1);
@@ -547,7 +554,7 @@ static void wire_lease(struct pgqrs_wire *w, struct pgqrs_lease *m)
 static const enum pgqrs_settled *wire_settled(struct pgqrs_wire *w, const enum pgqrs_settled *items,
                                               size_t *count)
 {
-    enum pgqrs_settled *read = pgqrs_wire_list(w, count, 1, sizeof *read);
+    enum pgqrs_settled *read = pgqrs_wire_list(w, count, PGQRS_STORE_LIST_MAX, 1, sizeof *read);
     for (size_t i = 0; i < *count && !w->failed; i++) {
         enum pgqrs_settled item = read == NULL ? items[i] : PGQRS_SETTLED_NONE;
         item = pgqrs_wire_enum(w, item, PGQRS_SETTLED_REFUSED + 1);
@@ -561,8 +568,8 @@ static const enum pgqrs_settled *wire_settled(struct pgqrs_wire *w, const enum p
 static void reply_exchange(struct pgqrs_wire *w, struct pgqrs_store_reply *m)
 {
     m->u.exchange.settled = wire_settled(w, m->u.exchange.settled, &m->u.exchange.settled_count);
-    struct pgqrs_lease *read =
-        pgqrs_wire_list(w, &m->u.exchange.lease_count, LEASE_MIN, sizeof *read);
+    struct pgqrs_lease *read = pgqrs_wire_list(w, &m->u.exchange.lease_count, PGQRS_STORE_LIST_MAX,
+                                               LEASE_MIN, sizeof *read);
     for (size_t i = 0; i < m->u.exchange.lease_count && !w->failed; i++) {
         struct pgqrs_lease lease = read == NULL ? m->u.exchange.leases[i] : read[i];
         wire_lease(w, &lease);
@@ -577,7 +584,7 @@ static void reply_exchange(struct pgqrs_wire *w, struct pgqrs_store_reply *m)
 
 static void reply_renewed(struct pgqrs_wire *w, struct pgqrs_store_reply *m)
 {
-    m->u.renewed.held = wire_flags(w, m->u.renewed.held, &m->u.renewed.count);
+    m->u.renewed.held = wire_flags(w, m->u.renewed.held, &m->u.renewed.count, PGQRS_STORE_LIST_MAX);
 }
 
 /* ---- the table ---- */

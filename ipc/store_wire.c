@@ -137,28 +137,29 @@ char *pgqrs_wire_own(struct pgqrs_wire *w, char *v)
 /* ---- lists ---- */
 
 /* True when there is something to read; the count is 0 after a failure. */
-static bool wire_count(struct pgqrs_wire *w, size_t *count, size_t min_size)
+static bool wire_count(struct pgqrs_wire *w, size_t *count, size_t max_count, size_t min_size)
 {
     if (pgqrs_wire_reads(w)) {
         *count = pgqrs_read_u32(&w->in);
-        if (w->in.failed || *count > PGQRS_STORE_LIST_MAX ||
+        if (w->in.failed || *count > max_count ||
             *count > (size_t)(w->in.end - w->in.at) / min_size) {
             w->in.failed = true;
             *count = 0;
         }
         return *count > 0;
     }
-    if (*count > PGQRS_STORE_LIST_MAX) {
-        pgqrs_wire_fail(w, "found %zu items, expected at most %d", *count, PGQRS_STORE_LIST_MAX);
+    if (*count > max_count) {
+        pgqrs_wire_fail(w, "found %zu items, expected at most %zu", *count, max_count);
         *count = 0;
     }
     pgqrs_buf_put_u32(w->out, (uint32_t)*count);
     return false;
 }
 
-void *pgqrs_wire_list(struct pgqrs_wire *w, size_t *count, size_t min_size, size_t item_size)
+void *pgqrs_wire_list(struct pgqrs_wire *w, size_t *count, size_t max_count, size_t min_size,
+                      size_t item_size)
 {
-    if (!wire_count(w, count, min_size)) {
+    if (!wire_count(w, count, max_count, min_size)) {
         return NULL;
     }
     struct pgqrs_wire_block *block = calloc(1, sizeof *block + *count * item_size);
@@ -174,7 +175,7 @@ void *pgqrs_wire_list(struct pgqrs_wire *w, size_t *count, size_t min_size, size
 
 void *pgqrs_wire_own_list(struct pgqrs_wire *w, size_t *count, size_t min_size, size_t item_size)
 {
-    if (!wire_count(w, count, min_size)) {
+    if (!wire_count(w, count, PGQRS_STORE_LIST_MAX, min_size)) {
         return NULL;
     }
     void *items = calloc(*count, item_size);

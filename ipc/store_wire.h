@@ -41,8 +41,9 @@ char *pgqrs_wire_own(struct pgqrs_wire *w, char *v);
  * wire, so that a count can not make us allocate more than a fixed multiple of what was sent. Null
  * when writing, when the list is empty, and on failure, with *count 0 then.
  */
-void *pgqrs_wire_list(struct pgqrs_wire *w, size_t *count, size_t min_size, size_t item_size);
-/* The same, and the room is the caller's. */
+void *pgqrs_wire_list(struct pgqrs_wire *w, size_t *count, size_t max_count, size_t min_size,
+                      size_t item_size);
+/* The same with at most PGQRS_STORE_LIST_MAX items, and the room is the caller's. */
 void *pgqrs_wire_own_list(struct pgqrs_wire *w, size_t *count, size_t min_size, size_t item_size);
 
 void pgqrs_wire_blocks_fini(struct pgqrs_wire_block **blocks);

@@ -449,6 +449,10 @@ static void what_no_message_can_hold_is_refused_by_the_sender(void **state)
                                     .u.beat = {.ids = ids, .count = PGQRS_STORE_LIST_MAX + 1}};
     refused_whole(&call, "worker beat through a broker: found 1001 items, expected at most 1000");
 
+    call = (struct pgqrs_store_call){.op = PGQRS_STORE_ENQUEUE,
+                                     .u.enqueue = {.count = PGQRS_STORE_ENQUEUE_MAX + 1}};
+    refused_whole(&call, "enqueue through a broker: found 10001 items, expected at most 10000");
+
     struct pgqrs_want wants[2] = {{.count = 600}, {.count = 401}};
     call = (struct pgqrs_store_call){.op = PGQRS_STORE_EXCHANGE,
                                      .u.exchange = {.wants = wants, .want_count = 2}};

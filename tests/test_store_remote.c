@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "store/sqlite/sqlite_priv.h"
 #include "tests/support/remote_rig.h"
 #include "tests/support/sqlite_rig.h"
 
@@ -36,6 +37,15 @@ static struct pgqrs_store *open_new_file(void *arg)
     char dsn[PATH_MAX + 32];
     (void)snprintf(dsn, sizeof dsn, "sqlite:%s", ((struct sqlite_rig *)rig)->path);
     return open_path(dsn);
+}
+
+static void run_sql(void *arg, struct pgqrs_store *store, const char *text)
+{
+    sqlite3 *db = sqlite_of(store)->db;
+    (void)arg;
+    if (sqlite3_exec(db, text, NULL, NULL, NULL) != SQLITE_OK) {
+        fail_msg("%s: %s", text, sqlite3_errmsg(db));
+    }
 }
 
 static void close_memory(void *arg, struct pgqrs_store *store)
@@ -427,9 +437,12 @@ int main(void)
 {
     struct sqlite_rig *rig = NULL;
     const struct suite_backend memory = {
-        .name = "memory", .open = open_memory, .close = close_memory};
-    const struct suite_backend file = {
-        .name = "file", .open = open_new_file, .close = close_file, .arg = (void *)&rig};
+        .name = "memory", .open = open_memory, .close = close_memory, .sql = run_sql};
+    const struct suite_backend file = {.name = "file",
+                                       .open = open_new_file,
+                                       .close = close_file,
+                                       .sql = run_sql,
+                                       .arg = (void *)&rig};
     struct remote_backend served_memory = {.inner = &memory};
     struct remote_backend served_file = {.inner = &file};
     const struct suite_backend remote_memory = remote_rig_backend("remote_memory", &served_memory);

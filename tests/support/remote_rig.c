@@ -222,18 +222,26 @@ void remote_rig_serve_store(struct remote_rig *rig)
 
 /* ---- the backend ---- */
 
-static struct pgqrs_store *open_backend(void *arg)
+/* The store is this thread's between two calls: the server waits for the next one. */
+
+static struct pgqrs_store *open_client(void *arg)
 {
     struct remote_backend *b = arg;
     const struct pgqrs_store_options options = {0};
     struct pgqrs_store *store = NULL;
     struct pgqrs_error err;
-    b->rig.store = b->inner->open(b->inner->arg);
-    remote_rig_start(&b->rig, remote_rig_serve_store, NULL);
     if (pgqrs_store_open(b->rig.dsn, &options, &store, &err) < 0) {
         fail_msg("%s", err.text);
     }
     return store;
+}
+
+static struct pgqrs_store *open_backend(void *arg)
+{
+    struct remote_backend *b = arg;
+    b->rig.store = b->inner->open(b->inner->arg);
+    remote_rig_start(&b->rig, remote_rig_serve_store, NULL);
+    return open_client(arg);
 }
 
 static void close_backend(void *arg, struct pgqrs_store *store)
@@ -249,9 +257,14 @@ static void set_clock(void *arg, struct pgqrs_store *store, int64_t wall_us)
 {
     (void)store; /* it is the served one that has a clock */
     struct remote_backend *b = arg;
-    (void)pthread_mutex_lock(&b->rig.lock);
     b->inner->set_clock(b->inner->arg, b->rig.store, wall_us);
-    (void)pthread_mutex_unlock(&b->rig.lock);
+}
+
+static void run_sql(void *arg, struct pgqrs_store *store, const char *text)
+{
+    (void)store;
+    struct remote_backend *b = arg;
+    b->inner->sql(b->inner->arg, b->rig.store, text);
 }
 
 struct suite_backend remote_rig_backend(const char *name, struct remote_backend *backend)
@@ -260,5 +273,7 @@ struct suite_backend remote_rig_backend(const char *name, struct remote_backend 
                                   .open = open_backend,
                                   .close = close_backend,
                                   .set_clock = backend->inner->set_clock == NULL ? NULL : set_clock,
+                                  .open_again = open_client,
+                                  .sql = backend->inner->sql == NULL ? NULL : run_sql,
                                   .arg = backend};
 }
