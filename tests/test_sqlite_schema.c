@@ -163,6 +163,72 @@ static void two_install_at_once(void **state)
     assert_int_equal(here, 0);
 }
 
+/* ---- from version 1 ---- */
+
+/* What version 1 did not have, taken away again; rows of every state are there. */
+static void make_version_1(struct sqlite_rig *rig)
+{
+    struct pgqrs_store *store = sqlite_rig_store(rig);
+    pgqrs_store_close(&store);
+    sqlite_rig_sql(rig, "DROP INDEX pgqrsd_messages_unique;"
+                        "ALTER TABLE pgqrs_messages DROP COLUMN pgqrsd_unique_key;"
+                        "ALTER TABLE pgqrs_queues DROP COLUMN pgqrsd_paused_at;"
+                        "UPDATE pgqrsd_schema SET version = 1;"
+                        "INSERT INTO pgqrs_queues (id, queue_name) VALUES (1, 'q');"
+                        "INSERT INTO pgqrs_workers (id, queue_id, name) VALUES (7, 1, 'w');"
+                        "INSERT INTO pgqrs_messages (id, queue_id, payload, read_ct,"
+                        " consumer_worker_id, archived_at, pgqrsd_priority, pgqrsd_outcome) VALUES"
+                        " (1, 1, '1', 0, NULL, NULL, 3, NULL), (2, 1, '2', 1, 7, NULL, 0, NULL),"
+                        " (3, 1, '3', 5, 7, '2026-01-01 00:00:02', 0, 'failed')");
+}
+
+static void from_version_1(void **state)
+{
+    struct sqlite_rig *rig = *state;
+    struct pgqrs_store *store = NULL;
+    make_version_1(rig);
+    suite_ok(rig, sqlite_rig_open(rig, &store));
+    suite_fails(rig, pgqrs_store_verify(store, &rig->err), PGQRS_ERR_SCHEMA);
+    suite_ok(rig, pgqrs_store_install(store, &rig->err));
+    suite_ok(rig, pgqrs_store_verify(store, &rig->err));
+    suite_ok(rig, pgqrs_store_install(store, &rig->err));
+    struct pgqrs_store_info info;
+    suite_ok(rig, pgqrs_store_info(store, &info, &rig->err));
+    assert_int_equal(info.schema_version, 2);
+    assert_int_equal(info.queues, 1);
+    assert_int_equal(info.paused_queues, 0);
+    struct pgqrs_queue_metrics metrics;
+    suite_ok(rig, pgqrs_store_queue_metrics(store, 1, 0, &metrics, &rig->err));
+    assert_int_equal(metrics.pending, 1);
+    assert_int_equal(metrics.leased, 1);
+    assert_int_equal(metrics.failed, 1);
+    struct pgqrs_message m;
+    suite_ok(rig, pgqrs_store_message_get(store, 1, &m, &rig->err));
+    assert_int_equal(m.priority, 3);
+    assert_null(m.unique_key);
+    pgqrs_message_fini(&m);
+    pgqrs_store_close(&store);
+}
+
+static void two_complete_version_1(void **state)
+{
+    struct sqlite_rig *rig = *state;
+    make_version_1(rig);
+    pid_t pid = fork();
+    if (pid == 0) {
+        _exit(install_it(rig));
+    }
+    int here = sqlite_rig_child(install_it, rig);
+    int status = -1;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    assert_int_equal(here, 0);
+    sqlite3 *db = sqlite_rig_raw(rig);
+    assert_int_equal(sqlite_rig_number(db, "SELECT count(*) FROM pgqrsd_schema"), 2);
+    assert_int_equal(sqlite_rig_number(db, "SELECT count(*) FROM pgqrs_messages"), 3);
+    assert_int_equal(sqlite3_close(db), SQLITE_OK);
+}
+
 static void refuses_and_keeps(struct sqlite_rig *rig, const char *damage, const char *expected)
 {
     sqlite_rig_sql(rig, damage);
@@ -536,6 +602,8 @@ int main(void)
         RIG_CASE(read_only),
         RIG_CASE(opening_does_not_install),
         RIG_CASE(two_install_at_once),
+        RIG_CASE(from_version_1),
+        RIG_CASE(two_complete_version_1),
         RIG_CASE(schemas_of_others),
         RIG_CASE(verifying),
         RIG_CASE(adopting),

@@ -277,6 +277,138 @@ static void two_processes_share_a_queue(void **state)
     assert_int_equal(sqlite3_close(db), SQLITE_OK);
 }
 
+/* Everything that deletes or ends messages, again and again, until there are none. */
+static int sweep(struct sqlite_rig *rig)
+{
+    struct pgqrs_store *store = NULL;
+    if (sqlite_rig_open(rig, &store) < 0) {
+        return 10;
+    }
+    const struct pgqrs_message_filter filter = {.limit = 20};
+    struct pgqrs_prune prune = {.queue_id = 1, .what = PGQRS_PRUNE_ENDED, .limit = 7};
+    int64_t total = 0;
+    for (bool more = true; more;) {
+        struct pgqrs_message_list list;
+        if (pgqrs_store_message_list(store, &filter, &list, &rig->err) < 0) {
+            return 11;
+        }
+        int64_t ids[20];
+        enum pgqrs_acted acted[20];
+        size_t count = list.count;
+        for (size_t i = 0; i < count; i++) {
+            ids[i] = list.items[i].id;
+        }
+        pgqrs_message_list_fini(&list);
+        enum pgqrs_act act = total % 2 == 0 ? PGQRS_ACT_CANCEL : PGQRS_ACT_DELETE;
+        int64_t acts = pgqrs_store_message_act(store, act, ids, count, acted, &rig->err);
+        int64_t pruned = pgqrs_store_prune(store, &prune, &rig->err);
+        int64_t purged = pgqrs_store_queue_purge(store, 1, PGQRS_PURGE_PENDING, 3, &rig->err);
+        if (acts < 0 || pruned < 0 || purged < 0) {
+            (void)fprintf(stderr, "%s\n", rig->err.text);
+            return 12;
+        }
+        more = count > 0;
+        total++;
+    }
+    pgqrs_store_close(&store);
+    return 0;
+}
+
+static void two_processes_clear_up(void **state)
+{
+    struct sqlite_rig *rig = *state;
+    struct pgqrs_store *store = sqlite_rig_store(rig);
+    pgqrs_clock_set_wall(SUITE_START_US);
+    enqueue(rig, store, create_queue(rig, store, "q"), 400);
+    pgqrs_clock_set_wall(0);
+    sqlite_rig_sql(rig, "INSERT INTO pgqrs_workflows (id, name, queue_id) VALUES (1, 'q', 1);"
+                        "INSERT INTO pgqrs_workflow_runs (workflow_id, message_id, status)"
+                        " SELECT 1, id, CASE id % 2 WHEN 0 THEN 'SUCCESS' ELSE 'RUNNING' END"
+                        " FROM pgqrs_messages;"
+                        "INSERT INTO pgqrs_workflow_steps (run_id, step_name, status)"
+                        " SELECT id, 's', 'SUCCESS' FROM pgqrs_workflow_runs");
+    pgqrs_store_close(&store);
+    pid_t pid = fork();
+    if (pid == 0) {
+        _exit(sweep(rig));
+    }
+    int here = sqlite_rig_child(sweep, rig);
+    int status = -1;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(here, 0);
+    assert_int_equal(status, 0);
+    store = sqlite_rig_store(rig);
+    suite_ok(rig, pgqrs_store_verify(store, &rig->err));
+    assert_int_equal(sqlite_rig_number(sqlite_of(store)->db,
+                                       "SELECT (SELECT count(*) FROM pgqrs_messages) +"
+                                       " (SELECT count(*) FROM pgqrs_workflow_runs) +"
+                                       " (SELECT count(*) FROM pgqrs_workflow_steps)"),
+                     0);
+    pgqrs_store_close(&store);
+}
+
+/* ---- what other programs leave behind ---- */
+
+/* Without foreign keys anybody can delete a worker that holds a message. */
+static void deleted_workers(void **state)
+{
+    struct sqlite_rig *rig = *state;
+    struct pgqrs_store *store = sqlite_rig_store(rig);
+    int64_t queue = create_queue(rig, store, "q");
+    int64_t worker = register_worker(rig, store, queue);
+    enqueue(rig, store, queue, 2);
+    const struct pgqrs_want want = {
+        .queue_id = queue, .worker_id = worker, .count = 1, .max_attempts = 5, .lease_ms = 1};
+    struct pgqrs_exchange x = {.wants = &want, .want_count = 1};
+    suite_ok(rig, pgqrs_store_exchange(store, &x, &rig->err));
+    assert_int_equal(x.lease_count, 1);
+    sqlite_rig_sql(rig, "DELETE FROM pgqrs_workers");
+    suite_ok(rig, pgqrs_store_exchange(store, &x, &rig->err));
+    assert_int_equal(x.lease_count, 0);
+    suite_fails(rig, pgqrs_store_worker_beat(store, &worker, 1, &rig->err), PGQRS_ERR_NOT_FOUND);
+    suite_fails(rig, pgqrs_store_worker_move(store, worker, PGQRS_MOVE_STOP, &rig->err),
+                PGQRS_ERR_NOT_FOUND);
+    suite_fails(rig, pgqrs_store_verify(store, &rig->err), PGQRS_ERR_SCHEMA);
+    pgqrs_clock_set_wall(pgqrs_wall_us() + 60000000);
+    const struct pgqrs_reap reap = {.stale_ms = 1000, .limit = 10};
+    assert_int_equal(pgqrs_store_reap(store, &reap, &rig->err), 1);
+    suite_ok(rig, pgqrs_store_verify(store, &rig->err));
+    pgqrs_exchange_fini(&x);
+    pgqrs_store_close(&store);
+}
+
+/* pgqrs writes some times without a fraction, and a clock that stands still makes many equal. */
+static void prunes_times_of_both_forms(void **state)
+{
+    struct sqlite_rig *rig = *state;
+    struct pgqrs_store *store = sqlite_rig_store(rig);
+    (void)create_queue(rig, store, "q");
+    sqlite_rig_sql(
+        rig, "WITH RECURSIVE n(i) AS (VALUES(1) UNION ALL SELECT i + 1 FROM n WHERE i < 60)"
+             " INSERT INTO pgqrs_messages (queue_id, payload, archived_at) SELECT 1, i,"
+             " CASE i % 3 WHEN 0 THEN '2026-01-01 00:00:00' WHEN 1"
+             " THEN '2026-01-01 00:00:00.000000' ELSE '2026-01-01 00:00:00.500000' END FROM n;"
+             "INSERT INTO pgqrs_workflows (id, name, queue_id) VALUES (1, 'q', 1);"
+             "INSERT INTO pgqrs_workflow_runs (workflow_id, message_id, status)"
+             " SELECT 1, id, 'RUNNING' FROM pgqrs_messages WHERE id % 2 = 0");
+    for (int64_t queue = 1; queue >= 0; queue--) { /* of all queues there is nothing left to go */
+        struct pgqrs_prune prune = {.queue_id = queue, .what = PGQRS_PRUNE_ENDED, .limit = 4};
+        int64_t gone = 0;
+        int steps = 0;
+        do {
+            int64_t n = pgqrs_store_prune(store, &prune, &rig->err);
+            suite_ok(rig, n);
+            gone += n;
+            steps++;
+        } while (prune.from_id != 0 && steps < 100);
+        assert_int_equal(gone, queue == 1 ? 30 : 0);
+        assert_int_equal(steps, queue == 1 ? 16 : 8);
+    }
+    assert_int_equal(sqlite_rig_number(sqlite_of(store)->db, "SELECT count(*) FROM pgqrs_messages"),
+                     30);
+    pgqrs_store_close(&store);
+}
+
 /* ---- waking up ---- */
 
 static bool readable(int fd, int timeout_ms)
@@ -433,6 +565,9 @@ int main(void)
         RIG_CASE(disk_full),
         RIG_CASE(file_size_limit),
         RIG_CASE(two_processes_share_a_queue),
+        RIG_CASE(two_processes_clear_up),
+        RIG_CASE(deleted_workers),
+        RIG_CASE(prunes_times_of_both_forms),
         RIG_CASE(woken_by_others_only),
         RIG_CASE(seen_only_when_committed),
         cmocka_unit_test(memory_has_no_descriptor),
