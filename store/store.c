@@ -338,6 +338,11 @@ int pgqrs_store_worker_register(struct pgqrs_store *store, const struct pgqrs_wo
         return pgqrs_error_set(err, PGQRS_ERR_INVALID,
                                "worker: found an empty name or instance, expected both");
     }
+    if (row->stale_ms < 0) {
+        return pgqrs_error_set(err, PGQRS_ERR_INVALID,
+                               "worker: found stale after %lld ms, expected 0 or more",
+                               (long long)row->stale_ms);
+    }
     return store->ops->worker_register(store, row, id_out, err);
 }
 
@@ -431,6 +436,11 @@ int64_t pgqrs_store_worker_purge(struct pgqrs_store *store, int64_t older_ms, ui
 int pgqrs_store_worker_stats(struct pgqrs_store *store, int64_t queue_id, int64_t stale_ms,
                              struct pgqrs_worker_stats *stats_out, struct pgqrs_error *err)
 {
+    if (stale_ms < 0) {
+        return pgqrs_error_set(err, PGQRS_ERR_INVALID,
+                               "worker stats: found stale after %lld ms, expected 0 or more",
+                               (long long)stale_ms);
+    }
     NEED(worker_stats);
     return store->ops->worker_stats(store, queue_id, stale_ms, stats_out, err);
 }

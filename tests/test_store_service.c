@@ -149,6 +149,14 @@ static void failures_are_replies(void **state)
     call = (struct pgqrs_store_call){.op = PGQRS_STORE_QUEUE_CREATE, .u.name = "q"};
     assert_int_equal(count_of(f, &call), -1);
     assert_int_equal(f->err.code, PGQRS_ERR_EXISTS);
+    call = (struct pgqrs_store_call){.op = PGQRS_STORE_WORKER_STATS,
+                                     .u.stats = {.stale_ms = INT64_MIN}};
+    assert_int_equal(count_of(f, &call), -1);
+    assert_int_equal(f->err.code, PGQRS_ERR_INVALID);
+    call = (struct pgqrs_store_call){.op = PGQRS_STORE_WORKER_REGISTER,
+                                     .u.worker = {.name = "v", .stale_ms = -1}};
+    assert_int_equal(count_of(f, &call), -1);
+    assert_int_equal(f->err.code, PGQRS_ERR_INVALID);
     assert_false(f->look);
 }
 
