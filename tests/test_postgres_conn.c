@@ -326,7 +326,7 @@ static void what_a_failure_means(void **state)
     suite_fails(rig, ask(rig, store, &no_table), PGQRS_ERR_SCHEMA);
     suite_fails(rig, ask(rig, store, &wrong_stmt), PGQRS_ERR_INVALID);
     suite_fails(rig, ask(rig, store, &wrong_stmt), PGQRS_ERR_INVALID);
-    pg_rig_sql(rig, "BEGIN; LOCK TABLE t");
+    pg_rig_sql(rig, "BEGIN; SELECT v FROM t FOR UPDATE");
     suite_fails(rig, ask(rig, store, &lock), PGQRS_ERR_AGAIN);
     pg_rig_sql(rig, "ROLLBACK");
     pgqrs_store_close(&store);
@@ -407,6 +407,190 @@ static void values_come_back(void **state)
     pgqrs_store_close(&store);
 }
 
+/* ---- borrowed ---- */
+
+static struct pgqrs_store *borrow(struct pg_rig *rig, PGconn *conn, const char *schema)
+{
+    struct pgqrs_store *store = NULL;
+    suite_ok(rig, pgqrs_store_borrow_postgres(conn, schema, &store, &rig->err));
+    return store;
+}
+
+static void sql_on(PGconn *conn, const char *sql)
+{
+    PGresult *result = PQexec(conn, sql);
+    ExecStatusType status = PQresultStatus(result);
+    if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK) {
+        fail_msg("%s: %s", sql, PQerrorMessage(conn));
+    }
+    PQclear(result);
+}
+
+static void a_lent_transaction_decides(void **state)
+{
+    struct pg_rig *rig = *state;
+    pg_rig_sql(rig, "CREATE TABLE t (v bigint PRIMARY KEY)");
+    PGconn *conn = pg_rig_connect(rig);
+    struct pgqrs_store *store = borrow(rig, conn, NULL);
+    suite_ok(rig, put(rig, store, &put_stmt, 1)); /* by itself */
+    assert_int_equal(pg_rig_number(rig, "SELECT sum(v) FROM t"), 1);
+    sql_on(conn, "BEGIN");
+    suite_ok(rig, put(rig, store, &put_stmt, 2));
+    suite_fails(rig, put(rig, store, &put_stmt, 1), PGQRS_ERR_EXISTS); /* and no more than that */
+    suite_ok(rig, pgqrs_pg_begin(pg_of(store), &rig->err));
+    suite_ok(rig, put(rig, store, &put_stmt, 10));
+    assert_int_equal(pgqrs_pg_end(pg_of(store), -1, &rig->err), -1);
+    suite_ok(rig, pgqrs_pg_begin(pg_of(store), &rig->err));
+    suite_ok(rig, put(rig, store, &put_stmt, 20));
+    suite_ok(rig, pgqrs_pg_end(pg_of(store), 0, &rig->err));
+    sql_on(conn, "INSERT INTO t VALUES (100)");
+    assert_int_equal(ask(rig, store, &sum_stmt), 123);
+    assert_int_equal(pg_rig_number(rig, "SELECT sum(v) FROM t"), 1);
+    sql_on(conn, "ROLLBACK");
+    assert_int_equal(ask(rig, store, &sum_stmt), 1);
+    sql_on(conn, "BEGIN");
+    PQclear(PQexec(conn, "SELECT 1/0"));
+    suite_fails(rig, put(rig, store, &put_stmt, 3), PGQRS_ERR_CONFLICT);
+    sql_on(conn, "ROLLBACK");
+    assert_int_equal(PQsendQuery(conn, "SELECT 1"), 1);
+    suite_fails(rig, put(rig, store, &put_stmt, 3), PGQRS_ERR_CONFLICT);
+    while (PQgetResult(conn) != NULL) {
+    }
+    suite_fails(rig, pgqrs_store_install(store, &rig->err), PGQRS_ERR_CONFLICT);
+    pgqrs_store_close(&store);
+    assert_int_equal(PQstatus(conn), CONNECTION_OK);
+    PQfinish(conn);
+}
+
+static void a_lent_connection_stays_as_it_was(void **state)
+{
+    struct pg_rig *rig = *state;
+    pg_rig_sql(rig, "CREATE TABLE t (v bigint PRIMARY KEY)");
+    PGconn *conn = pg_rig_connect(rig);
+    struct pgqrs_store *store = borrow(rig, conn, rig->schema);
+    sql_on(conn, "SET search_path TO pg_catalog");
+    suite_ok(rig, put(rig, store, &put_stmt, 1));
+    sql_on(conn, "BEGIN; SET LOCAL search_path TO pg_catalog, public");
+    suite_ok(rig, put(rig, store, &put_stmt, 2));
+    suite_fails(rig, put(rig, store, &put_stmt, 1), PGQRS_ERR_EXISTS);
+    PGresult *r = PQexec(conn, "SELECT current_setting('search_path'), count(*) FROM"
+                               " pg_prepared_statements");
+    assert_string_equal(PQgetvalue(r, 0, 0), "pg_catalog, public");
+    assert_string_equal(PQgetvalue(r, 0, 1), "0");
+    PQclear(r);
+    sql_on(conn, "COMMIT");
+    r = PQexec(conn, "SHOW search_path");
+    assert_string_equal(PQgetvalue(r, 0, 0), "pg_catalog");
+    PQclear(r);
+    assert_int_equal(PQisnonblocking(conn), 0);
+    assert_int_equal(PQpipelineStatus(conn), PQ_PIPELINE_OFF);
+    assert_int_equal(pg_rig_number(rig, "SELECT sum(v) FROM t"), 3);
+    pgqrs_store_close(&store);
+    PQfinish(conn);
+}
+
+/* ---- behind a pooler ---- */
+
+/* PgBouncer, which hands out two server connections, one transaction at a time. */
+static void start_pooler(struct pg_rig *rig, char *dsn, size_t size)
+{
+    char ini[100];
+    (void)snprintf(ini, sizeof ini, "%s/bouncer.ini", pg_rig_dir());
+    FILE *file = fopen(ini, "w");
+    assert_non_null(file);
+    (void)fprintf(file,
+                  "[databases]\n* = host=%s user=postgres\n[pgbouncer]\nlisten_addr =\n"
+                  "unix_socket_dir = %s\nlisten_port = 6432\nauth_type = any\n"
+                  "pool_mode = transaction\ndefault_pool_size = 2\nserver_round_robin = 1\n",
+                  pg_rig_dir(), pg_rig_dir());
+    assert_int_equal(fclose(file), 0);
+    const char *const argv[] = {"/usr/sbin/pgbouncer", ini, NULL};
+    (void)pg_rig_spawn(argv, "bouncer.log");
+    (void)snprintf(dsn, size, "postgres:///postgres?host=%s&user=postgres&port=6432", pg_rig_dir());
+    for (int i = 0; i < 500 && PQping(dsn) != PQPING_OK; i++) {
+        (void)poll(NULL, 0, 10);
+    }
+    assert_int_equal(PQping(dsn), PQPING_OK);
+    assert_int_equal(pg_rig_number(rig, "SELECT 1"), 1);
+}
+
+static void through_a_pooler(void **state)
+{
+    struct pg_rig *rig = *state;
+    char dsn[300];
+    struct pgqrs_store *stores[4] = {0};
+    start_pooler(rig, dsn, sizeof dsn);
+    pg_rig_sql(rig, "CREATE TABLE t (v bigint PRIMARY KEY)");
+    const struct pgqrs_store_options options = {.schema = rig->schema, .wake = true};
+    for (int i = 0; i < 4; i++) {
+        suite_ok(rig, pgqrs_store_open(dsn, &options, &stores[i], &rig->err));
+        assert_true(pg_of(stores[i])->pooled);
+        assert_int_equal(pgqrs_store_wake_fd(stores[i]), -1);
+        assert_int_equal(pgqrs_store_claim(stores[i], "here", &rig->err), 0);
+    }
+    for (int i = 0; i < 40; i++) {
+        struct pgqrs_store *store = stores[i % 4];
+        suite_ok(rig, put(rig, store, &put_stmt, 3 * i));
+        suite_ok(rig, pgqrs_pg_begin(pg_of(store), &rig->err));
+        suite_ok(rig, put(rig, store, &put_stmt, 3 * i + 1));
+        suite_fails(rig, put(rig, store, &put_stmt, 3 * i + 1), PGQRS_ERR_EXISTS);
+        /* Rolled back, or a commit that can not be one. */
+        assert_int_equal(pgqrs_pg_end(pg_of(store), i % 2 - 1, &rig->err), -1);
+        suite_ok(rig, put(rig, store, &put_stmt, 3 * i + 2));
+        suite_ok(rig, ask(rig, store, &sum_stmt));
+    }
+    assert_int_equal(pg_rig_number(rig, "SELECT count(*) FROM t"), 80);
+    /* Nothing of ours is left on the server connections for their next users. */
+    PGconn *plain = PQconnectdb(dsn);
+    PGresult *r = PQexec(plain, "SHOW search_path");
+    assert_string_equal(PQgetvalue(r, 0, 0), "\"$user\", public");
+    PQclear(r);
+    r = PQexec(plain, "SELECT current_setting('enable_seqscan'), (SELECT count(*) FROM"
+                      " pg_prepared_statements), (SELECT count(*) FROM pg_locks WHERE"
+                      " locktype = 'advisory')");
+    assert_string_equal(PQgetvalue(r, 0, 0), "on");
+    assert_string_equal(PQgetvalue(r, 0, 1), "0");
+    assert_string_equal(PQgetvalue(r, 0, 2), "0");
+    PQclear(r);
+    PQfinish(plain);
+    for (int i = 0; i < 4; i++) {
+        pgqrs_store_close(&stores[i]);
+    }
+}
+
+static void installs_through_a_pooler(void **state)
+{
+    struct pg_rig *rig = *state;
+    char dsn[300];
+    (void)snprintf(dsn, sizeof dsn, "postgres:///postgres?host=%s&user=postgres&port=6432",
+                   pg_rig_dir());
+    struct pgqrs_store *store = NULL;
+    const struct pgqrs_store_options options = {
+        .schema = rig->schema, .wake = true, .wake_dsn = rig->dsn};
+    suite_ok(rig, pgqrs_store_open(dsn, &options, &store, &rig->err));
+    suite_ok(rig, pgqrs_store_install(store, &rig->err));
+    assert_true(pgqrs_store_wake_fd(store) >= 0);
+    suite_ok(rig, pgqrs_store_claim(store, "here", &rig->err));
+    pg_rig_sql(rig, "DROP INDEX pgqrsd_messages_lease");
+    suite_fails(rig, pgqrs_store_verify(store, &rig->err), PGQRS_ERR_SCHEMA);
+    suite_ok(rig, pgqrs_store_install(store, &rig->err));
+    pgqrs_store_close(&store);
+}
+
+/* A pooler that does not look like one: statements vanish. */
+static void statements_that_vanish(void **state)
+{
+    struct pg_rig *rig = *state;
+    static const struct pg_stmt forget = {.sql = "DEALLOCATE ALL"};
+    struct pgqrs_store *store = open_with_table(rig, NULL);
+    suite_ok(rig, put(rig, store, &put_stmt, 1));
+    suite_ok(rig, ask(rig, store, &forget));
+    suite_ok(rig, put(rig, store, &put_stmt, 2));
+    assert_true(pg_of(store)->pooled);
+    assert_int_equal(ask(rig, store, &sum_stmt), 3);
+    pgqrs_store_close(&store);
+}
+
 int main(void)
 {
     const struct CMUnitTest cases[] = {
@@ -424,6 +608,11 @@ int main(void)
         PG_RIG_CASE(what_a_failure_means),
         PG_RIG_CASE(batches_are_all_or_nothing),
         PG_RIG_CASE(values_come_back),
+        PG_RIG_CASE(a_lent_transaction_decides),
+        PG_RIG_CASE(a_lent_connection_stays_as_it_was),
+        PG_RIG_CASE(through_a_pooler),
+        PG_RIG_CASE(installs_through_a_pooler),
+        PG_RIG_CASE(statements_that_vanish),
     };
     return cmocka_run_group_tests(cases, NULL, NULL);
 }
