@@ -156,7 +156,7 @@ $(eval $(call handler_rule,bench/handlers,bench/handlers))
 
 PROGRAMS := $(B)/bin/pgqrsd $(B)/bin/pgqrs $(B)/libexec/pgqrs/pgqrs-broker $(B)/libexec/pgqrs/pgqrs-worker
 .PHONY: programs
-programs: $(PROGRAMS) $(HANDLERS)
+programs: $(PROGRAMS) $(HANDLERS) $(LIBPGQRS) $(EXAMPLES)
 
 # ---- tests: tests/test_*.c are unit tests, tests/it_*.c start real processes ----
 
@@ -230,13 +230,27 @@ install: programs
 	install -m 755 $(B)/bin/pgqrsd $(B)/bin/pgqrs $(DESTDIR)$(PREFIX)/bin
 	install -m 755 $(B)/libexec/pgqrs/pgqrs-broker $(B)/libexec/pgqrs/pgqrs-worker $(DESTDIR)$(PREFIX)/libexec/pgqrs
 	install -m 644 $(HANDLERS) $(DESTDIR)$(PREFIX)/lib/pgqrs/handlers
-	install -m 644 include/pgqrs/handler.h $(DESTDIR)$(PREFIX)/include/pgqrs
+	install -m 644 include/pgqrs/handler.h include/pgqrs/pgqrs.h $(DESTDIR)$(PREFIX)/include/pgqrs
+	install -d $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/share/man/man3
+	install -m 644 $(LIBPGQRS) $(DESTDIR)$(PREFIX)/lib
+	ln -sf $(notdir $(LIBPGQRS_SO)) $(DESTDIR)$(PREFIX)/lib/libpgqrs.so.0
+	ln -sf libpgqrs.so.0 $(DESTDIR)$(PREFIX)/lib/libpgqrs.so
+	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' packaging/pgqrs.pc.in >$(DESTDIR)$(PREFIX)/lib/pkgconfig/pgqrs.pc
+	install -m 644 docs/man/*.3 $(DESTDIR)$(PREFIX)/share/man/man3
+	for page in docs/man/*.3; do \
+	    for name in $$(sed -n '/^\.Sh NAME/,/^\.Nd/s/^\.Nm \([a-z_]*\).*/\1/p' $$page); do \
+	        [ -e docs/man/$$name.3 ] || \
+	            ln -sf $${page##*/} $(DESTDIR)$(PREFIX)/share/man/man3/$$name.3 || exit 1; \
+	    done; \
+	done
 	install -m 644 docs/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m 644 docs/man/*.5 $(DESTDIR)$(PREFIX)/share/man/man5
 	install -m 644 docs/man/*.8 $(DESTDIR)$(PREFIX)/share/man/man8
 
 uninstall:
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/bin/,pgqrsd pgqrs)
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/lib/,$(notdir $(LIBPGQRS)) libpgqrs.so.0 libpgqrs.so pkgconfig/pgqrs.pc)
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/share/man/man3/,pgqrs_*.3 libpgqrs.3)
 	rm -rf $(DESTDIR)$(PREFIX)/libexec/pgqrs $(DESTDIR)$(PREFIX)/lib/pgqrs $(DESTDIR)$(PREFIX)/include/pgqrs
 	rm -f $(foreach m,$(wildcard docs/man/*),$(DESTDIR)$(PREFIX)/share/man/man$(subst .,,$(suffix $(m)))/$(notdir $(m)))
 
