@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include <jansson.h>
+
 #define CASES_MAX 300
 
 /* ---- the fixture ---- */
@@ -114,6 +116,18 @@ struct pgqrs_message suite_get(struct suite *f, int64_t id)
     suite_ok(f, pgqrs_store_message_get(f->store, id, &message, &f->err));
     assert_int_equal(message.id, id);
     return message;
+}
+
+void suite_assert_json(struct pgqrs_bytes found, const char *expected)
+{
+    json_t *a = json_loadb(found.data, found.len, JSON_DECODE_ANY, NULL);
+    json_t *b = json_loads(expected, JSON_DECODE_ANY, NULL);
+    assert_non_null(b);
+    if (!json_equal(a, b)) {
+        fail_msg("found %.*s, expected %s", (int)found.len, found.data, expected);
+    }
+    json_decref(a);
+    json_decref(b);
 }
 
 void suite_assert_leased(const struct suite *f, const int64_t *ids, size_t count)

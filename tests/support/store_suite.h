@@ -83,6 +83,8 @@ struct pgqrs_settlement suite_settlement(struct pgqrs_lease_ref lease, enum pgqr
 enum pgqrs_settled suite_settle(struct suite *f, struct pgqrs_settlement item);
 /* The message as it is stored; free it with pgqrs_message_fini. */
 struct pgqrs_message suite_get(struct suite *f, int64_t id);
+/* Asserts that a text is this JSON value; a store may write it in its own way. */
+void suite_assert_json(struct pgqrs_bytes found, const char *expected);
 /* Asserts that the leases of the last exchange are these messages, in this order. */
 void suite_assert_leased(const struct suite *f, const int64_t *ids, size_t count);
 

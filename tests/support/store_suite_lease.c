@@ -15,8 +15,7 @@ static void lease_writes(void **state)
     assert_int_equal(lease->attempt, 1);
     assert_int_equal(lease->priority, 2);
     assert_int_equal(lease->enqueued_at_us, SUITE_START_US);
-    assert_int_equal(lease->payload.len, 7);
-    assert_memory_equal(lease->payload.data, "{\"a\":1}", 7);
+    suite_assert_json(lease->payload, "{\"a\":1}");
     struct pgqrs_message m = suite_get(f, id);
     assert_int_equal(m.state, PGQRS_STATE_LEASED);
     assert_int_equal(m.consumer_worker_id, f->worker);
