@@ -35,116 +35,52 @@ static struct pgqrs_settlement settlements[] = {
 static const struct pgqrs_want wants[] = {
     {.queue_id = 61, .worker_id = 62, .count = 63, .max_attempts = 64, .lease_ms = 65}};
 
+static const struct pgqrs_store_call calls[PGQRS_STORE_OP_COUNT] = {
+    [PGQRS_STORE_QUEUE_CREATE] = {.u.name = "mail"},
+    [PGQRS_STORE_QUEUE_FIND] = {.u.name = "mail"},
+    [PGQRS_STORE_QUEUE_DELETE] = {.u.id = 71},
+    [PGQRS_STORE_MESSAGE_GET] = {.u.id = 71},
+    [PGQRS_STORE_WORKER_DELETE] = {.u.id = 71},
+    [PGQRS_STORE_QUEUE_LIST] = {.u.queue_list = {.after_id = 72, .limit = 73}},
+    [PGQRS_STORE_QUEUE_PAUSE] = {.u.pause = {.queue_id = 74, .paused = true}},
+    [PGQRS_STORE_QUEUE_PURGE] = {.u.queue_purge = {.queue_id = 75,
+                                                   .what = PGQRS_PURGE_PENDING,
+                                                   .limit = 76}},
+    [PGQRS_STORE_QUEUE_METRICS] = {.u.metrics = {.queue_id = 77, .count_max = 78}},
+    [PGQRS_STORE_ENQUEUE] = {.u.enqueue = {.queue_id = 79, .items = items, .count = 2}},
+    [PGQRS_STORE_MESSAGE_LIST] = {.u.messages = {.queue_id = 80,
+                                                 .state = PGQRS_STATE_ARCHIVED,
+                                                 .outcome = "failed",
+                                                 .consumer_worker_id = 81,
+                                                 .unique_key = "key",
+                                                 .before_id = 82,
+                                                 .limit = 83}},
+    [PGQRS_STORE_MESSAGE_ACT] = {.u.act = {.act = PGQRS_ACT_REPLAY, .ids = ids, .count = 3}},
+    [PGQRS_STORE_PRUNE] = {.u.prune = {84, PGQRS_PRUNE_FAILED, 85, 86, 87, 88}},
+    [PGQRS_STORE_BURY] = {.u.bury = {.queue_id = 89, .max_attempts = 90}},
+    [PGQRS_STORE_REAP] = {.u.reap = {91, 92, true, 93}},
+    [PGQRS_STORE_WORKER_REGISTER] = {.u.worker = {"w", 94, "run", 95, 96, 97}},
+    [PGQRS_STORE_WORKER_BEAT] = {.u.beat = {.ids = ids, .count = 3}},
+    [PGQRS_STORE_WORKER_END] = {.u.end = {.worker_id = 98, .release = {true, true, 99, "gone"}}},
+    [PGQRS_STORE_WORKER_RECONCILE] = {.u.reconcile = {.worker_id = 100, .known = refs, .count = 2}},
+    [PGQRS_STORE_WORKER_LIST] = {.u.workers = {101, 102, PGQRS_WORKER_POLLING, "w", true, true, 103,
+                                               104}},
+    [PGQRS_STORE_WORKER_MOVE] = {.u.move = {.worker_id = 105, .move = PGQRS_MOVE_STOP}},
+    [PGQRS_STORE_WORKER_PURGE] = {.u.worker_purge = {.older_ms = 106, .limit = 107}},
+    [PGQRS_STORE_WORKER_STATS] = {.u.stats = {.queue_id = 108, .stale_ms = 109}},
+    [PGQRS_STORE_EXCHANGE] = {.u.exchange = {.settlements = settlements,
+                                             .settlement_count = 2,
+                                             .wants = wants,
+                                             .want_count = 1}},
+    [PGQRS_STORE_RENEW] = {.u.renew = {.leases = refs, .count = 2, .lease_ms = 110}},
+};
+
 struct pgqrs_store_call store_call_example(enum pgqrs_store_op op)
 {
-    struct pgqrs_store_call c = {.number = UINT64_C(0x0102030405060708), .op = op};
-    switch (op) {
-    case PGQRS_STORE_OP_NONE:
-    case PGQRS_STORE_INSTALL:
-    case PGQRS_STORE_VERIFY:
-    case PGQRS_STORE_INFO:
-    case PGQRS_STORE_OP_COUNT:
-        break;
-    case PGQRS_STORE_QUEUE_CREATE:
-    case PGQRS_STORE_QUEUE_FIND:
-        c.u.name = "mail";
-        break;
-    case PGQRS_STORE_QUEUE_DELETE:
-    case PGQRS_STORE_MESSAGE_GET:
-    case PGQRS_STORE_WORKER_DELETE:
-        c.u.id = 71;
-        break;
-    case PGQRS_STORE_QUEUE_LIST:
-        c.u.queue_list.after_id = 72;
-        c.u.queue_list.limit = 73;
-        break;
-    case PGQRS_STORE_QUEUE_PAUSE:
-        c.u.pause.queue_id = 74;
-        c.u.pause.paused = true;
-        break;
-    case PGQRS_STORE_QUEUE_PURGE:
-        c.u.queue_purge.queue_id = 75;
-        c.u.queue_purge.what = PGQRS_PURGE_PENDING;
-        c.u.queue_purge.limit = 76;
-        break;
-    case PGQRS_STORE_QUEUE_METRICS:
-        c.u.metrics.queue_id = 77;
-        c.u.metrics.count_max = 78;
-        break;
-    case PGQRS_STORE_ENQUEUE:
-        c.u.enqueue.queue_id = 79;
-        c.u.enqueue.items = items;
-        c.u.enqueue.count = 2;
-        break;
-    case PGQRS_STORE_MESSAGE_LIST:
-        c.u.messages = (struct pgqrs_message_filter){.queue_id = 80,
-                                                     .state = PGQRS_STATE_ARCHIVED,
-                                                     .outcome = "failed",
-                                                     .consumer_worker_id = 81,
-                                                     .unique_key = "key",
-                                                     .before_id = 82,
-                                                     .limit = 83};
-        break;
-    case PGQRS_STORE_MESSAGE_ACT:
-        c.u.act.act = PGQRS_ACT_REPLAY;
-        c.u.act.ids = ids;
-        c.u.act.count = 3;
-        break;
-    case PGQRS_STORE_PRUNE:
-        c.u.prune = (struct pgqrs_prune){84, PGQRS_PRUNE_FAILED, 85, 86, 87, 88};
-        break;
-    case PGQRS_STORE_BURY:
-        c.u.bury.queue_id = 89;
-        c.u.bury.max_attempts = 90;
-        break;
-    case PGQRS_STORE_REAP:
-        c.u.reap = (struct pgqrs_reap){91, 92, true, 93};
-        break;
-    case PGQRS_STORE_WORKER_REGISTER:
-        c.u.worker = (struct pgqrs_worker_row){"w", 94, "run", 95, 96, 97};
-        break;
-    case PGQRS_STORE_WORKER_BEAT:
-        c.u.beat.ids = ids;
-        c.u.beat.count = 3;
-        break;
-    case PGQRS_STORE_WORKER_END:
-        c.u.end.worker_id = 98;
-        c.u.end.release = (struct pgqrs_release){true, true, 99, "gone"};
-        break;
-    case PGQRS_STORE_WORKER_RECONCILE:
-        c.u.reconcile.worker_id = 100;
-        c.u.reconcile.known = refs;
-        c.u.reconcile.count = 2;
-        break;
-    case PGQRS_STORE_WORKER_LIST:
-        c.u.workers =
-            (struct pgqrs_worker_filter){101, 102, PGQRS_WORKER_POLLING, "w", true, true, 103, 104};
-        break;
-    case PGQRS_STORE_WORKER_MOVE:
-        c.u.move.worker_id = 105;
-        c.u.move.move = PGQRS_MOVE_STOP;
-        break;
-    case PGQRS_STORE_WORKER_PURGE:
-        c.u.worker_purge.older_ms = 106;
-        c.u.worker_purge.limit = 107;
-        break;
-    case PGQRS_STORE_WORKER_STATS:
-        c.u.stats.queue_id = 108;
-        c.u.stats.stale_ms = 109;
-        break;
-    case PGQRS_STORE_EXCHANGE:
-        c.u.exchange.settlements = settlements;
-        c.u.exchange.settlement_count = 2;
-        c.u.exchange.wants = wants;
-        c.u.exchange.want_count = 1;
-        break;
-    case PGQRS_STORE_RENEW:
-        c.u.renew.leases = refs;
-        c.u.renew.count = 2;
-        c.u.renew.lease_ms = 110;
-        break;
-    }
-    return c;
+    struct pgqrs_store_call call = calls[op];
+    call.op = op;
+    call.number = UINT64_C(0x0102030405060708);
+    return call;
 }
 
 /* ---- replies ---- */
@@ -187,63 +123,36 @@ static const struct pgqrs_lease leases[] = {
     {0, 245, 246, 247, 248, {"\"x\"", 3}},
 };
 
+static const struct pgqrs_store_reply replies[PGQRS_STORE_OP_COUNT] = {
+    [PGQRS_STORE_QUEUE_CREATE] = {.u.id = 252},
+    [PGQRS_STORE_QUEUE_FIND] = {.u.id = 252},
+    [PGQRS_STORE_WORKER_REGISTER] = {.u.id = 252},
+    [PGQRS_STORE_QUEUE_LIST] = {.u.queues = {queues, 2}},
+    [PGQRS_STORE_QUEUE_METRICS] = {.u.metrics = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10}},
+    [PGQRS_STORE_ENQUEUE] = {.u.enqueued = {.ids = ids, .existed = flags, .count = 3}},
+    [PGQRS_STORE_MESSAGE_LIST] = {.u.messages = {messages, 2, 253}},
+    [PGQRS_STORE_MESSAGE_ACT] = {.u.acted = {.items = acted, .count = 2}},
+    [PGQRS_STORE_PRUNE] = {.u.prune = {.from_us = 254, .from_id = 255}},
+    [PGQRS_STORE_WORKER_LIST] = {.u.workers = {workers, 2, 256}},
+    [PGQRS_STORE_WORKER_STATS] = {.u.stats = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}},
+    [PGQRS_STORE_INFO] = {.u.info = {1, 2, 3, 4, "0.5.0", "SQLite 3"}},
+    [PGQRS_STORE_EXCHANGE] = {.u.exchange = {.settled = settled,
+                                             .settled_count = 2,
+                                             .leases = leases,
+                                             .lease_count = 2,
+                                             .next_due_us = 257,
+                                             .now_us = 258}},
+    [PGQRS_STORE_RENEW] = {.u.renewed = {.held = flags, .count = 3}},
+};
+
 struct pgqrs_store_reply store_reply_example(enum pgqrs_store_op op)
 {
-    struct pgqrs_store_reply r = {.number = UINT64_C(0xf102030405060708), .op = op, .rc = 251};
-    switch (op) {
-    case PGQRS_STORE_QUEUE_CREATE:
-    case PGQRS_STORE_QUEUE_FIND:
-    case PGQRS_STORE_WORKER_REGISTER:
-        r.u.id = 252;
-        break;
-    case PGQRS_STORE_QUEUE_LIST:
-        r.u.queues = (struct pgqrs_queue_list){queues, 2};
-        break;
-    case PGQRS_STORE_QUEUE_METRICS:
-        r.u.metrics = (struct pgqrs_queue_metrics){1, 2, 3, 4, 5, 6, 7, 8, 9, 10};
-        break;
-    case PGQRS_STORE_ENQUEUE:
-        r.u.enqueued.ids = ids;
-        r.u.enqueued.existed = flags;
-        r.u.enqueued.count = 3;
-        break;
-    case PGQRS_STORE_MESSAGE_GET:
-        r.u.message = messages[0];
-        break;
-    case PGQRS_STORE_MESSAGE_LIST:
-        r.u.messages = (struct pgqrs_message_list){messages, 2, 253};
-        break;
-    case PGQRS_STORE_MESSAGE_ACT:
-        r.u.acted.items = acted;
-        r.u.acted.count = 2;
-        break;
-    case PGQRS_STORE_PRUNE:
-        r.u.prune.from_us = 254;
-        r.u.prune.from_id = 255;
-        break;
-    case PGQRS_STORE_WORKER_LIST:
-        r.u.workers = (struct pgqrs_worker_info_list){workers, 2, 256};
-        break;
-    case PGQRS_STORE_WORKER_STATS:
-        r.u.stats = (struct pgqrs_worker_stats){1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
-        break;
-    case PGQRS_STORE_INFO:
-        r.u.info = (struct pgqrs_store_info){1, 2, 3, 4, "0.5.0", "SQLite 3"};
-        break;
-    case PGQRS_STORE_EXCHANGE:
-        r.u.exchange.settled = settled;
-        r.u.exchange.settled_count = 2;
-        r.u.exchange.leases = leases;
-        r.u.exchange.lease_count = 2;
-        r.u.exchange.next_due_us = 257;
-        r.u.exchange.now_us = 258;
-        break;
-    case PGQRS_STORE_RENEW:
-        r.u.renewed.held = flags;
-        r.u.renewed.count = 3;
-        break;
-    default:
-        break;
+    struct pgqrs_store_reply reply = replies[op];
+    reply.op = op;
+    reply.number = UINT64_C(0xf102030405060708);
+    reply.rc = 251;
+    if (op == PGQRS_STORE_MESSAGE_GET) {
+        reply.u.message = messages[0];
     }
-    return r;
+    return reply;
 }
