@@ -552,7 +552,7 @@ static void hot_statements_seek(void **state)
                                               STMT_REPAIR_VT,
                                               STMT_MESSAGE_GET,
                                               STMT_KEY_HOLDER,
-                                              STMT_MAY_LEASE,
+                                              STMT_PRIORITY,
                                               STMT_WORKER_GIVE_UP,
                                               STMT_WORKER_STATE,
                                               STMT_WORKER_HELD_COUNT,

@@ -7,13 +7,15 @@
 /* A queue's rows of one priority that are neither leased nor archived. */
 struct level {
     int64_t queue_id;
+    int64_t worker_id; /* who would have them */
     int64_t priority;
     bool due;         /* the first of them is due */
     bool missing_vt;  /* a row has none: it counts as due, as it does for pgqrs */
     int64_t first_us; /* when the first of them is due, unless missing_vt */
 };
 
-/* The next level below level->priority. 1, 0 when there is none, or -1. */
+/* The next level below level->priority. 1, 0 when there is none or the worker may have none, or -1.
+ */
 static int next_level(struct sqlite_store *s, struct level *level, const struct moment *now,
                       struct pgqrs_error *err)
 {
@@ -23,6 +25,7 @@ static int next_level(struct sqlite_store *s, struct level *level, const struct 
     }
     pgqrs_sqlite_bind_int(stmt, 1, level->queue_id);
     pgqrs_sqlite_bind_int(stmt, 2, level->priority);
+    pgqrs_sqlite_bind_int(stmt, 3, level->worker_id);
     int rc = pgqrs_sqlite_step(s, stmt, err);
     if (rc <= 0) {
         return rc;
@@ -41,10 +44,17 @@ static int next_level(struct sqlite_store *s, struct level *level, const struct 
 int pgqrs_sqlite_next_priority(struct sqlite_store *s, int64_t queue_id, int64_t *priority,
                                struct pgqrs_error *err)
 {
-    const struct moment now = {.us = 0};
-    struct level level = {.queue_id = queue_id, .priority = *priority};
-    int rc = next_level(s, &level, &now, err);
-    *priority = level.priority;
+    sqlite3_stmt *stmt = pgqrs_sqlite_stmt(s, STMT_PRIORITY, err);
+    if (stmt == NULL) {
+        return -1;
+    }
+    pgqrs_sqlite_bind_int(stmt, 1, queue_id);
+    pgqrs_sqlite_bind_int(stmt, 2, *priority);
+    int rc = pgqrs_sqlite_step(s, stmt, err);
+    if (rc > 0) {
+        *priority = sqlite3_column_int64(stmt, 0);
+        (void)sqlite3_reset(stmt); /* the row was read */
+    }
     return rc;
 }
 
@@ -183,32 +193,15 @@ static int64_t lease_level(struct sqlite_store *s, struct pgqrs_exchange *x, siz
     return (int64_t)(x->lease_count - first);
 }
 
-/* 1, or 0: the worker is gone or has stopped taking jobs, or the queue is paused. */
-static int may_lease(struct sqlite_store *s, const struct pgqrs_want *w, struct pgqrs_error *err)
-{
-    sqlite3_stmt *stmt = pgqrs_sqlite_stmt(s, STMT_MAY_LEASE, err);
-    if (stmt == NULL) {
-        return -1;
-    }
-    pgqrs_sqlite_bind_int(stmt, 1, w->worker_id);
-    pgqrs_sqlite_bind_int(stmt, 2, w->queue_id);
-    int rc = pgqrs_sqlite_step(s, stmt, err);
-    if (rc > 0) {
-        (void)sqlite3_reset(stmt); /* the row is enough */
-    }
-    return rc;
-}
-
 static int lease_for(struct sqlite_store *s, struct pgqrs_exchange *x, size_t want,
                      const struct moment *now, struct pgqrs_error *err)
 {
     const struct pgqrs_want *w = &x->wants[want];
-    struct level level = {.queue_id = w->queue_id, .priority = PGQRS_SQLITE_ABOVE_EVERY_PRIORITY};
+    struct level level = {.queue_id = w->queue_id,
+                          .worker_id = w->worker_id,
+                          .priority = PGQRS_SQLITE_ABOVE_EVERY_PRIORITY};
     uint32_t left = w->count;
-    int rc = left == 0 ? 0 : may_lease(s, w, err);
-    if (rc <= 0) {
-        return rc; /* who may have nothing gets nothing, the others must not suffer */
-    }
+    int rc = 0;
     while (left > 0 && (rc = next_level(s, &level, now, err)) > 0) {
         if (!level.due) {
             note_due(x, level.first_us);
@@ -251,7 +244,6 @@ static int level_leasable(struct sqlite_store *s, const struct pgqrs_want *w,
     if (stmt == NULL) {
         return -1;
     }
-    pgqrs_sqlite_bind_int(stmt, 4, w->worker_id);
     pgqrs_sqlite_bind_int(stmt, 6, w->max_attempts);
     int rc = pgqrs_sqlite_step(s, stmt, err);
     if (rc > 0) {
@@ -263,7 +255,9 @@ static int level_leasable(struct sqlite_store *s, const struct pgqrs_want *w,
 static int peek_for(struct sqlite_store *s, struct pgqrs_exchange *x, const struct pgqrs_want *w,
                     const struct moment *now, struct pgqrs_error *err)
 {
-    struct level level = {.queue_id = w->queue_id, .priority = PGQRS_SQLITE_ABOVE_EVERY_PRIORITY};
+    struct level level = {.queue_id = w->queue_id,
+                          .worker_id = w->worker_id,
+                          .priority = PGQRS_SQLITE_ABOVE_EVERY_PRIORITY};
     int rc = 0;
     while (w->count > 0 && (rc = next_level(s, &level, now, err)) > 0) {
         if (!level.due) {

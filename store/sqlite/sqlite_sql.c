@@ -32,11 +32,6 @@
 /* Somebody else's row may hold no count, or one that is no count. */
 #define NEXT_READ_CT "max(coalesce(read_ct, 0), 0) + 1"
 
-/* A worker that takes jobs, and its queue, unless that is paused. */
-#define MAY_LEASE(worker, queue)                                                                   \
-    "pgqrs_workers w CROSS JOIN pgqrs_queues q WHERE w.id = " worker                               \
-    " AND w.status IN ('ready', 'polling') AND q.id = " queue " AND q.pgqrsd_paused_at IS NULL"
-
 static const char *const texts[] =
     {
         [STMT_BEGIN] = "BEGIN IMMEDIATE",
@@ -136,7 +131,6 @@ static const char *const texts[] =
             "SELECT " PGQRS_SQLITE_MESSAGE_COLUMNS " FROM pgqrs_messages WHERE id = ?1",
 
         [STMT_WORKER_EXISTS] = "SELECT 1 FROM pgqrs_workers WHERE id = ?1",
-        [STMT_MAY_LEASE] = "SELECT 1 FROM " MAY_LEASE("?1", "?2"),
         [STMT_WORKER_FIND] = "SELECT id, status, pgqrsd_instance, pgqrsd_generation, heartbeat_at"
                              " FROM pgqrs_workers WHERE name = ?1",
         [STMT_WORKER_INSERT] =
@@ -267,15 +261,21 @@ static const char *const texts[] =
                              " AND archived_at IS NOT NULL FROM pgqrs_messages WHERE id = ?1",
         [STMT_RENEW] = "UPDATE pgqrs_messages SET vt = ?4 WHERE " FENCE,
 
+        /* A worker that takes jobs, and a queue that is not paused, or there is no level. */
         [STMT_LEVEL] =
-            "SELECT pgqrsd_priority, vt FROM pgqrs_messages INDEXED BY pgqrsd_messages_lease"
+            "SELECT m.pgqrsd_priority, m.vt FROM pgqrs_workers w CROSS JOIN pgqrs_queues q"
+            " CROSS JOIN pgqrs_messages m INDEXED BY pgqrsd_messages_lease"
+            " WHERE w.id = ?3 AND w.status IN ('ready', 'polling')"
+            " AND q.id = ?1 AND q.pgqrsd_paused_at IS NULL"
+            " AND m.queue_id = ?1 AND m.pgqrsd_priority < ?2 AND m.archived_at IS NULL"
+            " AND m.consumer_worker_id IS NULL ORDER BY m.pgqrsd_priority DESC, m.vt LIMIT 1",
+        [STMT_PRIORITY] =
+            "SELECT pgqrsd_priority FROM pgqrs_messages INDEXED BY pgqrsd_messages_lease"
             " WHERE queue_id = ?1 AND pgqrsd_priority < ?2 AND " PENDING
-            " ORDER BY pgqrsd_priority DESC, vt LIMIT 1",
-        [STMT_LEASABLE] = "SELECT 1 FROM (SELECT 1 FROM " MAY_LEASE(
-            "?4", "?1") ")"
-                        " CROSS JOIN pgqrs_messages INDEXED BY pgqrsd_messages_lease"
-                        " WHERE queue_id = ?1 AND pgqrsd_priority = ?2 AND " PENDING
-                        " AND vt <= ?3 AND coalesce(read_ct, 0) < ?6 LIMIT 1",
+            " ORDER BY pgqrsd_priority DESC LIMIT 1",
+        [STMT_LEASABLE] = "SELECT 1 FROM pgqrs_messages INDEXED BY pgqrsd_messages_lease"
+                          " WHERE queue_id = ?1 AND pgqrsd_priority = ?2 AND " PENDING
+                          " AND vt <= ?3 AND coalesce(read_ct, 0) < ?6 LIMIT 1",
         [STMT_PICK] = "SELECT id, " NEXT_READ_CT ", enqueued_at, payload FROM pgqrs_messages"
                       " INDEXED BY pgqrsd_messages_lease"
                       " WHERE queue_id = ?1 AND pgqrsd_priority = ?2 AND " PENDING
