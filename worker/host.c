@@ -13,7 +13,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "worker/utf8.h"
+#include "base/utf8.h"
 
 #define DELAY_MAX_MS                                                                               \
     (INT64_C(100) * 365 * 24 * 3600 * 1000) /* a stored time must stay in range                    \

@@ -90,8 +90,8 @@ static void one_message_a_key(void **state)
     int64_t other = suite_queue(f, "other");
     assert_int_not_equal(put_key(f, other, "it's \"mine\" ü", &existed), id);
     assert_false(existed);
-    suite_put(f, "no key", 0, 0);
-    suite_put(f, "no key", 0, 0);
+    suite_put(f, "\"no key\"", 0, 0);
+    suite_put(f, "\"no key\"", 0, 0);
     assert_int_equal(suite_metrics(f, 0).total, 5);
     m = suite_get(f, id);
     assert_string_equal(m.payload, "1");

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef PGQRS_WORKER_UTF8_H
-#define PGQRS_WORKER_UTF8_H
+#ifndef PGQRS_BASE_UTF8_H
+#define PGQRS_BASE_UTF8_H
 
-/* Texts from plugins, which may be anything, made fit for a database that takes only UTF-8. */
+/* Texts that may be anything, made fit for a database that takes only UTF-8. */
 
 #include <stdbool.h>
 #include <stddef.h>
