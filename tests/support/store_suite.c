@@ -273,6 +273,7 @@ int pgqrs_store_suite_run(const struct suite_backend *backend)
         {suite_worker_state_cases, suite_worker_state_count},
         {suite_worker_admin_cases, suite_worker_admin_count},
         {suite_housekeeping_cases, suite_housekeeping_count},
+        {suite_fault_cases, suite_fault_count},
     };
     struct CMUnitTest cases[CASES_MAX];
     char *names[CASES_MAX] = {NULL};

@@ -262,7 +262,65 @@ static void an_ended_lease_time_frees_nothing(void **state)
                      PGQRS_SETTLED_YES);
 }
 
+static void renewing_tells_each(void **state)
+{
+    struct suite *f = *state;
+    struct pgqrs_lease_ref refs[5];
+    bool held[5] = {false, true, true, false, true};
+    for (size_t i = 0; i < 3; i++) {
+        suite_put(f, "1", 0, 0);
+        refs[i] = suite_lease_one(f);
+    }
+    assert_int_equal(suite_settle(f, suite_settlement(refs[1], PGQRS_SETTLE_ARCHIVE)),
+                     PGQRS_SETTLED_YES);
+    refs[2].attempt++;
+    refs[3] = refs[0];
+    refs[4] = (struct pgqrs_lease_ref){.message_id = 99999, .worker_id = f->worker, .attempt = 1};
+    assert_int_equal(pgqrs_store_renew(f->store, refs, 5, SUITE_LEASE_MS, held, &f->err), 2);
+    const bool expected[5] = {true, false, false, true, false};
+    for (size_t i = 0; i < 5; i++) {
+        assert_int_equal(held[i], expected[i]);
+    }
+    assert_int_equal(pgqrs_store_renew(f->store, NULL, 0, 1000, NULL, &f->err), 0);
+}
+
+/* Those that may not have anything are passed over; the others do not suffer for it. */
+static void wants_of_every_kind_at_once(void **state)
+{
+    struct suite *f = *state;
+    int64_t ids[4];
+    int64_t paused = suite_queue(f, "paused");
+    suite_put_item(f, paused, (struct pgqrs_enqueue){0});
+    suite_ok(f, pgqrs_store_queue_pause(f->store, paused, true, &f->err));
+    for (int i = 0; i < 4; i++) {
+        ids[i] = suite_put(f, "1", 0, 0);
+    }
+    int64_t suspended = suite_worker(f, "w2", 2);
+    int64_t polling = suite_worker(f, "w3", 3);
+    suite_ok(f, pgqrs_store_worker_move(f->store, suspended, PGQRS_MOVE_SUSPEND, &f->err));
+    suite_ok(f, pgqrs_store_worker_move(f->store, polling, PGQRS_MOVE_POLL, &f->err));
+    struct pgqrs_want wants[7] = {{.queue_id = f->queue, .worker_id = suspended, .count = 9},
+                                  {.queue_id = f->queue, .worker_id = f->worker, .count = 1},
+                                  {.queue_id = paused, .worker_id = f->worker, .count = 9},
+                                  {.queue_id = f->queue, .worker_id = f->worker, .count = 0},
+                                  {.queue_id = f->queue, .worker_id = 4711, .count = 9},
+                                  {.queue_id = 4711, .worker_id = f->worker, .count = 9},
+                                  {.queue_id = f->queue, .worker_id = polling, .count = 9}};
+    for (size_t i = 0; i < 7; i++) {
+        wants[i].max_attempts = 5;
+        wants[i].lease_ms = 1000;
+    }
+    exchange_for(f, wants, 7);
+    suite_assert_leased(f, ids, 4);
+    assert_int_equal(f->x.leases[0].want, 1);
+    for (size_t i = 1; i < 4; i++) {
+        assert_int_equal(f->x.leases[i].want, 6);
+    }
+}
+
 const struct CMUnitTest suite_lease_cases[] = {
+    SUITE_CASE(renewing_tells_each),
+    SUITE_CASE(wants_of_every_kind_at_once),
     SUITE_CASE(lease_writes),
     SUITE_CASE(first_in_first_out),
     SUITE_CASE(priority_then_due_then_id),
