@@ -454,7 +454,8 @@ static void a_lent_transaction_decides(void **state)
     sql_on(conn, "ROLLBACK");
     assert_int_equal(PQsendQuery(conn, "SELECT 1"), 1);
     suite_fails(rig, put(rig, store, &put_stmt, 3), PGQRS_ERR_CONFLICT);
-    while (PQgetResult(conn) != NULL) {
+    for (PGresult *r; (r = PQgetResult(conn)) != NULL;) {
+        PQclear(r);
     }
     suite_fails(rig, pgqrs_store_install(store, &rig->err), PGQRS_ERR_CONFLICT);
     pgqrs_store_close(&store);

@@ -120,7 +120,8 @@ static void adopts_beside_others(void **state)
     PQclear(PQexec(other, "BEGIN; SELECT count(*) FROM pgqrs_messages"));
     assert_int_equal(PQsendQuery(other, "SELECT pg_sleep(1.5); COMMIT"), 1);
     suite_ok(rig, pgqrs_store_install(store, &rig->err));
-    while (PQgetResult(other) != NULL) {
+    for (PGresult *r; (r = PQgetResult(other)) != NULL;) {
+        PQclear(r);
     }
     PQfinish(other);
     pgqrs_store_close(&store);
