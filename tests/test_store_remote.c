@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "store/sqlite/sqlite_priv.h"
+#include "tests/support/pg_rig.h"
 #include "tests/support/remote_rig.h"
 #include "tests/support/sqlite_rig.h"
 
@@ -58,6 +59,33 @@ static void close_file(void *arg, struct pgqrs_store *store)
 {
     pgqrs_store_close(&store);
     assert_int_equal(sqlite_rig_teardown(arg), 0);
+}
+
+static struct pgqrs_store *open_postgres(void *arg)
+{
+    struct pg_rig *rig = pg_rig_create();
+    struct pgqrs_store *store = NULL;
+    *(struct pg_rig **)arg = rig;
+    suite_ok(rig, pg_rig_open(rig, NULL, &store));
+    return store;
+}
+
+static void close_postgres(void *arg, struct pgqrs_store *store)
+{
+    pgqrs_store_close(&store);
+    pg_rig_destroy(*(struct pg_rig **)arg);
+}
+
+static void set_postgres_clock(void *arg, struct pgqrs_store *store, int64_t wall_us)
+{
+    (void)store; /* it is the schema that has a clock */
+    pg_rig_set_clock(*(struct pg_rig **)arg, wall_us);
+}
+
+static void run_postgres_sql(void *arg, struct pgqrs_store *store, const char *text)
+{
+    (void)store;
+    pg_rig_sql(*(struct pg_rig **)arg, "%s", text);
 }
 
 /* ---- brokers that do not keep to the protocol ---- */
@@ -436,6 +464,7 @@ static void two_clients_share_a_broker(void **state)
 int main(void)
 {
     struct sqlite_rig *rig = NULL;
+    struct pg_rig *pg = NULL;
     const struct suite_backend memory = {
         .name = "memory", .open = open_memory, .close = close_memory, .sql = run_sql};
     const struct suite_backend file = {.name = "file",
@@ -443,10 +472,22 @@ int main(void)
                                        .close = close_file,
                                        .sql = run_sql,
                                        .arg = (void *)&rig};
-    struct remote_backend served_memory = {.inner = &memory};
-    struct remote_backend served_file = {.inner = &file};
-    const struct suite_backend remote_memory = remote_rig_backend("remote_memory", &served_memory);
-    const struct suite_backend remote_file = remote_rig_backend("remote_file", &served_file);
+    const struct suite_backend postgres = {.name = "postgres",
+                                           .open = open_postgres,
+                                           .close = close_postgres,
+                                           .set_clock = set_postgres_clock,
+                                           .sql = run_postgres_sql,
+                                           .arg = (void *)&pg};
+    const struct {
+        const char *name;
+        const struct suite_backend *inner;
+    } rows[] = {{"remote_memory", &memory}, {"remote_file", &file}, {"remote_postgres", &postgres}};
+    int failed = 0;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct remote_backend served = {.inner = rows[i].inner};
+        const struct suite_backend remote = remote_rig_backend(rows[i].name, &served);
+        failed += pgqrs_store_suite_run(&remote);
+    }
     const struct CMUnitTest cases[] = {
         cmocka_unit_test(a_broker_that_dies_leaves_the_outcome_unknown),
         cmocka_unit_test(a_broker_that_hangs_is_left_at_the_deadline),
@@ -459,6 +500,5 @@ int main(void)
         cmocka_unit_test(a_socket_of_somebody_else_gets_nothing),
         cmocka_unit_test(two_clients_share_a_broker),
     };
-    int failed = pgqrs_store_suite_run(&remote_memory) + pgqrs_store_suite_run(&remote_file);
     return failed + cmocka_run_group_tests_name("remote only", cases, NULL, NULL);
 }
