@@ -170,10 +170,10 @@ static const char *const texts[] =
         [STMT_WORKER_HELD_COUNT] = "SELECT count(*) FROM pgqrs_messages"
                                    " INDEXED BY idx_messages_consumer_active"
                                    " WHERE consumer_worker_id = ?1 AND archived_at IS NULL",
-        [STMT_WORKER_NAMED] =
-            "SELECT EXISTS (SELECT 1 FROM pgqrs_messages WHERE consumer_worker_id = ?1),"
-            " EXISTS (SELECT 1 FROM pgqrs_messages WHERE producer_worker_id = ?1),"
-            " EXISTS (SELECT 1 FROM pgqrs_workflow_runs WHERE worker_id = ?1)",
+        [STMT_WORKER_NAMED] = "SELECT (SELECT CASE WHEN consumer_worker_id = ?1 THEN 1 ELSE 2 END"
+                              " FROM pgqrs_messages NOT INDEXED"
+                              " WHERE consumer_worker_id = ?1 OR producer_worker_id = ?1 LIMIT 1),"
+                              " EXISTS (SELECT 1 FROM pgqrs_workflow_runs WHERE worker_id = ?1)",
         [STMT_WORKER_DELETE] = "DELETE FROM pgqrs_workers WHERE id = ?1",
         [STMT_WORKER_PURGE] = "DELETE FROM pgqrs_workers WHERE id IN (SELECT id FROM pgqrs_workers"
                               " WHERE status = 'stopped' AND heartbeat_at < ?1"

@@ -213,18 +213,17 @@ static int check_named(struct sqlite_store *s, int64_t worker_id, struct pgqrs_e
     if (pgqrs_sqlite_step(s, stmt, err) < 0) {
         return -1;
     }
-    static const char *const who[] = {"messages, live or archived, that name it as their consumer",
-                                      "messages that name it as their producer",
-                                      "workflow runs that name it"};
-    int rc = 0;
-    for (int i = 0; rc == 0 && i < 3; i++) {
-        if (sqlite3_column_int(stmt, i) != 0) {
-            rc = pgqrs_error_set(err, PGQRS_ERR_CONFLICT, "worker %lld: found %s, expected none",
-                                 (long long)worker_id, who[i]);
-        }
-    }
+    static const char *const who[] = {
+        NULL, "messages, live or archived, that name it as their consumer",
+        "messages that name it as their producer", "workflow runs that name it"};
+    int by = sqlite3_column_int(stmt, 0);
+    by = by == 0 && sqlite3_column_int(stmt, 1) != 0 ? 3 : by;
     (void)sqlite3_reset(stmt); /* the row was read */
-    return rc;
+    if (by == 0) {
+        return 0;
+    }
+    return pgqrs_error_set(err, PGQRS_ERR_CONFLICT, "worker %lld: found %s, expected none",
+                           (long long)worker_id, who[by]);
 }
 
 static int64_t delete_worker(struct sqlite_store *s, int64_t worker_id, struct pgqrs_error *err)
