@@ -427,5 +427,5 @@ int main(void)
         LIB_CASE(lists),
         LIB_CASE(acting_on_messages),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return LIB_RIG_RUN(tests);
 }

@@ -592,5 +592,5 @@ int main(void)
         LIB_CASE(a_signal_ends_the_wait),
         LIB_CASE(two_threads),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return LIB_RIG_RUN(tests);
 }

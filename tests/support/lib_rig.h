@@ -29,10 +29,19 @@ struct lib_rig {
 int lib_rig_setup_sqlite(void **state);
 int lib_rig_setup_pg(void **state);
 int lib_rig_teardown(void **state);
-#define LIB_CASE(function)                                                                         \
+#define LIB_CASE_SQLITE(function)                                                                  \
     {                                                                                              \
         "sqlite_" #function, function, lib_rig_setup_sqlite, lib_rig_teardown, NULL                \
     }
+#define LIB_CASE_PG(function)                                                                      \
+    {                                                                                              \
+        "postgres_" #function, function, lib_rig_setup_pg, lib_rig_teardown, NULL                  \
+    }
+#define LIB_CASE(function) LIB_CASE_SQLITE(function), LIB_CASE_PG(function)
+
+/* Runs them, those of PostgreSQL unless its store lacks operations yet; returns how many failed. */
+int lib_rig_run(const struct CMUnitTest *tests, size_t count);
+#define LIB_RIG_RUN(tests) lib_rig_run(tests, sizeof(tests) / sizeof *(tests))
 
 /* One more client, with other options unless null; fails the test when it can not. */
 struct pgqrs_client *lib_rig_connect(const struct lib_rig *rig,
