@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/support/pg_rig.h"
+#include "tests/support/store_random.h"
 
 #include <stdlib.h>
 
@@ -31,9 +32,28 @@ static void set_clock(void *arg, struct pgqrs_store *store, int64_t wall_us)
     pg_rig_set_clock(current, wall_us);
 }
 
+static struct pgqrs_store *open_again(void *arg)
+{
+    (void)arg;
+    struct pgqrs_store *store = NULL;
+    suite_ok(current, pg_rig_open(current, NULL, &store));
+    return store;
+}
+
+static void sql(void *arg, struct pgqrs_store *store, const char *text)
+{
+    (void)arg;
+    (void)store;
+    pg_rig_sql(current, "%s", text);
+}
+
 int main(void)
 {
-    const struct suite_backend backend = {
-        .name = "postgres", .open = open_store, .close = close_store, .set_clock = set_clock};
+    const struct suite_backend backend = {.name = "postgres",
+                                          .open = open_store,
+                                          .close = close_store,
+                                          .set_clock = set_clock,
+                                          .open_again = open_again,
+                                          .sql = sql};
     return pgqrs_store_suite_run(&backend);
 }

@@ -23,7 +23,9 @@
 #include "store/store_priv.h"
 
 #define PGQRS_PG_US(time) "(extract(epoch from " time ") * 1000000)::bigint"
-#define PGQRS_PG_TIME(us) "(to_timestamp(0) + (" us ") * interval '1 microsecond')"
+/* Nothing is later than the year 9999. */
+#define PGQRS_PG_TIME(us)                                                                          \
+    "(to_timestamp(0) + least(" us ", 253402300799999999) * interval '1 microsecond')"
 
 enum { PG_PARAMS_MAX = 16 };
 
@@ -189,7 +191,7 @@ int64_t pgqrs_pg_bury(struct pgqrs_store *store, int64_t queue_id, uint32_t max_
 int64_t pgqrs_pg_reap(struct pgqrs_store *store, const struct pgqrs_reap *reap,
                       struct pgqrs_error *err);
 
-/* pg_worker.c, pg_worker_admin.c */
+/* pg_worker.c, pg_worker_live.c, pg_worker_admin.c */
 int pgqrs_pg_worker_register(struct pgqrs_store *store, const struct pgqrs_worker_row *row,
                              int64_t *id_out, struct pgqrs_error *err);
 int pgqrs_pg_worker_beat(struct pgqrs_store *store, const int64_t *ids, size_t count,
@@ -199,6 +201,8 @@ int64_t pgqrs_pg_worker_end(struct pgqrs_store *store, int64_t worker_id,
 int64_t pgqrs_pg_worker_reconcile(struct pgqrs_store *store, int64_t worker_id,
                                   const struct pgqrs_lease_ref *known, size_t count,
                                   struct pgqrs_error *err);
+int pgqrs_pg_worker_list_live(struct pgqrs_store *store, struct pgqrs_worker_list *list_out,
+                              struct pgqrs_error *err);
 int pgqrs_pg_worker_list(struct pgqrs_store *store, const struct pgqrs_worker_filter *filter,
                          struct pgqrs_worker_info_list *list_out, struct pgqrs_error *err);
 int pgqrs_pg_worker_move(struct pgqrs_store *store, int64_t worker_id, enum pgqrs_worker_move move,
