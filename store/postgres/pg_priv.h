@@ -23,9 +23,7 @@
 #include "store/store_priv.h"
 
 #define PGQRS_PG_US(time) "(extract(epoch from " time ") * 1000000)::bigint"
-/* Nothing is later than the year 9999. */
-#define PGQRS_PG_TIME(us)                                                                          \
-    "(to_timestamp(0) + least(" us ", 253402300799999999) * interval '1 microsecond')"
+#define PGQRS_PG_TIME(us) "(to_timestamp(0) + (" us ") * interval '1 microsecond')"
 
 enum { PG_PARAMS_MAX = 16 };
 
