@@ -17,6 +17,7 @@
 #include "base/log.h"
 
 #define GATHER_MS 1000
+#define RECOVER_PAGE 500
 
 static struct broker_queue *find_queue(struct broker *b, const char *name)
 {
@@ -283,34 +284,52 @@ static uint32_t max_attempts_of(const struct broker *b, int64_t queue_id)
     return 5; /* pgqrs' default, for a queue that is no longer served */
 }
 
+static int recover_one(struct broker *b, const struct pgqrs_worker_info *row,
+                       struct pgqrs_error *err)
+{
+    struct worker *live =
+        strcmp(row->instance, b->instance) == 0 ? pgqrs_worker_find(b, row->generation) : NULL;
+    if (live != NULL) {
+        live->row_id = row->id; /* if it dies before it has dialled, its leases are found */
+        return 0;
+    }
+    const struct pgqrs_release release = {
+        .charge = true,
+        .max_attempts = max_attempts_of(b, row->queue_id),
+        .reason = "the worker was gone when the broker started",
+    };
+    int64_t freed = pgqrs_store_worker_end(b->store, row->id, &release, err);
+    if (freed > 0) {
+        pgqrs_log_warn("broker: worker \"%s\" is gone: %lld leases freed", row->name,
+                       (long long)freed);
+    }
+    return freed < 0 ? -1 : 0;
+}
+
 int pgqrs_workers_recover(struct broker *b, struct pgqrs_error *err)
 {
-    struct pgqrs_worker_list rows;
-    if (pgqrs_store_worker_list_live(b->store, &rows, err) < 0) {
-        return -1;
-    }
+    char prefix[512];
+    (void)snprintf(prefix, sizeof prefix, "%s/", b->site);
+    struct pgqrs_worker_filter filter = {
+        .live = true,
+        .ours = true,
+        .name_prefix = b->alone ? NULL : prefix, /* other sites may live */
+        .limit = RECOVER_PAGE,
+    };
+    size_t count = RECOVER_PAGE;
     int rc = 0;
-    for (size_t i = 0; rc == 0 && i < rows.count; i++) {
-        const struct pgqrs_worker_ref *row = &rows.items[i];
-        struct worker *live =
-            strcmp(row->instance, b->instance) == 0 ? pgqrs_worker_find(b, row->generation) : NULL;
-        if (live != NULL) {
-            live->row_id = row->id; /* if it dies before it has dialled, its leases are found */
-            continue;
+    while (rc == 0 && count == RECOVER_PAGE) {
+        struct pgqrs_worker_info_list rows;
+        if (pgqrs_store_worker_list(b->store, &filter, &rows, err) < 0) {
+            return -1;
         }
-        const struct pgqrs_release release = {
-            .charge = true,
-            .max_attempts = max_attempts_of(b, row->queue_id),
-            .reason = "the worker was gone when the broker started",
-        };
-        int64_t freed = pgqrs_store_worker_end(b->store, row->id, &release, err);
-        if (freed > 0) {
-            pgqrs_log_warn("broker: worker \"%s\" is gone: %lld leases freed", row->name,
-                           (long long)freed);
+        count = rows.count;
+        for (size_t i = 0; rc == 0 && i < rows.count; i++) {
+            filter.before_id = rows.items[i].id;
+            rc = recover_one(b, &rows.items[i], err);
         }
-        rc = freed < 0 ? -1 : 0;
+        pgqrs_worker_info_list_fini(&rows);
     }
-    pgqrs_worker_list_fini(&rows);
     return rc;
 }
 
