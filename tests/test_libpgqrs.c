@@ -181,7 +181,7 @@ static void a_message(void **state)
     assert_false(receipt.existed);
     struct pgqrs_message_page *page = lib_rig_get(rig, receipt.id);
     const struct pgqrs_message_entry *m = page->items;
-    assert_string_equal(m->payload, "{\"a\":[1,\"\\u00e9\"]}");
+    lib_rig_json_equal(m->payload, "{\"a\":[1,\"\\u00e9\"]}");
     assert_int_equal(m->status, PGQRS_MESSAGE_DELAYED);
     assert_int_equal(m->priority, -7);
     assert_int_equal(m->attempts, 0);
@@ -198,7 +198,8 @@ static void a_message(void **state)
     lib_ok(rig, pgqrs_producer_register(rig->client, "shop", NULL, 0, &producer, &rig->why));
     item.unique_key = NULL;
     item.producer_id = producer + 1000;
-    lib_fails(rig, PGQRS_E_NOT_FOUND, pgqrs_enqueue(rig->client, "q", &item, NULL, &rig->why));
+    assert_int_equal(pgqrs_enqueue(rig->client, "q", &item, NULL, &rig->why), -1);
+    assert_true(rig->why.code == PGQRS_E_NOT_FOUND || rig->why.code == PGQRS_E_CONFLICT);
 }
 
 static void unique_keys(void **state)

@@ -37,7 +37,8 @@
  *
  * Units are in the names: _ms milliseconds, _us microseconds. Points in time are microseconds since
  * 1970 UTC; 0 stands for none. Texts are UTF-8, terminated by a zero byte. Payloads and results are
- * one JSON value each (RFC 8259) and stored in compact form.
+ * one JSON value each (RFC 8259) and stored in compact form; PostgreSQL gives them back in a form
+ * of its own, with the keys in another order and the last of equal ones.
  *
  * Limits: payloads and results 1 MiB in compact form, names of queues and unique keys 255 bytes,
  * errors of jobs 4096 bytes (cut), 10000 items in one batch, 1000 messages in one dequeue,
@@ -277,7 +278,7 @@ struct pgqrs_receipt {
 /*
  * Enqueues one item, returns 1; or 0 when its unique key existed. receipt_out may be null.
  * PGQRS_E_INVALID: the payload is not JSON or breaks a rule, which the text names.
- * PGQRS_E_NOT_FOUND: there is no such queue.
+ * PGQRS_E_NOT_FOUND: there is no such queue; that or PGQRS_E_CONFLICT: no such producer.
  */
 PGQRS_API_CHECK int pgqrs_enqueue(struct pgqrs_client *client, const char *queue,
                                   const struct pgqrs_item *item, struct pgqrs_receipt *receipt_out,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/support/lib_rig.h"
 
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -133,6 +134,17 @@ struct pgqrs_message_page *lib_rig_get(struct lib_rig *rig, int64_t id)
 void lib_rig_end(struct lib_rig *rig, struct pgqrs_consumer *consumer)
 {
     lib_ok(rig, pgqrs_consumer_shutdown(&consumer, &rig->why));
+}
+
+void lib_rig_json_equal(const char *found, const char *expected)
+{
+    json_t *a = json_loads(found, JSON_DECODE_ANY, NULL);
+    json_t *b = json_loads(expected, JSON_DECODE_ANY, NULL);
+    if (a == NULL || b == NULL || !json_equal(a, b)) {
+        fail_msg("found %s, expected %s", found, expected);
+    }
+    json_decref(a);
+    json_decref(b);
 }
 
 /* ---- running ---- */

@@ -85,7 +85,9 @@ struct pgqrs_batch *lib_rig_take(struct lib_rig *rig, struct pgqrs_consumer *con
     assert_int_equal(batch->items[0].id, message)
 /* The message with that id, for pgqrs_message_page_free. */
 struct pgqrs_message_page *lib_rig_get(struct lib_rig *rig, int64_t id);
-/* Closes both. */
+/* The same value: PostgreSQL gives JSON back in a form of its own. */
+void lib_rig_json_equal(const char *found, const char *expected);
+/* Shuts the consumer down. */
 void lib_rig_end(struct lib_rig *rig, struct pgqrs_consumer *consumer);
 
 #endif
