@@ -52,6 +52,13 @@ static const struct pg_stmt queue_there = {
     .types = {PG_INT8},
 };
 
+/* The last of the year 9999 is late enough, and an interval's arithmetic goes no further. */
+static int64_t in_range(int64_t us)
+{
+    const int64_t most = INT64_C(253402300799999999);
+    return us > most ? most : us;
+}
+
 static int no_queue(int64_t queue_id, struct pgqrs_error *err)
 {
     return pgqrs_error_set(err, PGQRS_ERR_NOT_FOUND, "queue %lld: there is none",
@@ -87,7 +94,7 @@ static void put_items(struct pg_args *args, int64_t queue_id, const struct pgqrs
         if (items[i].at_us == 0) {
             pgqrs_pg_arg_array_bytes(args, none, false);
         } else {
-            pgqrs_pg_arg_array_int8(args, items[i].at_us);
+            pgqrs_pg_arg_array_int8(args, in_range(items[i].at_us));
         }
     }
     pgqrs_pg_arg_array_end(args);
@@ -146,7 +153,7 @@ static int64_t try_unique(struct pg_store *s, int64_t queue_id, const struct pgq
     pgqrs_pg_arg_int8(&args, queue_id);
     pgqrs_pg_arg_bytes(&args, item->payload, true);
     pgqrs_pg_arg_int8(&args, item->delay_ms);
-    put_optional(&args, item->at_us);
+    put_optional(&args, in_range(item->at_us));
     pgqrs_pg_arg_int4(&args, item->priority);
     put_optional(&args, item->producer_worker_id);
     pgqrs_pg_arg_text(&args, item->unique_key);
