@@ -164,6 +164,24 @@ static void plan_settlement(struct random_run *r, struct exchange_plan *plan)
     random_say(r, ")");
 }
 
+static bool is_awake(struct random_run *r, int64_t worker_id)
+{
+    const struct pgqrs_worker_info *worker = model_worker(model_of(r->model), worker_id);
+    return worker != NULL &&
+           (worker->state == PGQRS_WORKER_READY || worker->state == PGQRS_WORKER_POLLING);
+}
+
+/* A worker that gets nothing asks alone: a store may then serve the others out of turn. */
+static void part_wants(struct random_run *r, struct exchange_plan *plan)
+{
+    for (size_t i = 0; i < plan->want_count; i++) {
+        if (!is_awake(r, plan->wants[i].worker_id)) {
+            plan->wants[0] = plan->wants[i];
+            plan->want_count = 1;
+        }
+    }
+}
+
 static void plan_exchange(struct random_run *r, struct exchange_plan *plan)
 {
     static const uint32_t attempts[] = {1, 2, 3, 5, UINT32_MAX};
@@ -179,6 +197,10 @@ static void plan_exchange(struct random_run *r, struct exchange_plan *plan)
                                     .max_attempts = attempts[random_below(r, 5)],
                                     .lease_ms = one_in(r, 20) ? INT64_MAX
                                                               : 1 + (int64_t)random_below(r, 3000)};
+    }
+    part_wants(r, plan);
+    for (size_t i = 0; i < plan->want_count; i++) {
+        const struct pgqrs_want *want = &plan->wants[i];
         random_say(r, " (want %u of queue %lld for %lld, attempts below %u, lease %lld)",
                    want->count, (long long)want->queue_id, (long long)want->worker_id,
                    want->max_attempts, (long long)want->lease_ms);
@@ -253,11 +275,9 @@ static bool all_served(struct random_run *r, const struct exchange_plan *plan)
 {
     struct model *m = model_of(r->model);
     for (size_t i = 0; i < plan->want_count; i++) {
-        const struct pgqrs_worker_info *worker = model_worker(m, plan->wants[i].worker_id);
         const struct pgqrs_queue *queue = model_queue(m, plan->wants[i].queue_id);
-        if (worker == NULL || queue == NULL || queue->paused_at_us != 0 ||
-            worker->state == PGQRS_WORKER_SUSPENDED || worker->state == PGQRS_WORKER_STOPPED ||
-            worker->state == PGQRS_WORKER_INTERRUPTED || plan->wants[i].count == 0) {
+        if (queue == NULL || queue->paused_at_us != 0 || plan->wants[i].count == 0 ||
+            !is_awake(r, plan->wants[i].worker_id)) {
             return false;
         }
     }
