@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "store/postgres/pg_wake.h"
 
 #define CALL_MS 30000
@@ -78,7 +79,12 @@ static int set_schema(struct pg_store *s, const char *schema, struct pgqrs_error
 static int listen_if_asked(struct pg_store *s, const char *dsn,
                            const struct pgqrs_store_options *options, struct pgqrs_error *err)
 {
-    if (!options->wake || (s->pooled && options->wake_dsn == NULL)) {
+    if (!options->wake) {
+        return 0;
+    }
+    if (s->pooled && options->wake_dsn == NULL) {
+        pgqrs_log_warn("store: a pooler is between this broker and PostgreSQL, nothing can be "
+                       "heard through it; polling");
         return 0;
     }
     return pgqrs_pg_wake_open(s, options->wake_dsn == NULL ? dsn : options->wake_dsn, err);
