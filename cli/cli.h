@@ -39,6 +39,17 @@ enum pgqrs_cli_option { /* rows of the table in pgqrs.c */
                         PGQRS_OPT_LIMIT,
                         PGQRS_OPT_BEFORE,
                         PGQRS_OPT_TIMEOUT,
+                        PGQRS_OPT_SCHEMA,
+                        PGQRS_OPT_WATCH,
+                        PGQRS_OPT_YES,
+                        PGQRS_OPT_ALL,
+                        PGQRS_OPT_WORKER,
+                        PGQRS_OPT_KEY,
+                        PGQRS_OPT_UNIQUE_KEY,
+                        PGQRS_OPT_AT,
+                        PGQRS_OPT_WHAT,
+                        PGQRS_OPT_EXACT,
+                        PGQRS_OPT_OLDER_THAN,
                         PGQRS_OPT_COUNT
 };
 #define PGQRS_OPT(name) (1u << PGQRS_OPT_##name)
@@ -86,7 +97,46 @@ int pgqrs_cli_duration(const struct pgqrs_cli *cli, enum pgqrs_cli_option option
                        int64_t *ms_out);
 /* Prints why not, and what to do about it. */
 int pgqrs_cli_find_queue(struct pgqrs_cli *cli, const char *name, int64_t *id_out);
+/* All of them; freed with pgqrs_queue_list_fini. */
 int pgqrs_cli_list_queues(struct pgqrs_cli *cli, struct pgqrs_queue_list *list_out);
+/* The name of a queue in the list; "-" for id 0. */
+const char *pgqrs_cli_queue_name(const struct pgqrs_queue_list *queues, int64_t id);
+/* The queue of --queue; 0 when it is not given. */
+int pgqrs_cli_queue_option(struct pgqrs_cli *cli, int64_t *id_out);
+/* --limit, --before and --all; limit is 0 for all. */
+struct pgqrs_cli_page {
+    int64_t limit, before_id;
+};
+int pgqrs_cli_page(const struct pgqrs_cli *cli, struct pgqrs_cli_page *page_out);
+/* After a page that is not the last, tells a person where the next one begins. */
+void pgqrs_cli_more(const struct pgqrs_cli *cli, int64_t before_id);
+/* The words as ids. Free *ids_out. */
+int pgqrs_cli_ids(const struct pgqrs_cli *cli, int64_t **ids_out);
+/* Messages up to which counts go, unless --exact. */
+#define PGQRS_COUNT_MAX 100000
+const char *pgqrs_cli_count(int64_t count, bool capped, char out[24]); /* "100000+" */
+
+/* ---- ask.c ---- */
+
+/*
+ * Before something is destroyed. _may_ask says at once whether it can go on: --yes is given, or
+ * somebody sits at a terminal. _confirm asks them: fmt says what will be done, such as "delete
+ * queue \"a\"".
+ */
+int pgqrs_cli_may_ask(const struct pgqrs_cli *cli);
+int pgqrs_cli_confirm(const struct pgqrs_cli *cli, const char *fmt, ...) PGQRS_PRINTF(2, 3);
+
+/* Says on standard error how far it is, once in a while. Zeroed at the start. */
+struct pgqrs_cli_progress {
+    int64_t printed_ms;
+};
+void pgqrs_cli_progress(struct pgqrs_cli_progress *progress, int64_t count, const char *what);
+
+/* Runs a command again and again until a signal asks to end. */
+int pgqrs_cli_watch(struct pgqrs_cli *cli, int (*run)(struct pgqrs_cli *cli));
+
+/* A time as in RFC 3339, with its zone. */
+int pgqrs_cli_time(const struct pgqrs_cli *cli, enum pgqrs_cli_option option, int64_t *us_out);
 
 /* ---- pgqrs.c ---- */
 
@@ -105,5 +155,23 @@ int pgqrs_cmd_queue_wait(struct pgqrs_cli *cli);
 int pgqrs_cmd_message_enqueue(struct pgqrs_cli *cli);
 int pgqrs_cmd_message_get(struct pgqrs_cli *cli);
 int pgqrs_cmd_message_list(struct pgqrs_cli *cli);
+int pgqrs_cmd_admin_stats(struct pgqrs_cli *cli);
+int pgqrs_cmd_queue_delete(struct pgqrs_cli *cli);
+int pgqrs_cmd_queue_purge(struct pgqrs_cli *cli);
+int pgqrs_cmd_queue_pause(struct pgqrs_cli *cli);
+int pgqrs_cmd_queue_resume(struct pgqrs_cli *cli);
+int pgqrs_cmd_message_cancel(struct pgqrs_cli *cli);
+int pgqrs_cmd_message_delete(struct pgqrs_cli *cli);
+int pgqrs_cmd_message_release(struct pgqrs_cli *cli);
+int pgqrs_cmd_message_replay(struct pgqrs_cli *cli);
+int pgqrs_cmd_dlq_list(struct pgqrs_cli *cli);
+int pgqrs_cmd_dlq_replay(struct pgqrs_cli *cli);
+int pgqrs_cmd_dlq_purge(struct pgqrs_cli *cli);
+int pgqrs_cmd_worker_list(struct pgqrs_cli *cli);
+int pgqrs_cmd_worker_suspend(struct pgqrs_cli *cli);
+int pgqrs_cmd_worker_resume(struct pgqrs_cli *cli);
+int pgqrs_cmd_worker_interrupt(struct pgqrs_cli *cli);
+int pgqrs_cmd_worker_stop(struct pgqrs_cli *cli);
+int pgqrs_cmd_worker_purge(struct pgqrs_cli *cli);
 
 #endif

@@ -17,7 +17,8 @@
 #define BATCH_MAX 100000
 #define BATCH_BYTES_MAX (32u * 1024 * 1024) /* a batch that grew past it is enqueued early */
 #define INPUT_MAX (8u * 1024 * 1024)        /* of a payload, white space included */
-#define EXCERPT 40                          /* bytes of what was found */
+#define KEY_MAX 255
+#define EXCERPT 40 /* bytes of what was found */
 
 struct producer {
     struct pgqrs_cli *cli;
@@ -27,6 +28,7 @@ struct producer {
     size_t batch;
     struct pgqrs_enqueue *items; /* payload.data is null: they are in bytes, one after another */
     int64_t *ids;
+    bool existed; /* the one with a unique key */
     size_t count;
     struct pgqrs_buf bytes; /* payloads of the batch */
     struct pgqrs_buf wrapped, payload;
@@ -80,7 +82,14 @@ static int add(struct producer *p, struct pgqrs_bytes text, struct pgqrs_error *
 static void print_ids(struct producer *p)
 {
     for (size_t i = 0; p->cli->json && i < p->count; i++) {
-        pgqrs_json_integer(&p->json, NULL, p->ids[i]);
+        if (p->common.unique_key == NULL) {
+            pgqrs_json_integer(&p->json, NULL, p->ids[i]);
+            continue;
+        }
+        pgqrs_json_begin(&p->json, NULL, '{');
+        pgqrs_json_integer(&p->json, "id", p->ids[i]);
+        pgqrs_json_boolean(&p->json, "existed", p->existed);
+        pgqrs_json_end(&p->json, '}');
     }
 }
 
@@ -95,8 +104,8 @@ static int send_batch(struct producer *p)
         data += p->items[i].payload.len;
     }
     do {
-        rc =
-            pgqrs_store_enqueue(p->cli->store, p->queue_id, p->items, p->count, p->ids, NULL, &err);
+        rc = pgqrs_store_enqueue(p->cli->store, p->queue_id, p->items, p->count, p->ids,
+                                 p->common.unique_key != NULL ? &p->existed : NULL, &err);
     } while (rc < 0 && pgqrs_cli_again(&retry, &err));
     if (rc < 0) {
         if (p->done > 0) {
@@ -217,6 +226,24 @@ static int enqueue_one(struct producer *p, const char *source)
 
 /* ---- the command ---- */
 
+static int parse_key(struct pgqrs_cli *cli, struct producer *p)
+{
+    const char *key = cli->options[PGQRS_OPT_UNIQUE_KEY];
+    if (key == NULL) {
+        return PGQRS_CLI_OK;
+    }
+    if (*key == 0 || strlen(key) > KEY_MAX || !pgqrs_utf8_is_valid(pgqrs_bytes_from(key))) {
+        return pgqrs_cli_usage("--unique-key: found %zu bytes, expected 1 to %d of UTF-8 text",
+                               strlen(key), KEY_MAX);
+    }
+    if (strcmp(cli->words[1], "-") == 0) {
+        return pgqrs_cli_usage("--unique-key: found payloads on standard input, expected one "
+                               "payload");
+    }
+    p->common.unique_key = key;
+    return PGQRS_CLI_OK;
+}
+
 static int parse(struct pgqrs_cli *cli, struct producer *p)
 {
     int64_t delay_ms;
@@ -224,8 +251,12 @@ static int parse(struct pgqrs_cli *cli, struct producer *p)
     int64_t batch;
     if (pgqrs_cli_duration(cli, PGQRS_OPT_DELAY, 0, &delay_ms) < 0 ||
         pgqrs_cli_integer(cli, PGQRS_OPT_PRIORITY, INT32_MIN, INT32_MAX, 0, &priority) < 0 ||
-        pgqrs_cli_integer(cli, PGQRS_OPT_BATCH, 1, BATCH_MAX, BATCH_DEFAULT, &batch) < 0) {
+        pgqrs_cli_integer(cli, PGQRS_OPT_BATCH, 1, BATCH_MAX, BATCH_DEFAULT, &batch) < 0 ||
+        pgqrs_cli_time(cli, PGQRS_OPT_AT, &p->common.at_us) < 0) {
         return PGQRS_CLI_USAGE;
+    }
+    if (p->common.at_us != 0 && cli->options[PGQRS_OPT_DELAY] != NULL) {
+        return pgqrs_cli_usage("found --at and --delay, expected one of them");
     }
     p->wrap = cli->options[PGQRS_OPT_WRAP];
     if (p->wrap != NULL && (*p->wrap == 0 || !pgqrs_utf8_is_valid(pgqrs_bytes_from(p->wrap)))) {
@@ -234,7 +265,7 @@ static int parse(struct pgqrs_cli *cli, struct producer *p)
     p->common.delay_ms = delay_ms;
     p->common.priority = (int32_t)priority;
     p->batch = (size_t)batch;
-    return PGQRS_CLI_OK;
+    return parse_key(cli, p);
 }
 
 static int enqueue(struct producer *p, const char *source)
@@ -251,6 +282,8 @@ static int enqueue(struct producer *p, const char *source)
     int status = strcmp(source, "-") == 0 ? enqueue_lines(p) : enqueue_one(p, source);
     if (p->cli->json) {
         pgqrs_json_end(&p->json, ']');
+    } else if (status == PGQRS_CLI_OK && p->existed) {
+        (void)printf("nothing enqueued, job %" PRId64 " has this unique key already\n", p->ids[0]);
     } else if (status == PGQRS_CLI_OK && p->done == 1) {
         (void)printf("1 job enqueued, id %" PRId64 "\n", p->ids[0]);
     } else if (status == PGQRS_CLI_OK) {

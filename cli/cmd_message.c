@@ -7,8 +7,7 @@
 #include "cli/cli.h"
 #include "cli/output.h"
 
-#define LIMIT_DEFAULT 20
-#define LIMIT_MAX 1000
+#define PAGE_MAX 1000
 
 static const char *const state_names[PGQRS_STATE_COUNT] = {
     [PGQRS_STATE_READY] = "ready",
@@ -16,16 +15,6 @@ static const char *const state_names[PGQRS_STATE_COUNT] = {
     [PGQRS_STATE_LEASED] = "leased",
     [PGQRS_STATE_ARCHIVED] = "archived",
 };
-
-static const char *queue_name(const struct pgqrs_queue_list *queues, int64_t id)
-{
-    for (size_t i = 0; i < queues->count; i++) {
-        if (queues->items[i].id == id) {
-            return queues->items[i].name;
-        }
-    }
-    return "?"; /* created since the list was read */
-}
 
 /* ---- showing ---- */
 
@@ -48,6 +37,7 @@ static void as_json(struct pgqrs_json *json, const struct pgqrs_message *m, cons
     } else {
         pgqrs_json_integer(json, "worker_id", m->consumer_worker_id);
     }
+    pgqrs_json_text(json, "unique_key", m->unique_key);
     pgqrs_json_embed(json, "payload", m->payload);
     pgqrs_json_embed(json, "result", m->result);
     pgqrs_json_text(json, "error", m->error);
@@ -98,6 +88,7 @@ static void as_lines(const struct pgqrs_message *m, const char *queue)
     if (m->consumer_worker_id != 0) {
         number_line("worker", m->consumer_worker_id);
     }
+    line("key", m->unique_key);
     line("payload", m->payload);
     line("result", m->result);
     line("error", m->error);
@@ -127,28 +118,36 @@ int pgqrs_cmd_message_get(struct pgqrs_cli *cli)
     }
     status = pgqrs_cli_list_queues(cli, &queues);
     if (status == PGQRS_CLI_OK && cli->json) {
-        as_json(&json, &message, queue_name(&queues, message.queue_id));
+        as_json(&json, &message, pgqrs_cli_queue_name(&queues, message.queue_id));
     } else if (status == PGQRS_CLI_OK) {
-        as_lines(&message, queue_name(&queues, message.queue_id));
+        as_lines(&message, pgqrs_cli_queue_name(&queues, message.queue_id));
     }
     pgqrs_queue_list_fini(&queues);
     pgqrs_message_fini(&message);
     return status;
 }
 
-/* ---- list ---- */
+/* ---- lists ---- */
+
+struct listing {
+    struct pgqrs_cli *cli;
+    bool dead; /* the dead letters */
+    struct pgqrs_message_filter filter;
+    struct pgqrs_queue_list queues;
+    struct pgqrs_table table;
+    struct pgqrs_json json;
+};
 
 static int parse_filter(struct pgqrs_cli *cli, struct pgqrs_message_filter *filter)
 {
     const char *state = cli->options[PGQRS_OPT_STATE];
     const char *outcome = cli->options[PGQRS_OPT_OUTCOME];
-    int64_t limit;
-    if (pgqrs_cli_integer(cli, PGQRS_OPT_LIMIT, 1, LIMIT_MAX, LIMIT_DEFAULT, &limit) < 0 ||
-        pgqrs_cli_integer(cli, PGQRS_OPT_BEFORE, 1, INT64_MAX, 0, &filter->before_id) < 0) {
+    if (pgqrs_cli_integer(cli, PGQRS_OPT_WORKER, 1, INT64_MAX, 0, &filter->consumer_worker_id) <
+        0) {
         return PGQRS_CLI_USAGE;
     }
-    filter->limit = (uint32_t)limit;
     filter->outcome = outcome;
+    filter->unique_key = cli->options[PGQRS_OPT_KEY];
     for (int i = PGQRS_STATE_READY; state != NULL && i < PGQRS_STATE_COUNT; i++) {
         if (strcmp(state, state_names[i]) == 0) {
             filter->state = (enum pgqrs_message_state)i;
@@ -166,70 +165,106 @@ static int parse_filter(struct pgqrs_cli *cli, struct pgqrs_message_filter *filt
     return PGQRS_CLI_OK;
 }
 
-static void list_as_table(const struct pgqrs_message_list *list,
-                          const struct pgqrs_queue_list *queues)
+static void as_row(struct listing *l, const struct pgqrs_message *m)
 {
-    static const char *const headers[] = {">ID",    "QUEUE",    "STATE",
-                                          ">TRIES", "ENQUEUED", "PAYLOAD, RESULT OR ERROR"};
-    struct pgqrs_table table = pgqrs_table_of(headers, 6);
-    for (size_t i = 0; i < list->count; i++) {
-        const struct pgqrs_message *m = &list->items[i];
-        char time[PGQRS_TIME_SIZE];
-        pgqrs_table_number(&table, m->id);
-        pgqrs_table_text(&table, queue_name(queues, m->queue_id));
-        pgqrs_table_text(&table, m->outcome != NULL ? m->outcome : state_names[m->state]);
-        pgqrs_table_number(&table, m->read_ct);
-        pgqrs_table_text(&table, pgqrs_time_table(m->enqueued_at_us, time));
-        pgqrs_table_text(&table, m->error != NULL    ? m->error
-                                 : m->result != NULL ? m->result
-                                                     : m->payload);
+    const char *queue = pgqrs_cli_queue_name(&l->queues, m->queue_id);
+    char time[PGQRS_TIME_SIZE];
+    pgqrs_table_number(&l->table, m->id);
+    pgqrs_table_text(&l->table, queue);
+    if (l->dead) {
+        pgqrs_table_number(&l->table, m->read_ct);
+        pgqrs_table_text(&l->table, pgqrs_time_table(m->archived_at_us, time));
+        pgqrs_table_text(&l->table, m->error);
+        return;
     }
-    pgqrs_table_print(&table);
+    pgqrs_table_text(&l->table, m->outcome != NULL ? m->outcome : state_names[m->state]);
+    pgqrs_table_number(&l->table, m->read_ct);
+    pgqrs_table_text(&l->table, pgqrs_time_table(m->enqueued_at_us, time));
+    pgqrs_table_text(&l->table, m->error != NULL    ? m->error
+                                : m->result != NULL ? m->result
+                                                    : m->payload);
 }
 
-static void list_as_json(const struct pgqrs_message_list *list,
-                         const struct pgqrs_queue_list *queues)
+/* A page of the store may be short and not the last. limit 0: all. */
+static int each(struct listing *l, int64_t limit)
 {
-    struct pgqrs_json json = {0};
-    pgqrs_json_begin(&json, NULL, '[');
-    for (size_t i = 0; i < list->count; i++) {
-        as_json(&json, &list->items[i], queue_name(queues, list->items[i].queue_id));
-    }
-    pgqrs_json_end(&json, ']');
+    struct pgqrs_message_filter *filter = &l->filter;
+    int64_t left = limit == 0 ? INT64_MAX : limit;
+    do {
+        struct pgqrs_cli_retry retry = {0};
+        struct pgqrs_message_list page = {0};
+        struct pgqrs_error err;
+        int rc;
+        filter->limit = (uint32_t)(left < PAGE_MAX ? left : PAGE_MAX);
+        do {
+            rc = pgqrs_store_message_list(l->cli->store, filter, &page, &err);
+        } while (rc < 0 && pgqrs_cli_again(&retry, &err));
+        if (rc < 0) {
+            return pgqrs_cli_fail(&err);
+        }
+        for (size_t i = 0; i < page.count; i++) {
+            const struct pgqrs_message *m = &page.items[i];
+            if (l->cli->json) {
+                as_json(&l->json, m, pgqrs_cli_queue_name(&l->queues, m->queue_id));
+            } else {
+                as_row(l, m);
+            }
+        }
+        left -= (int64_t)page.count;
+        filter->before_id = page.next_before_id;
+        pgqrs_message_list_fini(&page);
+    } while (left > 0 && filter->before_id != 0);
+    return PGQRS_CLI_OK;
 }
 
-int pgqrs_cmd_message_list(struct pgqrs_cli *cli)
+static int print_list(struct listing *l)
 {
-    const char *queue = cli->options[PGQRS_OPT_QUEUE];
-    struct pgqrs_message_filter filter = {0};
-    struct pgqrs_message_list list = {0};
-    struct pgqrs_queue_list queues = {0};
-    struct pgqrs_cli_retry retry = {0};
-    struct pgqrs_error err;
-    int rc;
-    int status = parse_filter(cli, &filter);
+    struct pgqrs_cli *cli = l->cli;
+    struct pgqrs_cli_page page;
+    int status = parse_filter(cli, &l->filter);
+    if (status == PGQRS_CLI_OK) {
+        status = pgqrs_cli_page(cli, &page);
+    }
     if (status == PGQRS_CLI_OK) {
         status = pgqrs_cli_open(cli);
     }
-    if (status == PGQRS_CLI_OK && queue != NULL) {
-        status = pgqrs_cli_find_queue(cli, queue, &filter.queue_id);
+    if (status == PGQRS_CLI_OK) {
+        status = pgqrs_cli_queue_option(cli, &l->filter.queue_id);
+    }
+    if (status == PGQRS_CLI_OK) {
+        status = pgqrs_cli_list_queues(cli, &l->queues);
     }
     if (status != PGQRS_CLI_OK) {
         return status;
     }
-    do {
-        rc = pgqrs_store_message_list(cli->store, &filter, &list, &err);
-    } while (rc < 0 && pgqrs_cli_again(&retry, &err));
-    if (rc < 0) {
-        return pgqrs_cli_fail(&err);
+    l->filter.before_id = page.before_id;
+    l->filter.outcome = l->dead ? "failed" : l->filter.outcome;
+    if (cli->json) {
+        pgqrs_json_begin(&l->json, NULL, '[');
     }
-    status = pgqrs_cli_list_queues(cli, &queues);
-    if (status == PGQRS_CLI_OK && cli->json) {
-        list_as_json(&list, &queues);
+    status = each(l, page.limit);
+    if (cli->json) {
+        pgqrs_json_end(&l->json, ']');
     } else if (status == PGQRS_CLI_OK) {
-        list_as_table(&list, &queues);
+        pgqrs_table_print(&l->table);
+        pgqrs_cli_more(cli, l->filter.before_id);
     }
-    pgqrs_queue_list_fini(&queues);
-    pgqrs_message_list_fini(&list);
+    pgqrs_buf_fini(&l->table.cells);
+    pgqrs_queue_list_fini(&l->queues);
     return status;
+}
+
+int pgqrs_cmd_message_list(struct pgqrs_cli *cli)
+{
+    static const char *const headers[] = {">ID",    "QUEUE",    "STATE",
+                                          ">TRIES", "ENQUEUED", "PAYLOAD, RESULT OR ERROR"};
+    struct listing l = {.cli = cli, .table = pgqrs_table_of(headers, 6)};
+    return print_list(&l);
+}
+
+int pgqrs_cmd_dlq_list(struct pgqrs_cli *cli)
+{
+    static const char *const headers[] = {">ID", "QUEUE", ">TRIES", "FAILED", "ERROR"};
+    struct listing l = {.cli = cli, .dead = true, .table = pgqrs_table_of(headers, 5)};
+    return print_list(&l);
 }

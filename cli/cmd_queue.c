@@ -66,6 +66,7 @@ static void list_as_json(const struct pgqrs_queue_list *list)
         pgqrs_json_integer(&json, "id", list->items[i].id);
         pgqrs_json_text(&json, "name", list->items[i].name);
         pgqrs_json_time(&json, "created_at", list->items[i].created_at_us);
+        pgqrs_json_time(&json, "paused_at", list->items[i].paused_at_us);
         pgqrs_json_end(&json, '}');
     }
     pgqrs_json_end(&json, ']');
@@ -73,12 +74,13 @@ static void list_as_json(const struct pgqrs_queue_list *list)
 
 static void list_as_table(const struct pgqrs_queue_list *list)
 {
-    static const char *const headers[] = {">ID", "CREATED", "NAME"};
-    struct pgqrs_table table = pgqrs_table_of(headers, 3);
+    static const char *const headers[] = {">ID", "CREATED", "PAUSED", "NAME"};
+    struct pgqrs_table table = pgqrs_table_of(headers, 4);
     for (size_t i = 0; i < list->count; i++) {
         char time[PGQRS_TIME_SIZE];
         pgqrs_table_number(&table, list->items[i].id);
         pgqrs_table_text(&table, pgqrs_time_table(list->items[i].created_at_us, time));
+        pgqrs_table_text(&table, pgqrs_time_table(list->items[i].paused_at_us, time));
         pgqrs_table_text(&table, list->items[i].name);
     }
     pgqrs_table_print(&table);
@@ -104,8 +106,34 @@ int pgqrs_cmd_queue_list(struct pgqrs_cli *cli)
 
 /* ---- metrics ---- */
 
+static bool capped(int64_t count, uint64_t max)
+{
+    return max != 0 && (uint64_t)count >= max;
+}
+
+static void capped_names(struct pgqrs_json *json, const struct pgqrs_queue_metrics *m, uint64_t max)
+{
+    const struct {
+        const char *name;
+        bool capped;
+    } counts[] = {
+        {"ready", capped(m->ready, max)},
+        {"delayed", capped(m->pending, max)},
+        {"leased", capped(m->leased, max)},
+        {"archived", capped(m->archived, max)},
+        {"failed", capped(m->failed, max)},
+        {"total", capped(m->pending, max) || capped(m->leased, max) || capped(m->archived, max)}};
+    pgqrs_json_begin(json, "capped", '[');
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+        if (counts[i].capped) {
+            pgqrs_json_text(json, NULL, counts[i].name);
+        }
+    }
+    pgqrs_json_end(json, ']');
+}
+
 static void metrics_as_json(struct pgqrs_json *json, const struct pgqrs_queue *queue,
-                            const struct pgqrs_queue_metrics *m)
+                            const struct pgqrs_queue_metrics *m, uint64_t max)
 {
     pgqrs_json_begin(json, NULL, '{');
     pgqrs_json_integer(json, "id", queue->id);
@@ -116,20 +144,22 @@ static void metrics_as_json(struct pgqrs_json *json, const struct pgqrs_queue *q
     pgqrs_json_integer(json, "archived", m->archived);
     pgqrs_json_integer(json, "failed", m->failed);
     pgqrs_json_integer(json, "total", m->total);
+    capped_names(json, m, max);
     pgqrs_json_time(json, "oldest_pending_at", m->oldest_pending_us);
     pgqrs_json_time(json, "newest_at", m->newest_us);
     pgqrs_json_end(json, '}');
 }
 
 static void metrics_as_row(struct pgqrs_table *table, const struct pgqrs_queue *queue,
-                           const struct pgqrs_queue_metrics *m)
+                           const struct pgqrs_queue_metrics *m, uint64_t max)
 {
     char time[PGQRS_TIME_SIZE];
-    pgqrs_table_number(table, m->ready);
-    pgqrs_table_number(table, m->pending - m->ready);
-    pgqrs_table_number(table, m->leased);
-    pgqrs_table_number(table, m->archived);
-    pgqrs_table_number(table, m->failed);
+    char text[24];
+    pgqrs_table_text(table, pgqrs_cli_count(m->ready, capped(m->ready, max), text));
+    pgqrs_table_text(table, pgqrs_cli_count(m->pending - m->ready, capped(m->pending, max), text));
+    pgqrs_table_text(table, pgqrs_cli_count(m->leased, capped(m->leased, max), text));
+    pgqrs_table_text(table, pgqrs_cli_count(m->archived, capped(m->archived, max), text));
+    pgqrs_table_text(table, pgqrs_cli_count(m->failed, capped(m->failed, max), text));
     pgqrs_table_text(table, pgqrs_time_table(m->oldest_pending_us, time));
     pgqrs_table_text(table, queue->name);
 }
@@ -137,6 +167,7 @@ static void metrics_as_row(struct pgqrs_table *table, const struct pgqrs_queue *
 static int each_metrics(struct pgqrs_cli *cli, const struct pgqrs_queue_list *list,
                         struct pgqrs_table *table, struct pgqrs_json *json)
 {
+    uint64_t max = cli->options[PGQRS_OPT_EXACT] != NULL ? 0 : PGQRS_COUNT_MAX;
     for (size_t i = 0; i < list->count; i++) {
         const struct pgqrs_queue *queue = &list->items[i];
         struct pgqrs_cli_retry retry = {0};
@@ -147,15 +178,15 @@ static int each_metrics(struct pgqrs_cli *cli, const struct pgqrs_queue_list *li
             continue;
         }
         do {
-            rc = pgqrs_store_queue_metrics(cli->store, queue->id, 0, &m, &err);
+            rc = pgqrs_store_queue_metrics(cli->store, queue->id, max, &m, &err);
         } while (rc < 0 && pgqrs_cli_again(&retry, &err));
         if (rc < 0) {
             return pgqrs_cli_fail(&err);
         }
         if (cli->json) {
-            metrics_as_json(json, queue, &m);
+            metrics_as_json(json, queue, &m, max);
         } else {
-            metrics_as_row(table, queue, &m);
+            metrics_as_row(table, queue, &m, max);
         }
     }
     return PGQRS_CLI_OK;

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* pgqrs queue wait: until a queue is empty, and how far it is. */
-#include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -11,15 +10,13 @@
 
 #define LOOK_EVERY_MS 200
 #define LOOK_SHARE 10 /* looking takes at most this part of the time */
-#define PRINT_EVERY_MS 1000
 
 struct progress {
     struct pgqrs_cli *cli;
     const char *name;
-    bool terminal;
-    int64_t began_ms, printed_ms;
-    int64_t archived_before; /* when waiting began */
-    struct pgqrs_queue_metrics now, printed;
+    bool terminal, printed_before;
+    int64_t began_ms;
+    struct pgqrs_queue_metrics now, printed; /* counted up to 1 */
 };
 
 static double seconds(const struct progress *p)
@@ -27,36 +24,20 @@ static double seconds(const struct progress *p)
     return (double)(pgqrs_mono_ms() - p->began_ms) / 1000;
 }
 
-static double rate(const struct progress *p)
-{
-    double elapsed = seconds(p);
-    return elapsed > 0 ? (double)(p->now.archived - p->archived_before) / elapsed : 0;
-}
-
-static bool changed(const struct progress *p)
-{
-    return p->now.archived != p->printed.archived || p->now.failed != p->printed.failed ||
-           p->now.leased != p->printed.leased || p->now.pending != p->printed.pending;
-}
-
-/* Rewrites its line on a terminal; elsewhere a line a second, and only when it says more. */
+/* Rewrites its line on a terminal; elsewhere a line when it says something new. */
 static bool print_progress(struct progress *p, bool last)
 {
-    int64_t now = pgqrs_mono_ms();
-    bool due = p->printed_ms == 0 || now - p->printed_ms >= PRINT_EVERY_MS;
-    if (p->cli->json || (!last && !p->terminal && !(due && changed(p)))) {
+    bool changed = !p->printed_before || p->now.leased != p->printed.leased ||
+                   p->now.pending != p->printed.pending;
+    if (p->cli->json || (!p->terminal && !changed)) {
         return true;
     }
-    if (last && !p->terminal && p->printed_ms != 0 && !changed(p)) {
-        return true;
-    }
-    (void)printf("%sdone %" PRId64 "  running %" PRId64 "  failed %" PRId64 "  waiting %" PRId64
-                 "  %.0f jobs/s%s%s",
-                 p->terminal ? "\r" : "", p->now.archived - p->now.failed, p->now.leased,
-                 p->now.failed, p->now.pending, rate(p), p->terminal ? "\033[K" : "",
-                 !p->terminal || last ? "\n" : "");
+    (void)printf("%s%s, %s  %.0f s%s%s", p->terminal ? "\r" : "",
+                 p->now.pending > 0 ? "jobs wait" : "nothing waits",
+                 p->now.leased > 0 ? "jobs run" : "nothing runs", seconds(p),
+                 p->terminal ? "\033[K" : "", !p->terminal || last ? "\n" : "");
     p->printed = p->now;
-    p->printed_ms = now;
+    p->printed_before = true;
     return pgqrs_output_flush();
 }
 
@@ -65,12 +46,9 @@ static void print_json(const struct progress *p, bool timed_out)
     struct pgqrs_json json = {0};
     pgqrs_json_begin(&json, NULL, '{');
     pgqrs_json_text(&json, "name", p->name);
-    pgqrs_json_integer(&json, "done", p->now.archived - p->now.failed);
-    pgqrs_json_integer(&json, "failed", p->now.failed);
-    pgqrs_json_integer(&json, "running", p->now.leased);
-    pgqrs_json_integer(&json, "waiting", p->now.pending);
+    pgqrs_json_boolean(&json, "waiting", p->now.pending > 0);
+    pgqrs_json_boolean(&json, "running", p->now.leased > 0);
     pgqrs_json_real(&json, "seconds", seconds(p));
-    pgqrs_json_real(&json, "jobs_per_second", rate(p));
     pgqrs_json_boolean(&json, "timed_out", timed_out);
     pgqrs_json_end(&json, '}');
 }
@@ -81,7 +59,7 @@ static int look(struct progress *p, int64_t queue_id)
     struct pgqrs_error err;
     int rc;
     do {
-        rc = pgqrs_store_queue_metrics(p->cli->store, queue_id, 0, &p->now, &err);
+        rc = pgqrs_store_queue_metrics(p->cli->store, queue_id, 1, &p->now, &err);
     } while (rc < 0 && pgqrs_cli_again(&retry, &err));
     return rc < 0 ? pgqrs_cli_fail(&err) : PGQRS_CLI_OK;
 }
@@ -95,8 +73,10 @@ static int end(struct progress *p, bool timed_out)
         print_json(p, timed_out);
     }
     if (timed_out) {
-        pgqrs_cli_error("queue \"%s\": timed out, %" PRId64 " jobs wait and %" PRId64 " run",
-                        p->name, p->now.pending, p->now.leased);
+        pgqrs_cli_error("queue \"%s\": timed out, %s", p->name,
+                        p->now.pending == 0  ? "jobs run"
+                        : p->now.leased == 0 ? "jobs wait"
+                                             : "jobs wait and run");
         return PGQRS_CLI_FAILURE;
     }
     return PGQRS_CLI_OK;
@@ -105,16 +85,11 @@ static int end(struct progress *p, bool timed_out)
 /* timeout_ms -1: none. */
 static int wait_for(struct progress *p, int64_t queue_id, int64_t timeout_ms)
 {
-    bool first = true;
     for (;;) {
         int64_t looked_ms = pgqrs_mono_ms();
         int status = look(p, queue_id);
         if (status != PGQRS_CLI_OK) {
             return status;
-        }
-        if (first) {
-            p->archived_before = p->now.archived;
-            first = false;
         }
         int64_t now = pgqrs_mono_ms();
         int64_t left = timeout_ms < 0 ? INT32_MAX : p->began_ms + timeout_ms - now;

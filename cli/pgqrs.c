@@ -29,15 +29,27 @@ static const struct {
     [PGQRS_OPT_BATCH] = {"batch", "N", "lines a transaction, 1 to 100000; default 1000", 0},
     [PGQRS_OPT_WRAP] = {"wrap", "KEY", "the payload is text, and becomes {\"KEY\": \"text\"}", 0},
     [PGQRS_OPT_QUEUE] = {"queue", "Q", "only of this queue", 0},
-    [PGQRS_OPT_STATE] = {"state", "S", "only ready, delayed, leased or archived ones", 0},
+    [PGQRS_OPT_STATE] = {"state", "S", "only those in this state", 0},
     [PGQRS_OPT_OUTCOME] = {"outcome", "O", "only done, failed or cancelled ones", 0},
     [PGQRS_OPT_LIMIT] = {"limit", "N", "at most so many, 1 to 1000; default 20", 0},
     [PGQRS_OPT_BEFORE] = {"before", "ID", "only with smaller ids: the next page", 0},
     [PGQRS_OPT_TIMEOUT] = {"timeout", "D", "give up after this time, exit status 1", 0},
+    [PGQRS_OPT_SCHEMA] = {"schema", "NAME", "PostgreSQL: where the tables are; default public", 0},
+    [PGQRS_OPT_WATCH] = {"watch", "[=SECONDS]", "again and again until a signal; default 2", 0},
+    [PGQRS_OPT_YES] = {"yes", NULL, "do not ask before anything is destroyed", 0},
+    [PGQRS_OPT_ALL] = {"all", NULL, "all there are, not a page or a queue of them", 0},
+    [PGQRS_OPT_WORKER] = {"worker", "ID", "only those that this worker holds or has ended", 0},
+    [PGQRS_OPT_KEY] = {"key", "KEY", "only those with this unique key", 0},
+    [PGQRS_OPT_UNIQUE_KEY] = {"unique-key", "KEY", "not if a live message of the queue has it", 0},
+    [PGQRS_OPT_AT] = {"at", "TIME", "run them at this time, such as 2027-01-31T12:00:00Z", 0},
+    [PGQRS_OPT_WHAT] = {"what", "W", "archived, pending, leased or all, with commas", 0},
+    [PGQRS_OPT_EXACT] = {"exact", NULL, "count everything; else counts stop at 100000", 0},
+    [PGQRS_OPT_OLDER_THAN] = {"older-than", "D", "only those ended longer ago, such as 7d", 0},
 };
 
 #define GLOBAL                                                                                     \
-    (PGQRS_OPT(DSN) | PGQRS_OPT(CONFIG) | PGQRS_OPT(OUTPUT) | PGQRS_OPT(HELP) | PGQRS_OPT(VERSION))
+    (PGQRS_OPT(DSN) | PGQRS_OPT(SCHEMA) | PGQRS_OPT(CONFIG) | PGQRS_OPT(OUTPUT) |                  \
+     PGQRS_OPT(HELP) | PGQRS_OPT(VERSION))
 
 const char *pgqrs_cli_option_name(enum pgqrs_cli_option option)
 {
@@ -58,7 +70,8 @@ static void print_options(FILE *out, uint32_t which)
             (void)snprintf(letter, sizeof letter, "-%c, ", options[i].letter);
         }
         (void)snprintf(left, sizeof left, "%s--%s%s%s", letter, options[i].name,
-                       options[i].value ? " " : "", options[i].value ? options[i].value : "");
+                       options[i].value && options[i].value[0] != '[' ? " " : "",
+                       options[i].value ? options[i].value : "");
         (void)fprintf(out, "  %-22s %s\n", left, options[i].help);
     }
 }
@@ -114,8 +127,10 @@ static int parse_options(struct pgqrs_cli *cli, int argc, char **argv)
     struct option longs[PGQRS_OPT_COUNT + 1] = {0};
     for (int i = 0; i < PGQRS_OPT_COUNT; i++) {
         int id = options[i].letter != 0 ? options[i].letter : 256 + i;
-        longs[i] = (struct option){options[i].name,
-                                   options[i].value ? required_argument : no_argument, NULL, id};
+        int has = options[i].value == NULL     ? no_argument
+                  : options[i].value[0] == '[' ? optional_argument
+                                               : required_argument;
+        longs[i] = (struct option){options[i].name, has, NULL, id};
     }
     opterr = 0;
     int c;
@@ -125,7 +140,7 @@ static int parse_options(struct pgqrs_cli *cli, int argc, char **argv)
         }
         for (int i = 0; i < PGQRS_OPT_COUNT; i++) {
             if (c == longs[i].val) {
-                cli->options[i] = options[i].value ? optarg : "";
+                cli->options[i] = optarg != NULL ? optarg : "";
             }
         }
     }
@@ -158,8 +173,8 @@ static int parse_words(struct pgqrs_cli *cli, const struct pgqrs_cli_command **c
         return PGQRS_CLI_USAGE;
     }
     if (find_command(group, NULL) == NULL) {
-        return pgqrs_cli_usage("found \"%s\", expected admin, queue or message; see pgqrs --help",
-                               group);
+        return pgqrs_cli_usage(
+            "found \"%s\", expected admin, queue, message, dlq or worker; see pgqrs --help", group);
     }
     if (name == NULL) {
         print_commands(stderr, group);
@@ -203,25 +218,33 @@ static int help(const struct pgqrs_cli *cli)
 
 int pgqrs_cli_open(struct pgqrs_cli *cli)
 {
-    const struct pgqrs_store_options how = {
+    struct pgqrs_store_options how = {
         .create = cli->create, .synchronous_full = true, .busy_ms = BUSY_MS};
     const char *config = cli->options[PGQRS_OPT_CONFIG];
     const char *from_environment = getenv("PGQRS_CONFIG_FILE");
     struct pgqrs_cli_retry retry = {0};
     struct pgqrs_error err;
     char *dsn = NULL;
+    char *schema = NULL;
     int rc;
+    if (cli->store != NULL) {
+        return PGQRS_CLI_OK; /* it is watching */
+    }
     if (config == NULL && (from_environment == NULL || *from_environment == 0) &&
         access(LOCAL_CONFIG, F_OK) == 0) {
         config = LOCAL_CONFIG;
     }
-    if (pgqrs_config_find_dsn(cli->options[PGQRS_OPT_DSN], config, &dsn, &err) < 0) {
+    if (pgqrs_config_find_dsn(cli->options[PGQRS_OPT_DSN], config, &dsn, &err) < 0 ||
+        pgqrs_config_find_schema(cli->options[PGQRS_OPT_SCHEMA], config, &schema, &err) < 0) {
+        free(dsn);
         return pgqrs_cli_fail(&err);
     }
+    how.schema = schema;
     do {
         rc = pgqrs_store_open(dsn, &how, &cli->store, &err);
     } while (rc < 0 && pgqrs_cli_again(&retry, &err));
     free(dsn);
+    free(schema);
     if (rc == 0) {
         return PGQRS_CLI_OK;
     }
@@ -238,7 +261,8 @@ static int run(struct pgqrs_cli *cli)
     int status = parse_words(cli, &command);
     if (status == PGQRS_CLI_OK && command != NULL) {
         cli->create = command->create;
-        status = command->run(cli);
+        status = cli->options[PGQRS_OPT_WATCH] != NULL ? pgqrs_cli_watch(cli, command->run)
+                                                       : command->run(cli);
     }
     if (!pgqrs_output_flush() && status == PGQRS_CLI_OK) {
         status = PGQRS_CLI_FAILURE;
