@@ -182,6 +182,7 @@ static int one_by_one(struct pg_store *s, struct pgqrs_exchange *x, struct pgqrs
     x->lease_count = leases.lease_count;
     x->lease_cap = leases.lease_cap;
     x->payloads = leases.payloads;
+    x->now_us = leases.now_us;
     return rc;
 }
 
@@ -232,6 +233,7 @@ static int lease_for_the_others(struct pg_store *s, struct pgqrs_exchange *x,
     x->lease_count = again.lease_count;
     x->lease_cap = again.lease_cap;
     x->payloads = again.payloads;
+    x->now_us = again.now_us;
     free(wants);
     return rc;
 }
