@@ -116,9 +116,12 @@ struct commit {
     size_t sure_count;          /* the rest are answered only if the hint was right */
     struct known_leases *known; /* to be reconciled first; null: nothing is */
     size_t known_count;
-    bool hint;                 /* it was woken: the store knows whether there is a reason to look */
-    bool probe;                /* nothing to do but to see whether the store works */
-    int64_t probe_id;          /* and whether this row, unless 0, can be written */
+    bool hint;        /* it was woken: the store knows whether there is a reason to look */
+    bool probe;       /* nothing to do but to see whether the store works */
+    int64_t probe_id; /* and whether this row, unless 0, can be written */
+    const struct broker_queue *check; /* that queues are those of before; null: no need */
+    size_t check_count;
+    bool another;              /* out: they are not */
     bool settled_only;         /* out: the leasing failed, the outcomes are stored */
     int64_t began_us, took_us; /* monotonic; how long one takes, of late */
 };

@@ -13,8 +13,8 @@
 
 #define ROW_BEAT_MS 2500 /* pgqrs' clients take who is silent for 5 s for dead */
 #define DEAD_MS 30000    /* a pgqrsd on another host that is silent for so long is dead */
-#define KEEP_HOUSE_MS 10000
-#define PRUNE_EVERY 6 /* rounds of housekeeping */
+#define KEEP_HOUSE_MS 20000
+#define PRUNE_EVERY 3 /* rounds of housekeeping */
 #define STEP_ROWS 500
 #define STEPS_MAX 20 /* of each kind in a round */
 

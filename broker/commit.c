@@ -357,6 +357,25 @@ static int64_t exchange(struct pgqrs_store *store, struct commit *c)
     return rc;
 }
 
+/* After trouble the database may be another one: restored, or made anew. Names and ids of queues do
+ * not change while the broker runs, so they may be read here. */
+static bool is_another(struct pgqrs_store *store, const struct commit *c)
+{
+    for (size_t i = 0; i < c->check_count; i++) {
+        struct pgqrs_error err = {0};
+        int64_t id = 0;
+        int rc = pgqrs_store_queue_find(store, c->check[i].settings.name, &id, &err);
+        if ((rc == 0 && id != c->check[i].id) || err.code == PGQRS_ERR_NOT_FOUND ||
+            err.code == PGQRS_ERR_SCHEMA) {
+            return true;
+        }
+        if (rc < 0) {
+            return false; /* it still does not answer */
+        }
+    }
+    return false;
+}
+
 static void run_commit(struct pgqrs_store *store, struct store_task *task)
 {
     struct commit *c = (struct commit *)task; /* its first member */
@@ -364,6 +383,11 @@ static void run_commit(struct pgqrs_store *store, struct store_task *task)
     c->exchange.lease_count = 0;
     c->exchange.next_due_us = 0;
     c->settled_only = false;
+    task->rc = 0;
+    c->another = c->check != NULL && is_another(store, c);
+    if (c->another) {
+        return;
+    }
     task->rc = c->known != NULL ? reconcile(store, c) : 0;
     if (task->rc < 0) {
         return;
@@ -404,6 +428,13 @@ static void on_commit_done(void *arg, struct store_task *task)
     int64_t took = pgqrs_mono_us() - c->began_us;
     bool wrote = c->group.count > 0 || c->exchange.lease_count > 0 || c->probe;
     c->under_way = false;
+    if (c->another) {
+        pgqrs_log_error("broker: found another database behind the store's address, expected the "
+                        "one it was started on; starting anew");
+        b->exit_status = PGQRS_EXIT_FAILURE;
+        (void)event_base_loopbreak(b->base);
+        return;
+    }
     if (c->hint && b->wake != NULL) {
         (void)event_add(b->wake, NULL); /* the poll is there if it fails */
     }
@@ -475,6 +506,8 @@ void on_commit_turn(evutil_socket_t fd, short what, void *arg)
         b->unsure = false;
     }
     c->hint = b->hinted;
+    c->check = b->trouble_since_ms != 0 ? b->queues : NULL;
+    c->check_count = b->queue_count;
     if (c->probe) {
         c->want_count = c->sure_count = 0;
         c->probe_id = some_row(b);

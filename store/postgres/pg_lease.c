@@ -287,9 +287,9 @@ static int repair_vt(struct pg_store *s, const int64_t *ids, size_t count, struc
 
 int pgqrs_pg_peek_wants(struct pg_store *s, struct pgqrs_exchange *x, struct pgqrs_error *err)
 {
-    enum { QUEUES_MAX = 1024 };
-    int64_t ids[QUEUES_MAX];
-    int32_t attempts[QUEUES_MAX];
+    enum { QUEUES_MAX = 1024 }; /* as many as a broker serves */
+    int64_t ids[QUEUES_MAX] = {0};
+    int32_t attempts[QUEUES_MAX] = {0};
     struct pg_args args = {0};
     size_t count = distinct_queues(x, ids, attempts, QUEUES_MAX);
     put_ids(&args, ids, count);
