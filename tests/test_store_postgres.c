@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/support/pg_rig.h"
 #include "tests/support/store_random.h"
+#include "tests/support/store_random.h"
 
 #include <stdlib.h>
 
@@ -55,5 +56,5 @@ int main(void)
                                           .set_clock = set_clock,
                                           .open_again = open_again,
                                           .sql = sql};
-    return pgqrs_store_suite_run(&backend);
+    return pgqrs_store_suite_run(&backend) + pgqrs_store_random_run(&backend);
 }
