@@ -296,7 +296,7 @@ static double pgqrs_drain(struct target *t, int consumers, int batch, double sec
 static double floor_enqueue(struct target *t, int64_t count, int batch)
 {
     PGconn *conn = connect(t);
-    char *array = bench_alloc((size_t)batch, sizeof BENCH_PAYLOAD + 4 + 3);
+    char *array = bench_alloc((size_t)batch * (sizeof BENCH_PAYLOAD + 4) + 32, 1);
     char queue[8];
     static const uint32_t text_oid = 25;
     static const size_t len = sizeof BENCH_PAYLOAD - 1;
