@@ -135,7 +135,7 @@ int pgqrs_consumer_register(struct pgqrs_client *client,
                             const struct pgqrs_consumer_options *options,
                             struct pgqrs_consumer **consumer_out, struct pgqrs_failure *failure)
 {
-    int64_t queue_id;
+    int64_t queue_id = 0;
     if (check_options(options, failure) < 0 ||
         pgqrs_client_queue(client, options->queue, true, &queue_id, failure) < 0) {
         return -1;

@@ -26,7 +26,7 @@ int64_t pgqrs_bury(struct pgqrs_client *client, const char *queue, uint32_t max_
 {
     struct pgqrs_error err;
     int64_t all = 0;
-    int64_t id;
+    int64_t id = 0;
     int64_t step;
     if (pgqrs_client_queue(client, queue, true, &id, failure) < 0) {
         return -1;

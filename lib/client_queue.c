@@ -99,7 +99,7 @@ static int set_paused(struct pgqrs_client *client, const char *name, bool paused
                       struct pgqrs_failure *failure)
 {
     struct pgqrs_error err;
-    int64_t id;
+    int64_t id = 0;
     if (pgqrs_client_queue(client, name, true, &id, failure) < 0) {
         return -1;
     }
@@ -121,7 +121,7 @@ int pgqrs_queue_resume(struct pgqrs_client *client, const char *name, struct pgq
 int pgqrs_queue_delete(struct pgqrs_client *client, const char *name, struct pgqrs_failure *failure)
 {
     struct pgqrs_error err;
-    int64_t id;
+    int64_t id = 0;
     if (pgqrs_client_queue(client, name, true, &id, failure) < 0) {
         return -1;
     }
@@ -133,7 +133,7 @@ int64_t pgqrs_queue_purge(struct pgqrs_client *client, const char *name, unsigne
                           struct pgqrs_failure *failure)
 {
     struct pgqrs_error err;
-    int64_t id;
+    int64_t id = 0;
     int64_t all = 0;
     int64_t step;
     if (pgqrs_client_queue(client, name, true, &id, failure) < 0) {
@@ -154,7 +154,7 @@ int pgqrs_queue_metrics(struct pgqrs_client *client, const char *name, uint64_t 
 {
     struct pgqrs_error err;
     struct pgqrs_queue_metrics m;
-    int64_t id;
+    int64_t id = 0;
     if (pgqrs_client_queue(client, name, false, &id, failure) < 0) {
         return -1;
     }

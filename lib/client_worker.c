@@ -18,7 +18,7 @@ int pgqrs_producer_register(struct pgqrs_client *client, const char *name, const
                             int64_t stale_ms, int64_t *id_out, struct pgqrs_failure *failure)
 {
     struct pgqrs_error err;
-    int64_t queue_id;
+    int64_t queue_id = 0;
     if (pgqrs_client_queue(client, queue, false, &queue_id, failure) < 0) {
         return -1;
     }
