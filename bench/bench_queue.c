@@ -25,7 +25,7 @@ struct options {
     int64_t jobs, big;
     double seconds; /* of one drain that does not end */
     size_t runs;
-    const char *dir, *only, *store;
+    const char *dir, *only, *store, *shape;
 };
 
 void bench_fail(const char *fmt, ...)
@@ -141,6 +141,11 @@ static void drain(struct target *t, const struct options *o, struct report *r, s
     for (size_t i = 0; i < 9; i++) {
         int consumers = consumer_counts[i / 3];
         int batch = batches[i % 3];
+        char shape[16];
+        (void)snprintf(shape, sizeof shape, "%dx%d", consumers, batch);
+        if (o->shape != NULL && strcmp(o->shape, shape) != 0) {
+            continue;
+        }
         struct measured *m = report_line(r, t->name, "queue.drain_fixed_backlog", "jobs/s",
                                          "consumers %d, batch %d", consumers, batch);
         t->reset(t);
@@ -323,6 +328,7 @@ static void usage(FILE *to)
                   "usage: bench_queue [OPTIONS] BUILD\n\n"
                   "  --store NAME    sqlite or postgres; default: both\n"
                   "  --case NAME     drain, flat, enqueue, latency, steady or idle; default: all\n"
+                  "  --shape CxB     of drain, only C consumers and batch B, such as 4x50\n"
                   "  --jobs N        backlog to drain, default 50000\n"
                   "  --big N         the large backlog of flat, default 1000000\n"
                   "  --seconds S     limit of a drain that may not end, default 3\n"
@@ -332,10 +338,11 @@ static void usage(FILE *to)
 
 static void parse(struct options *o, int argc, char **argv)
 {
-    static const struct option longs[] = {
-        {"store", 1, NULL, 's'}, {"case", 1, NULL, 'c'},    {"jobs", 1, NULL, 'j'},
-        {"big", 1, NULL, 'b'},   {"seconds", 1, NULL, 't'}, {"runs", 1, NULL, 'r'},
-        {"out", 1, NULL, 'o'},   {"help", 0, NULL, 'h'},    {0}};
+    static const struct option longs[] = {{"store", 1, NULL, 's'}, {"case", 1, NULL, 'c'},
+                                          {"jobs", 1, NULL, 'j'},  {"shape", 1, NULL, 'p'},
+                                          {"big", 1, NULL, 'b'},   {"seconds", 1, NULL, 't'},
+                                          {"runs", 1, NULL, 'r'},  {"out", 1, NULL, 'o'},
+                                          {"help", 0, NULL, 'h'},  {0}};
     int c;
     while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
         switch (c) {
@@ -344,6 +351,9 @@ static void parse(struct options *o, int argc, char **argv)
             break;
         case 'c':
             o->only = optarg;
+            break;
+        case 'p':
+            o->shape = optarg;
             break;
         case 'j':
             o->jobs = strtoll(optarg, NULL, 10);

@@ -364,7 +364,8 @@ static void start_server(struct target *t)
                                            "synchronous_commit = on",
                                            "shared_buffers = '2GB'",
                                            "max_wal_size = '4GB'",
-                                           "timezone = 'UTC'"};
+                                           "timezone = 'UTC'",
+                                           "autovacuum_naptime = '1min'"};
     struct pg_rig *rig = pg_rig_create();
     for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
         pg_rig_sql(rig, "ALTER SYSTEM SET %s", settings[i]);
