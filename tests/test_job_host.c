@@ -12,7 +12,7 @@
 #include <cmocka.h>
 
 #include "worker/host.h"
-#include "worker/utf8.h"
+#include "base/utf8.h"
 
 struct fixture {
     struct pgqrs_job_host *host;
