@@ -362,6 +362,11 @@ static void step_renew(struct random_run *r)
     random_say(r, "renew for %lld", (long long)lease_ms);
     for (size_t i = 0; i < count; i++) {
         refs[i] = real[i] = pick_lease(r);
+        for (size_t k = 0; k < i; k++) { /* named twice, it may count once */
+            if (refs[k].message_id == refs[i].message_id) {
+                refs[i].message_id = UNKNOWN_ID;
+            }
+        }
         real[i].message_id = random_real(&r->messages, refs[i].message_id);
         real[i].worker_id = random_real(&r->workers, refs[i].worker_id);
         random_say(r, " (%lld by %lld attempt %u)", (long long)refs[i].message_id,

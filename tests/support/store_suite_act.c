@@ -276,6 +276,12 @@ static void runs_go_with_their_messages(void **state)
     pgqrs_message_fini(&row);
     assert_int_equal(pgqrs_store_queue_purge(f->store, f->queue, PGQRS_PURGE_ALL, 100, &f->err), 2);
     assert_int_equal(suite_metrics(f, f->queue).total, 0);
+    /* Steps and runs that were left behind would make a queue. */
+    int64_t left = 0;
+    suite_sql(f, "INSERT INTO pgqrs_queues (queue_name) SELECT 'left' FROM pgqrs_workflow_steps");
+    suite_fails(f, pgqrs_store_queue_find(f->store, "left", &left, &f->err), PGQRS_ERR_NOT_FOUND);
+    suite_sql(f, "INSERT INTO pgqrs_queues (queue_name) SELECT 'left' FROM pgqrs_workflow_runs");
+    suite_fails(f, pgqrs_store_queue_find(f->store, "left", &left, &f->err), PGQRS_ERR_NOT_FOUND);
 }
 
 const struct CMUnitTest suite_act_cases[] = {

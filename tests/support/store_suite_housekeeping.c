@@ -300,6 +300,20 @@ static void every_waking_state_can_be_dead(void **state)
     }
 }
 
+/* A client of pgqrs stops without giving back what it holds. */
+static void the_stopped_are_robbed_too(void **state)
+{
+    struct suite *f = *state;
+    int64_t id = suite_put(f, "1", 0, 0);
+    suite_lease_one(f);
+    suite_sql(f, "UPDATE pgqrs_workers SET status = 'stopped' WHERE id = %" PRId64, f->worker);
+    suite_advance_ms(f, SUITE_LEASE_MS - 1);
+    assert_int_equal(reap(f, SUITE_LEASE_MS * 10, false), 0);
+    suite_advance_ms(f, 1);
+    assert_int_equal(reap(f, SUITE_LEASE_MS * 10, false), 1);
+    suite_assert_message(f, id, PGQRS_STATE_READY, 1, EXPIRED);
+}
+
 /* Dead, but one of its leases has not passed: it stays until that has. */
 static void reaped_as_the_leases_pass(void **state)
 {
@@ -358,6 +372,7 @@ const struct CMUnitTest suite_housekeeping_cases[] = {
     SUITE_CASE(the_living_are_not),
     SUITE_CASE(others_are_left_alone_unless_asked),
     SUITE_CASE(every_waking_state_can_be_dead),
+    SUITE_CASE(the_stopped_are_robbed_too),
     SUITE_CASE(reaped_as_the_leases_pass),
     SUITE_CASE(reaping_in_steps_and_by_queue),
 };
