@@ -9,6 +9,7 @@
 #include "store/sqlite/sqlite_priv.h"
 #include "tests/support/pg_rig.h"
 #include "tests/support/remote_rig.h"
+#include "tests/support/store_random.h"
 #include "tests/support/sqlite_rig.h"
 
 /* ---- the common cases ---- */
@@ -486,7 +487,7 @@ int main(void)
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct remote_backend served = {.inner = rows[i].inner};
         const struct suite_backend remote = remote_rig_backend(rows[i].name, &served);
-        failed += pgqrs_store_suite_run(&remote);
+        failed += pgqrs_store_suite_run(&remote) + pgqrs_store_random_run(&remote);
     }
     const struct CMUnitTest cases[] = {
         cmocka_unit_test(a_broker_that_dies_leaves_the_outcome_unknown),
