@@ -48,6 +48,7 @@ struct pg_store {
     size_t prepared_count;
     char *site; /* null: not claimed */
     struct pg_wake *wake;
+    bool told; /* somebody has said that there is work: the next exchange needs no look first */
 };
 
 /* ---- pg_dsn.c ---- */

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "store/postgres/pg_exchange.h"
 
+#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
+
+#include "store/postgres/pg_conn.h"
 
 /*
  * The exchange: settlements and leases in one pipeline, one round trip, one commit. Three things
@@ -27,9 +29,9 @@ static const struct pg_stmt leasing_workers = {
 const struct pg_stmt pgqrs_pg_renew_leases = {
     .name = "renew_leases",
     .sql = "UPDATE pgqrs_messages m SET vt = pgqrsd_now() + " PG_MS(
-        "$4") " WHERE m.id = ANY($1) AND coalesce(m.consumer_worker_id, 0) ="
-              " ($2)[array_position($1, m.id)] AND coalesce(m.read_ct, 0) ="
-              " ($3)[array_position($1, m.id)] AND " PG_IS_LIVE " RETURNING m.id",
+        "$4") " WHERE m.id = ANY($1) AND (m.id, m.consumer_worker_id, m.read_ct) IN (SELECT * FROM"
+              " unnest($1, $2, $3)) AND " PG_IS_LIVE
+              " RETURNING m.id, m.consumer_worker_id, m.read_ct",
     .param_count = 4,
     .types = {PG_INT8_ARRAY, PG_INT8_ARRAY, PG_INT4_ARRAY, PG_INT8},
 };
@@ -277,8 +279,10 @@ static int settle_and_lease(struct pg_store *s, struct pgqrs_exchange *x, struct
 int pgqrs_pg_exchange(struct pgqrs_store *store, struct pgqrs_exchange *x, struct pgqrs_error *err)
 {
     struct pg_store *s = pg_of(store);
+    bool told = s->told;
+    s->told = false;
     clear_outputs(x);
-    if (x->settlement_count == 0) { /* an idle broker that polls takes no locks */
+    if (x->settlement_count == 0 && !told) { /* an idle broker that polls takes no locks */
         int due = x->want_count == 0 ? 0 : pgqrs_pg_peek_wants(s, x, err);
         if (due <= 0) {
             return due;
@@ -329,16 +333,48 @@ static int add_renewal(struct pg_batch *batch, const struct pgqrs_lease_ref *lea
     return 0;
 }
 
-static int64_t take_renewed(const struct pg_batch *batch, const struct pgqrs_lease_ref *leases,
-                            size_t count, bool *held_out)
+static int by_lease(const void *a, const void *b)
 {
-    int64_t held = 0;
+    const struct pgqrs_lease_ref *x = a;
+    const struct pgqrs_lease_ref *y = b;
+    if (x->message_id != y->message_id) {
+        return x->message_id < y->message_id ? -1 : 1;
+    }
+    if (x->worker_id != y->worker_id) {
+        return x->worker_id < y->worker_id ? -1 : 1;
+    }
+    return (x->attempt > y->attempt) - (x->attempt < y->attempt);
+}
+
+/* Who names a lease twice is told twice. */
+static int64_t take_renewed(const struct pg_batch *batch, const struct pgqrs_lease_ref *leases,
+                            size_t count, bool *held_out, struct pgqrs_error *err)
+{
+    struct pgqrs_lease_ref *renewed = calloc(count + 1, sizeof *renewed);
+    if (renewed == NULL) {
+        return pgqrs_error_memory(err);
+    }
+    size_t n = 0;
     for (int step = 0; step < batch->count; step++) {
-        held += PQntuples(batch->results[step]);
+        const PGresult *rows = batch->results[step];
+        for (int row = 0; row < PQntuples(rows) && n < count; row++) {
+            renewed[n++] = (struct pgqrs_lease_ref){
+                .message_id = pgqrs_pg_int(rows, row, 0),
+                .worker_id = pgqrs_pg_int(rows, row, 1),
+                .attempt = (uint32_t)pgqrs_pg_int(rows, row, 2),
+            };
+        }
     }
-    for (size_t i = 0; held_out != NULL && i < count; i++) {
-        held_out[i] = is_among(batch->results[i / PG_ROWS_MAX], leases[i].message_id);
+    qsort(renewed, n, sizeof *renewed, by_lease);
+    int64_t held = 0;
+    for (size_t i = 0; i < count; i++) {
+        bool found = bsearch(&leases[i], renewed, n, sizeof *renewed, by_lease) != NULL;
+        held += found ? 1 : 0;
+        if (held_out != NULL) {
+            held_out[i] = found;
+        }
     }
+    free(renewed);
     return held;
 }
 
@@ -358,7 +394,7 @@ int64_t pgqrs_pg_renew(struct pgqrs_store *store, const struct pgqrs_lease_ref *
         rc = pgqrs_pg_batch_run(pg_of(store), batch, err);
     }
     if (rc == 0) {
-        rc = take_renewed(batch, leases, count, held_out);
+        rc = take_renewed(batch, leases, count, held_out, err);
     }
     pgqrs_pg_batch_fini(batch);
     free(batch);

@@ -516,6 +516,7 @@ bool pgqrs_pg_woken(struct pgqrs_store *store)
     tell_claim(s);
     bool hint = s->wake->hint;
     s->wake->hint = false;
+    s->told = s->told || hint;
     return hint;
 }
 
