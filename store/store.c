@@ -11,11 +11,6 @@
 #define LIST_LIMIT_MAX 1000
 #define STEP_LIMIT_MAX 10000
 #define PURGE_WORKERS_MAX 100
-/* While backends grow. */
-#define NEED(op)                                                                                   \
-    if (store->ops->op == NULL) {                                                                  \
-        return pgqrs_error_set(err, PGQRS_ERR_FAILED, "%s: not in this store", #op);               \
-    }
 #define SUPPORTED "sqlite:PATH, postgres://... or broker:SOCKET"
 
 /* ---- opening ---- */
@@ -149,13 +144,11 @@ void pgqrs_queue_list_fini(struct pgqrs_queue_list *list)
 int pgqrs_store_queue_pause(struct pgqrs_store *store, int64_t queue_id, bool paused,
                             struct pgqrs_error *err)
 {
-    NEED(queue_pause);
     return store->ops->queue_pause(store, queue_id, paused, err);
 }
 
 int pgqrs_store_queue_delete(struct pgqrs_store *store, int64_t queue_id, struct pgqrs_error *err)
 {
-    NEED(queue_delete);
     return store->ops->queue_delete(store, queue_id, err);
 }
 
@@ -169,7 +162,6 @@ int64_t pgqrs_store_queue_purge(struct pgqrs_store *store, int64_t queue_id, uns
     if (pgqrs_store_check_limit(limit, STEP_LIMIT_MAX, err) < 0) {
         return -1;
     }
-    NEED(queue_purge);
     return store->ops->queue_purge(store, queue_id, what, limit, err);
 }
 
@@ -271,7 +263,6 @@ int64_t pgqrs_store_message_act(struct pgqrs_store *store, enum pgqrs_act act, c
                                "messages: found %zu ids, expected at most %d", count,
                                LIST_LIMIT_MAX);
     }
-    NEED(message_act);
     return count == 0 ? 0 : store->ops->message_act(store, act, ids, count, acted_out, err);
 }
 
@@ -288,7 +279,6 @@ int64_t pgqrs_store_prune(struct pgqrs_store *store, struct pgqrs_prune *prune,
         return pgqrs_error_set(err, PGQRS_ERR_INVALID, "prune: found kind %d and an age of %lld ms",
                                (int)prune->what, (long long)prune->age_ms);
     }
-    NEED(prune);
     return store->ops->prune(store, prune, err);
 }
 
@@ -299,7 +289,6 @@ int64_t pgqrs_store_bury(struct pgqrs_store *store, int64_t queue_id, uint32_t m
         return pgqrs_error_set(err, PGQRS_ERR_INVALID,
                                "bury: found at most 0 attempts, expected 1 or more");
     }
-    NEED(bury);
     return store->ops->bury(store, queue_id, max_attempts, err);
 }
 
@@ -314,7 +303,6 @@ int64_t pgqrs_store_reap(struct pgqrs_store *store, const struct pgqrs_reap *rea
                                "reap: found dead after %lld ms, expected more than 0",
                                (long long)reap->stale_ms);
     }
-    NEED(reap);
     return store->ops->reap(store, reap, err);
 }
 
@@ -365,29 +353,12 @@ int64_t pgqrs_store_worker_reconcile(struct pgqrs_store *store, int64_t worker_i
     return store->ops->worker_reconcile(store, worker_id, known, count, err);
 }
 
-int pgqrs_store_worker_list_live(struct pgqrs_store *store, struct pgqrs_worker_list *list_out,
-                                 struct pgqrs_error *err)
-{
-    return store->ops->worker_list_live(store, list_out, err);
-}
-
-void pgqrs_worker_list_fini(struct pgqrs_worker_list *list)
-{
-    for (size_t i = 0; i < list->count; i++) {
-        free(list->items[i].instance);
-        free(list->items[i].name);
-    }
-    free(list->items);
-    *list = (struct pgqrs_worker_list){0};
-}
-
 int pgqrs_store_worker_list(struct pgqrs_store *store, const struct pgqrs_worker_filter *filter,
                             struct pgqrs_worker_info_list *list_out, struct pgqrs_error *err)
 {
     if (pgqrs_store_check_limit(filter->limit, LIST_LIMIT_MAX, err) < 0) {
         return -1;
     }
-    NEED(worker_list);
     return store->ops->worker_list(store, filter, list_out, err);
 }
 
@@ -408,13 +379,11 @@ int pgqrs_store_worker_move(struct pgqrs_store *store, int64_t worker_id,
         return pgqrs_error_set(err, PGQRS_ERR_INVALID, "worker: found move %d, which is none",
                                (int)move);
     }
-    NEED(worker_move);
     return store->ops->worker_move(store, worker_id, move, err);
 }
 
 int pgqrs_store_worker_delete(struct pgqrs_store *store, int64_t worker_id, struct pgqrs_error *err)
 {
-    NEED(worker_delete);
     return store->ops->worker_delete(store, worker_id, err);
 }
 
@@ -429,7 +398,6 @@ int64_t pgqrs_store_worker_purge(struct pgqrs_store *store, int64_t older_ms, ui
                                "worker purge: found an age of %lld ms, expected 0 or more",
                                (long long)older_ms);
     }
-    NEED(worker_purge);
     return store->ops->worker_purge(store, older_ms, limit, err);
 }
 
@@ -441,14 +409,12 @@ int pgqrs_store_worker_stats(struct pgqrs_store *store, int64_t queue_id, int64_
                                "worker stats: found stale after %lld ms, expected 0 or more",
                                (long long)stale_ms);
     }
-    NEED(worker_stats);
     return store->ops->worker_stats(store, queue_id, stale_ms, stats_out, err);
 }
 
 int pgqrs_store_info(struct pgqrs_store *store, struct pgqrs_store_info *info_out,
                      struct pgqrs_error *err)
 {
-    NEED(info);
     return store->ops->info(store, info_out, err);
 }
 

@@ -351,23 +351,6 @@ int64_t pgqrs_store_worker_reconcile(struct pgqrs_store *store, int64_t worker_i
                                      const struct pgqrs_lease_ref *known, size_t count,
                                      struct pgqrs_error *err) PGQRS_MUST_CHECK;
 
-struct pgqrs_worker_ref {
-    int64_t id, queue_id;
-    uint64_t generation;
-    char *instance; /* owned by the list */
-    char *name;
-};
-
-struct pgqrs_worker_list {
-    struct pgqrs_worker_ref *items;
-    size_t count;
-};
-
-/* The rows that pgqrsd has registered (instance is set) and that are not stopped. */
-int pgqrs_store_worker_list_live(struct pgqrs_store *store, struct pgqrs_worker_list *list_out,
-                                 struct pgqrs_error *err) PGQRS_MUST_CHECK;
-void pgqrs_worker_list_fini(struct pgqrs_worker_list *list);
-
 struct pgqrs_worker_info {
     int64_t id, queue_id; /* queue 0: none */
     enum pgqrs_worker_state state;
@@ -519,13 +502,17 @@ struct pgqrs_exchange {
     /* When a queue whose want was not filled has its next delayed message due; 0: none is. May be
      * early: a message that has used up its attempts counts too. */
     int64_t next_due_us;
-    int64_t now_us; /* the store's clock in this exchange */
+    int64_t
+        now_us; /* the store's clock in this exchange; 0 when nothing was leased or looked for */
 };
 
 /*
  * One transaction: applies every settlement whose lease holds, in order, adds their follow-ups,
  * then leases what is wanted. On failure nothing was applied (or, PGQRS_ERR_UNKNOWN, perhaps
- * everything), and the same exchange may be tried again.
+ * everything), and the same exchange may be tried again. PostgreSQL applies settlements one by one,
+ * each with its follow-ups in a transaction of its own, when there are follow-ups, when two are
+ * about one message, or when the database refuses what one brings; on failure some may have been
+ * applied then, which trying again finds out.
  */
 int pgqrs_store_exchange(struct pgqrs_store *store, struct pgqrs_exchange *exchange,
                          struct pgqrs_error *err) PGQRS_MUST_CHECK;

@@ -356,10 +356,11 @@ static void assert_adopted(struct sqlite_rig *rig, struct pgqrs_store *store)
     assert_int_equal(m.archived_at_us, SUITE_START_US + 2000000);
     assert_null(m.outcome);
     pgqrs_message_fini(&m);
-    struct pgqrs_worker_list live;
-    suite_ok(rig, pgqrs_store_worker_list_live(store, &live, &rig->err));
-    assert_int_equal(live.count, 0); /* the one that is there is not ours */
-    pgqrs_worker_list_fini(&live);
+    const struct pgqrs_worker_filter ours = {.ours = true, .limit = 10};
+    struct pgqrs_worker_info_list list;
+    suite_ok(rig, pgqrs_store_worker_list(store, &ours, &list, &rig->err));
+    assert_int_equal(list.count, 0); /* the one that is there is not ours */
+    pgqrs_worker_info_list_fini(&list);
     struct pgqrs_queue_metrics metrics;
     suite_ok(rig, pgqrs_store_queue_metrics(store, 1, 0, &metrics, &rig->err));
     assert_int_equal(metrics.total, 6);

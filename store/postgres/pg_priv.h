@@ -199,8 +199,6 @@ int64_t pgqrs_pg_worker_end(struct pgqrs_store *store, int64_t worker_id,
 int64_t pgqrs_pg_worker_reconcile(struct pgqrs_store *store, int64_t worker_id,
                                   const struct pgqrs_lease_ref *known, size_t count,
                                   struct pgqrs_error *err);
-int pgqrs_pg_worker_list_live(struct pgqrs_store *store, struct pgqrs_worker_list *list_out,
-                              struct pgqrs_error *err);
 int pgqrs_pg_worker_list(struct pgqrs_store *store, const struct pgqrs_worker_filter *filter,
                          struct pgqrs_worker_info_list *list_out, struct pgqrs_error *err);
 int pgqrs_pg_worker_move(struct pgqrs_store *store, int64_t worker_id, enum pgqrs_worker_move move,

@@ -46,7 +46,6 @@ static const struct pgqrs_store_ops postgres_ops = {
     .worker_beat = pgqrs_pg_worker_beat,
     .worker_end = pgqrs_pg_worker_end,
     .worker_reconcile = pgqrs_pg_worker_reconcile,
-    .worker_list_live = pgqrs_pg_worker_list_live,
     .worker_list = pgqrs_pg_worker_list,
     .worker_move = pgqrs_pg_worker_move,
     .worker_delete = pgqrs_pg_worker_delete,

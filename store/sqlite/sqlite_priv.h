@@ -45,7 +45,6 @@ enum sqlite_stmt_id {
     STMT_WORKER_TAKE,
     STMT_WORKER_BEAT,
     STMT_WORKER_STOP,
-    STMT_WORKER_LIVE,
     STMT_WORKER_HELD,
     STMT_WORKER_FIRST,
     STMT_WORKER_FREE,
@@ -292,8 +291,6 @@ int64_t pgqrs_sqlite_worker_end(struct pgqrs_store *store, int64_t worker_id,
 int64_t pgqrs_sqlite_worker_reconcile(struct pgqrs_store *store, int64_t worker_id,
                                       const struct pgqrs_lease_ref *known, size_t count,
                                       struct pgqrs_error *err);
-int pgqrs_sqlite_worker_list_live(struct pgqrs_store *store, struct pgqrs_worker_list *list_out,
-                                  struct pgqrs_error *err);
 
 int pgqrs_sqlite_exchange(struct pgqrs_store *store, struct pgqrs_exchange *exchange,
                           struct pgqrs_error *err);

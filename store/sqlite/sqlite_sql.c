@@ -145,10 +145,6 @@ static const char *const texts[] =
                              " WHERE id IN (SELECT value FROM json_each(?1))",
         [STMT_WORKER_STOP] = "UPDATE pgqrs_workers SET status = 'stopped', shutdown_at = ?2"
                              " WHERE id = ?1",
-        [STMT_WORKER_LIVE] =
-            "SELECT id, coalesce(queue_id, 0), pgqrsd_generation, pgqrsd_instance,"
-            " name FROM pgqrs_workers"
-            " WHERE pgqrsd_instance IS NOT NULL AND status <> 'stopped' ORDER BY id",
         [STMT_WORKER_HELD] = "SELECT id, read_ct FROM pgqrs_messages"
                              " INDEXED BY idx_messages_consumer_active"
                              " WHERE consumer_worker_id = ?1 AND archived_at IS NULL",

@@ -48,7 +48,6 @@ static const struct pgqrs_store_ops sqlite_ops = {
     .worker_beat = pgqrs_sqlite_worker_beat,
     .worker_end = pgqrs_sqlite_worker_end,
     .worker_reconcile = pgqrs_sqlite_worker_reconcile,
-    .worker_list_live = pgqrs_sqlite_worker_list_live,
     .worker_list = pgqrs_sqlite_worker_list,
     .worker_move = pgqrs_sqlite_worker_move,
     .worker_delete = pgqrs_sqlite_worker_delete,

@@ -612,7 +612,6 @@ static const struct pgqrs_store_ops model_ops = {
     .worker_beat = model_worker_beat,
     .worker_end = model_worker_end,
     .worker_reconcile = model_worker_reconcile,
-    .worker_list_live = model_worker_list_live,
     .worker_list = model_worker_list,
     .worker_move = model_worker_move,
     .worker_delete = model_worker_delete,

@@ -432,26 +432,6 @@ int64_t model_reap(struct pgqrs_store *store, const struct pgqrs_reap *reap,
 
 /* ---- looking ---- */
 
-int model_worker_list_live(struct pgqrs_store *store, struct pgqrs_worker_list *list_out,
-                           struct pgqrs_error *err)
-{
-    struct model *m = model_of(store);
-    struct pgqrs_worker_list list = {.items = calloc(m->worker_count + 1, sizeof *list.items)};
-    (void)err;
-    for (size_t i = 0; list.items != NULL && i < m->worker_count; i++) {
-        const struct pgqrs_worker_info *worker = &m->workers[i];
-        if (worker->instance != NULL && worker->state != PGQRS_WORKER_STOPPED) {
-            struct pgqrs_worker_ref *ref = &list.items[list.count++];
-            *ref = (struct pgqrs_worker_ref){
-                .id = worker->id, .queue_id = worker->queue_id, .generation = worker->generation};
-            model_set(&ref->instance, worker->instance);
-            model_set(&ref->name, worker->name);
-        }
-    }
-    *list_out = list;
-    return 0;
-}
-
 static bool passes(const struct pgqrs_worker_filter *f, const struct pgqrs_worker_info *worker)
 {
     return (f->id == 0 || f->id == worker->id) &&

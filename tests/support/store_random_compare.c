@@ -159,24 +159,6 @@ static void same_workers(struct random_run *r, struct pgqrs_worker_filter filter
     pgqrs_worker_info_list_fini(&expected);
 }
 
-static void same_live(struct random_run *r)
-{
-    struct pgqrs_error err;
-    struct pgqrs_worker_list expected;
-    struct pgqrs_worker_list list;
-    if (r->store->ops->worker_list_live == NULL) {
-        return; /* a broker's client has no need of it */
-    }
-    (void)r->model->ops->worker_list_live(r->model, &expected, &err);
-    if (pgqrs_store_worker_list_live(r->store, &list, &err) < 0) {
-        random_wrong(r, "live workers: %s", err.text);
-    } else {
-        SAME_NUMBER(r, "live workers", list.count, expected.count);
-        pgqrs_worker_list_fini(&list);
-    }
-    pgqrs_worker_list_fini(&expected);
-}
-
 static void same_queues(struct random_run *r)
 {
     const struct model *m = model_of(r->model);
@@ -264,7 +246,6 @@ void random_compare(struct random_run *r)
                         .name_prefix = random_below(r, 2) == 0 ? "w" : NULL,
                         .state = (enum pgqrs_worker_state)random_below(r, 6),
                     });
-    same_live(r);
     same_numbers(r, 0);
     for (size_t i = 0; i < m->queue_count && r->wrong[0] == 0; i++) {
         same_numbers(r, m->queues[i].id);
