@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "store/postgres/pg_conn.h"
 
@@ -45,6 +46,34 @@ static void clear_outputs(struct pgqrs_exchange *x)
 
 /* ---- all at once ---- */
 
+/* Something is committed, and the caller will not hear what: leases may exist that it does not know
+ * of, which only an outcome that is unknown makes it look for. */
+static int half_done(struct pgqrs_error *err)
+{
+    if (err != NULL) {
+        err->code = PGQRS_ERR_UNKNOWN;
+    }
+    return -1;
+}
+
+/* Wants for which the first batch has no room are leased for in transactions of their own. */
+static int lease_the_rest(struct pg_store *s, struct pg_exchange *e, struct pgqrs_error *err)
+{
+    while (e->next_want < e->x->want_count) {
+        pgqrs_pg_batch_fini(&e->batch);
+        memset(&e->batch, 0, sizeof e->batch);
+        e->settle_count = 0;
+        pgqrs_pg_add_leases(e);
+        if (e->batch.count == 0) {
+            return 0; /* they want nothing */
+        }
+        if (pgqrs_pg_batch_run(s, &e->batch, err) < 0 || pgqrs_pg_take_leases(e, err) < 0) {
+            return half_done(err);
+        }
+    }
+    return 0;
+}
+
 static int at_once(struct pg_store *s, struct pgqrs_exchange *x, struct pgqrs_settlement **sorted,
                    struct pgqrs_error *err)
 {
@@ -55,14 +84,12 @@ static int at_once(struct pg_store *s, struct pgqrs_exchange *x, struct pgqrs_se
     e->x = x;
     int rc = pgqrs_pg_add_settlements(e, x->settlements, x->settlement_count, err);
     if (rc == 0) {
-        rc = pgqrs_pg_add_leases(e, err);
-    }
-    if (rc == 0 && e->batch.count > 0) {
-        rc = pgqrs_pg_batch_run(s, &e->batch, err);
+        pgqrs_pg_add_leases(e);
+        rc = e->batch.count > 0 ? pgqrs_pg_batch_run(s, &e->batch, err) : 0;
     }
     if (rc == 0) {
         (void)pgqrs_pg_take_settled(e, sorted, x->settlement_count);
-        rc = pgqrs_pg_take_leases(e, err);
+        rc = pgqrs_pg_take_leases(e, err) < 0 ? half_done(err) : lease_the_rest(s, e, err);
     }
     pgqrs_pg_batch_fini(&e->batch);
     free(e);
@@ -200,7 +227,17 @@ static bool is_among(const PGresult *rows, int64_t id)
     return false;
 }
 
-/* Nothing was leased though something is due: leases for those workers alone that may. */
+static bool was_served(const struct pgqrs_exchange *x, int64_t queue_id)
+{
+    for (size_t i = 0; i < x->lease_count; i++) {
+        if (x->wants[x->leases[i].want].queue_id == queue_id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Something is due: of queues that gave nothing, leases for those workers alone that may. */
 static int lease_for_the_others(struct pg_store *s, struct pgqrs_exchange *x,
                                 struct pgqrs_error *err)
 {
@@ -219,9 +256,12 @@ static int lease_for_the_others(struct pg_store *s, struct pgqrs_exchange *x,
         return rows == NULL ? -1 : pgqrs_error_memory(err);
     }
     size_t left = 0;
+    size_t blocked = 0;
     for (size_t i = 0; i < x->want_count; i++) {
         wants[i] = x->wants[i];
         bool may = is_among(rows, wants[i].worker_id);
+        blocked += may ? 0 : 1;
+        may = may && !was_served(x, wants[i].queue_id);
         wants[i].count = may ? wants[i].count : 0;
         wants[i].queue_id = may ? wants[i].queue_id : -1; /* apart from those that may */
         left += may ? 1 : 0;
@@ -230,7 +270,7 @@ static int lease_for_the_others(struct pg_store *s, struct pgqrs_exchange *x,
     struct pgqrs_exchange again = *x;
     again.settlement_count = 0;
     again.wants = wants;
-    int rc = left == 0 || left == x->want_count ? 0 : at_once(s, &again, NULL, err);
+    int rc = left == 0 || blocked == 0 ? 0 : at_once(s, &again, NULL, err);
     x->leases = again.leases;
     x->lease_count = again.lease_count;
     x->lease_cap = again.lease_cap;
@@ -271,6 +311,7 @@ static int settle_and_lease(struct pg_store *s, struct pgqrs_exchange *x, struct
         rc = one_by_one(s, x, err);
     } else if (rc == 0) {
         rc = pgqrs_pg_look_at_unsettled(s, sorted, x->settlement_count, err);
+        rc = rc < 0 ? half_done(err) : 0;
     }
     free(sorted);
     return rc;
@@ -293,15 +334,16 @@ int pgqrs_pg_exchange(struct pgqrs_store *store, struct pgqrs_exchange *x, struc
         clear_outputs(x);
         return -1;
     }
-    if (x->lease_count >= wanted(x)) {
-        return 0;
+    if (x->lease_count < wanted(x)) {
+        /* What was stored is stored: that more can not be found out is no failure. */
+        struct pgqrs_error ignored;
+        int due = pgqrs_pg_peek_wants(s, x, &ignored);
+        if (due > 0 && lease_for_the_others(s, x, err) < 0) {
+            clear_outputs(x);
+            return half_done(err);
+        }
     }
-    /* What was stored is stored: that more can not be found out is no failure. */
-    struct pgqrs_error ignored;
-    int due = pgqrs_pg_peek_wants(s, x, &ignored);
-    if (due > 0 && x->lease_count == 0) {
-        (void)lease_for_the_others(s, x, &ignored);
-    }
+    pgqrs_pg_place_payloads(x);
     return 0;
 }
 

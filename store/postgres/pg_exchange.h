@@ -22,6 +22,7 @@ struct pg_exchange {
     struct pgqrs_exchange *x;
     struct pg_batch batch;
     int settle_count;
+    size_t next_want; /* of those not asked for yet */
     struct pg_lease_step leases[PG_BATCH_MAX];
 };
 
@@ -45,9 +46,12 @@ int pgqrs_pg_look_at_unsettled(struct pg_store *s, struct pgqrs_settlement **sor
                                struct pgqrs_error *err) PGQRS_MUST_CHECK;
 
 /* ---- pg_lease.c ---- */
-int pgqrs_pg_add_leases(struct pg_exchange *e, struct pgqrs_error *err) PGQRS_MUST_CHECK;
-/* Appends what was leased to the exchange, in order. */
+/* From next_want on, as many as the batch has room for. */
+void pgqrs_pg_add_leases(struct pg_exchange *e);
+/* Appends what was leased to the exchange, in order; payloads are known by their places until they
+ * are placed, when all have come. */
 int pgqrs_pg_take_leases(struct pg_exchange *e, struct pgqrs_error *err) PGQRS_MUST_CHECK;
+void pgqrs_pg_place_payloads(struct pgqrs_exchange *x);
 /* 1 some want can be answered now, 0 none, -1; sets now_us and, about the queues that have nothing
  * now or whose wants were not filled, next_due_us. */
 int pgqrs_pg_peek_wants(struct pg_store *s, struct pgqrs_exchange *x,

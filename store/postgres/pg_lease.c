@@ -106,14 +106,13 @@ static size_t same_wants(const struct pgqrs_exchange *x, size_t first, uint32_t 
     return end;
 }
 
-static int add_lease(struct pg_exchange *e, size_t first, size_t end, uint32_t rows,
-                     struct pgqrs_error *err)
+static bool add_lease(struct pg_exchange *e, size_t first, size_t end, uint32_t rows)
 {
     const struct pgqrs_want *wants = &e->x->wants[first];
     int step = e->batch.count;
     struct pg_args *args = pgqrs_pg_batch_add(&e->batch, &pgqrs_pg_lease);
     if (args == NULL) {
-        return 0; /* fewer are leased this time */
+        return false;
     }
     e->leases[step] = (struct pg_lease_step){.first_want = first, .end_want = end};
     pgqrs_pg_arg_int8(args, wants[0].queue_id);
@@ -129,22 +128,18 @@ static int add_lease(struct pg_exchange *e, size_t first, size_t end, uint32_t r
     pgqrs_pg_arg_int4(args, wants[0].max_attempts > INT32_MAX ? INT32_MAX
                                                               : (int32_t)wants[0].max_attempts);
     put_distinct_workers(args, wants, end - first);
-    (void)err;
-    return 0;
+    return true;
 }
 
-int pgqrs_pg_add_leases(struct pg_exchange *e, struct pgqrs_error *err)
+void pgqrs_pg_add_leases(struct pg_exchange *e)
 {
-    size_t first = 0;
-    while (first < e->x->want_count) {
+    bool room = true;
+    while (room && e->next_want < e->x->want_count) {
         uint32_t rows;
-        size_t end = same_wants(e->x, first, &rows);
-        if (rows > 0 && add_lease(e, first, end, rows, err) < 0) {
-            return -1;
-        }
-        first = end;
+        size_t end = same_wants(e->x, e->next_want, &rows);
+        room = rows == 0 || add_lease(e, e->next_want, end, rows);
+        e->next_want = room ? end : e->next_want;
     }
-    return 0;
 }
 
 /* ---- taking ---- */
@@ -233,17 +228,20 @@ static int take_step(struct pg_exchange *e, int step, struct pgqrs_error *err)
 
 int pgqrs_pg_take_leases(struct pg_exchange *e, struct pgqrs_error *err)
 {
-    size_t first = e->x->lease_count;
     for (int step = e->settle_count; step < e->batch.count; step++) {
         if (take_step(e, step, err) < 0) {
             return -1;
         }
     }
-    for (size_t i = first; i < e->x->lease_count; i++) {
-        struct pgqrs_bytes *payload = &e->x->leases[i].payload;
-        payload->data = (const char *)e->x->payloads.data + (size_t)payload->data;
-    }
     return 0;
+}
+
+void pgqrs_pg_place_payloads(struct pgqrs_exchange *x)
+{
+    for (size_t i = 0; i < x->lease_count; i++) {
+        struct pgqrs_bytes *payload = &x->leases[i].payload;
+        payload->data = (const char *)x->payloads.data + (size_t)payload->data;
+    }
 }
 
 /* ---- looking ---- */
