@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/support/store_suite.h"
 
+#include <stdio.h>
+
 /* Who gets what, and in which order. */
 
 static void lease_writes(void **state)
@@ -327,7 +329,36 @@ static void wants_of_every_kind_at_once(void **state)
     assert_int_equal(last[1] > last[6] ? last[1] : last[6], ids[3]);
 }
 
+/* As many as a broker may serve wait at once. */
+static void wants_of_many_queues(void **state)
+{
+    enum { QUEUES = 150 };
+    struct suite *f = *state;
+    struct pgqrs_want wants[QUEUES];
+    for (int i = 0; i < QUEUES; i++) {
+        char name[20];
+        int64_t id;
+        const struct pgqrs_enqueue item = {.payload = pgqrs_bytes_from("{\"n\": 1}")};
+        (void)snprintf(name, sizeof name, "many-%d", i);
+        wants[i] = (struct pgqrs_want){
+            .worker_id = f->worker, .count = 2, .max_attempts = 5, .lease_ms = SUITE_LEASE_MS};
+        suite_ok(f, pgqrs_store_queue_create(f->store, name, &wants[i].queue_id, &f->err));
+        suite_ok(f, pgqrs_store_enqueue(f->store, wants[i].queue_id, &item, 1, &id, NULL, &f->err));
+    }
+    f->x.wants = wants;
+    f->x.want_count = QUEUES;
+    suite_ok(f, pgqrs_store_exchange(f->store, &f->x, &f->err));
+    f->x.wants = NULL;
+    f->x.want_count = 0;
+    assert_int_equal(f->x.lease_count, QUEUES);
+    for (size_t i = 0; i < QUEUES; i++) {
+        assert_int_equal(f->x.leases[i].want, i);
+        suite_assert_json(f->x.leases[i].payload, "{\"n\":1}");
+    }
+}
+
 const struct CMUnitTest suite_lease_cases[] = {
+    SUITE_CASE(wants_of_many_queues),
     SUITE_CASE(renewing_tells_each),
     SUITE_CASE(wants_of_every_kind_at_once),
     SUITE_CASE(lease_writes),
