@@ -178,6 +178,17 @@ int64_t pgqrs_pg_int(const PGresult *result, int row, int column)
     return (int64_t)be64toh(be);
 }
 
+int64_t pgqrs_pg_time(const PGresult *result, int row, int column)
+{
+    const int64_t epoch_us = INT64_C(946684800000000); /* the wire counts from the year 2000 */
+    const int64_t last_us = INT64_C(253402300799000000);
+    int64_t us = pgqrs_pg_int(result, row, column);
+    if (pgqrs_pg_is_null(result, row, column) || us < -epoch_us) {
+        return 0;
+    }
+    return us < last_us - epoch_us ? us + epoch_us : last_us;
+}
+
 bool pgqrs_pg_bool(const PGresult *result, int row, int column)
 {
     return PQgetlength(result, row, column) == 1 && *PQgetvalue(result, row, column) != 0;

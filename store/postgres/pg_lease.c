@@ -26,18 +26,23 @@ const struct pg_stmt pgqrs_pg_lease = {
         " UNION ALL SELECT (SELECT pgqrsd_priority FROM pgqrs_messages WHERE queue_id = $1"
         " AND " PG_PENDING " AND pgqrsd_priority < level.p ORDER BY pgqrsd_priority DESC LIMIT 1)"
         " FROM level WHERE level.p IS NOT NULL),"
-        " picked AS MATERIALIZED (SELECT ARRAY(SELECT x.id FROM level CROSS JOIN LATERAL (SELECT"
-        " id FROM pgqrs_messages WHERE queue_id = $1 AND pgqrsd_priority = level.p AND " PG_PENDING
+        " picked AS MATERIALIZED (SELECT array_agg(z.id ORDER BY z.id) AS ids,"
+        " array_agg(z.place ORDER BY z.id) AS places FROM (SELECT y.id, row_number() OVER ()::int4"
+        " AS place FROM (SELECT x.id FROM level CROSS JOIN LATERAL (SELECT id FROM pgqrs_messages"
+        " WHERE queue_id = $1 AND pgqrsd_priority = level.p AND " PG_PENDING
         " AND vt <= pgqrsd_now() AND coalesce(read_ct, 0) < $5 ORDER BY vt, id LIMIT $2"
-        " FOR UPDATE SKIP LOCKED) x LIMIT $2) AS ids)"
+        " FOR UPDATE SKIP LOCKED) x LIMIT $2) y) z)"
         " UPDATE pgqrs_messages m SET pgqrsd_due_at = m.vt, vt = pgqrsd_now() + " PG_MS(
-            "$4") ","
-                  " read_ct = greatest(coalesce(m.read_ct, 0), 0) + 1,"
-                  " dequeued_at = coalesce(m.dequeued_at, pgqrsd_now()),"
-                  " consumer_worker_id = ($3)[array_position((SELECT ids FROM picked), m.id)]"
-                  " WHERE m.id = ANY((SELECT ids FROM picked)::bigint[]) RETURNING m.id, m.payload,"
-                  " m.read_ct, " PG_COLUMN_US("m.enqueued_at") ", m.pgqrsd_priority, " PG_COLUMN_US(
-                      "m.pgqrsd_due_at") ", " PG_NOW_US,
+            "$4") ", read_ct = greatest(coalesce(m.read_ct, 0), 0) + 1, dequeued_at ="
+                  " coalesce(m.dequeued_at, pgqrsd_now()), consumer_worker_id = ($3)[((SELECT "
+                  "places FROM"
+                  " picked))[" PG_PLACE(
+                      "m.id",
+                      "(SELECT ids FROM picked)") "]]"
+                                                  " WHERE m.id = ANY((SELECT ids FROM "
+                                                  "picked)::bigint[]) RETURNING m.id, m.payload,"
+                                                  " m.read_ct, m.enqueued_at, m.pgqrsd_priority, "
+                                                  "m.pgqrsd_due_at, pgqrsd_now()",
     .param_count = 6,
     .types = {PG_INT8, PG_INT8, PG_INT8_ARRAY, PG_INT8, PG_INT4, PG_INT8_ARRAY},
 };
@@ -187,7 +192,7 @@ static int take_row(struct pgqrs_exchange *x, const PGresult *rows, int row, siz
         .want = want,
         .message_id = pgqrs_pg_int(rows, row, 0),
         .attempt = (uint32_t)pgqrs_pg_int(rows, row, 2),
-        .enqueued_at_us = pgqrs_pg_int(rows, row, 3),
+        .enqueued_at_us = pgqrs_pg_time(rows, row, 3),
         .priority = (int32_t)pgqrs_pg_int(rows, row, 4),
         .payload = {.data = (const char *)x->payloads.len, .len = payload.len},
     };
@@ -210,7 +215,7 @@ static int take_step(struct pg_exchange *e, int step, struct pgqrs_error *err)
                                    .id = pgqrs_pg_int(rows, i, 0),
                                    .row = i};
     }
-    e->x->now_us = count > 0 ? pgqrs_pg_int(rows, 0, 6) : e->x->now_us;
+    e->x->now_us = count > 0 ? pgqrs_pg_time(rows, 0, 6) : e->x->now_us;
     qsort(orders, (size_t)count, sizeof *orders, in_order);
     size_t want = e->leases[step].first_want;
     uint32_t left = e->x->wants[want].count;

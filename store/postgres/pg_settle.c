@@ -9,12 +9,13 @@
 #define ERROR_MAX 4096
 
 /*
- * Outcomes of many messages in a few statements, one for each way to end. The arrays are parallel;
- * the place of a row's id in the first one is its place in the others. What a lease is, and thereby
- * what fences: worker and attempt in that place, and that the message has not ended.
+ * Outcomes of many messages in a few statements, one for each way to end. The arrays are parallel,
+ * in the order of ids, no id twice; the place of a row's id in the first one is its place in the
+ * others. What a lease is, and thereby what fences: worker and attempt in that place, and that the
+ * message has not ended.
  */
 
-#define AT "array_position($1, m.id)"
+#define AT PG_PLACE("m.id", "$1")
 #define FENCE                                                                                      \
     " WHERE m.id = ANY($1) AND coalesce(m.consumer_worker_id, 0) = ($2)[" AT "]"                   \
     " AND coalesce(m.read_ct, 0) = ($3)[" AT "] AND " PG_IS_LIVE
@@ -66,6 +67,13 @@ static const struct pg_stmt look = {
     .param_count = 1,
     .types = {PG_INT8_ARRAY},
 };
+
+static int by_id(const void *a, const void *b)
+{
+    int64_t x = (*(struct pgqrs_settlement *const *)a)->message_id;
+    int64_t y = (*(struct pgqrs_settlement *const *)b)->message_id;
+    return (x > y) - (x < y);
+}
 
 /* ---- which statement ---- */
 
@@ -225,6 +233,7 @@ int pgqrs_pg_add_settlements(struct pg_exchange *e, struct pgqrs_settlement *ite
                 sorted[n++] = &items[i];
             }
         }
+        qsort(sorted, n, sizeof *sorted, by_id);
         rc = add_kind(e, (enum kind)kind, sorted, n, err);
     }
     free(sorted);
@@ -233,13 +242,6 @@ int pgqrs_pg_add_settlements(struct pg_exchange *e, struct pgqrs_settlement *ite
 }
 
 /* ---- results ---- */
-
-static int by_id(const void *a, const void *b)
-{
-    int64_t x = (*(struct pgqrs_settlement *const *)a)->message_id;
-    int64_t y = (*(struct pgqrs_settlement *const *)b)->message_id;
-    return (x > y) - (x < y);
-}
 
 static struct pgqrs_settlement *find(struct pgqrs_settlement **sorted, size_t count, int64_t id)
 {

@@ -43,4 +43,7 @@
 /* So many milliseconds, from a bigint. A hundred years is as good as for ever, and in range. */
 #define PG_MS(ms) "(least(" ms ", 3155760000000) * interval '1 millisecond')"
 
+/* Where a value is in an array that is sorted and has it. */
+#define PG_PLACE(value, array) "width_bucket(" value ", " array ")"
+
 #endif
