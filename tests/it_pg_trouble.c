@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A daemon under load on a PostgreSQL that has a bad day. Nothing that was acknowledged is lost,
+ * nothing is done twice, workers wait, and all goes on without an operator.
+ */
+#include "tests/support/pg_daemon.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+
+#define WARM 60 /* jobs before the trouble, and after it */
+
+/* How long a trouble lasts that nothing ends but time. */
+static void endure(int ms)
+{
+    (void)poll(NULL, 0, ms);
+}
+
+static void await_trouble(struct pg_daemon *d)
+{
+    daemon_await_log(&d->fixture->daemon, "the store fails, ", 1);
+}
+
+static void test_the_server_is_restarted(void **state)
+{
+    struct pg_daemon *d = *state;
+    pg_daemon_start(d, "");
+    pg_daemon_load(d, WARM);
+    pg_rig_stop();
+    await_trouble(d);
+    pg_rig_start();
+    pg_daemon_progress(d, WARM);
+    pg_daemon_finish(d, 1, 2);
+}
+
+static void test_connections_are_ended_one_by_one(void **state)
+{
+    struct pg_daemon *d = *state;
+    pg_daemon_start(d, "");
+    pg_daemon_load(d, WARM);
+    for (int i = 0; i < 15; i++) {
+        pg_rig_sql(d->rig, "SELECT pg_terminate_backend(pid) FROM (SELECT pid FROM"
+                           " pg_stat_activity WHERE backend_type = 'client backend' AND"
+                           " pid <> pg_backend_pid() ORDER BY random() LIMIT 1) one");
+        endure(200);
+    }
+    pg_daemon_progress(d, WARM);
+    pg_daemon_finish(d, 0, 3);
+}
+
+/* ---- a server that does not answer ---- */
+
+static size_t server_processes(pid_t *pids, size_t max)
+{
+    char path[64];
+    size_t count = 1;
+    (void)snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)pg_rig_postmaster(),
+                   (int)pg_rig_postmaster());
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    pids[0] = pg_rig_postmaster();
+    while (count < max && fscanf(file, "%d", &pids[count]) == 1) {
+        count++;
+    }
+    (void)fclose(file);
+    return count;
+}
+
+static void signal_all(const pid_t *pids, size_t count, int sig)
+{
+    for (size_t i = 0; i < count; i++) {
+        (void)kill(pids[i], sig);
+    }
+}
+
+static void test_the_server_stands_still(void **state)
+{
+    struct pg_daemon *d = *state;
+    pid_t pids[64];
+    pg_daemon_start(d, "");
+    pg_daemon_load(d, WARM);
+    size_t count = server_processes(pids, 64);
+    signal_all(pids, count, SIGSTOP);
+    endure(10000);
+    signal_all(pids, count, SIGCONT);
+    pg_daemon_progress(d, WARM);
+    pg_daemon_finish(d, 0, 2);
+}
+
+/* ---- a server that refuses ---- */
+
+static void test_the_server_is_read_only_for_a_while(void **state)
+{
+    struct pg_daemon *d = *state;
+    pg_daemon_start(d, "");
+    pg_daemon_load(d, WARM);
+    pg_rig_sql(d->rig, "ALTER SYSTEM SET default_transaction_read_only = on");
+    pg_rig_sql(d->rig, "SELECT pg_reload_conf()");
+    await_trouble(d);
+    pg_rig_sql(d->rig, "SET default_transaction_read_only = off");
+    pg_rig_sql(d->rig, "ALTER SYSTEM RESET default_transaction_read_only");
+    pg_rig_sql(d->rig, "SELECT pg_reload_conf()");
+    pg_daemon_progress(d, WARM);
+    pg_daemon_finish(d, 1, 2);
+}
+
+static void test_others_have_all_connections(void **state)
+{
+    struct pg_daemon *d = *state;
+    PGconn *others[64] = {0};
+    size_t count = 0;
+    pg_daemon_start(d, "");
+    pg_daemon_load(d, WARM);
+    (void)pg_rig_raw(d->rig);
+    int64_t give_up_ms = pgqrs_mono_ms() + WAIT_MS;
+    while (pg_daemon_troubles(d) == 0 && pgqrs_mono_ms() < give_up_ms) {
+        (void)pg_rig_number(d->rig, "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+                                    " WHERE backend_type = 'client backend' AND pid <>"
+                                    " pg_backend_pid() AND application_name <> 'others'");
+        for (PGconn *conn = NULL; count < 64; count++) {
+            char dsn[400];
+            (void)snprintf(dsn, sizeof dsn, "%s&application_name=others", d->rig->dsn);
+            conn = PQconnectdb(dsn);
+            if (PQstatus(conn) != CONNECTION_OK) {
+                PQfinish(conn);
+                break;
+            }
+            others[count] = conn;
+        }
+        endure(20);
+    }
+    await_trouble(d);
+    for (size_t i = 0; i < count; i++) {
+        PQfinish(others[i]);
+    }
+    pg_daemon_progress(d, WARM);
+    pg_daemon_finish(d, 1, 2);
+}
+
+/* ---- a commit whose outcome nobody tells ---- */
+
+static void test_commits_are_cut_off(void **state)
+{
+    struct pg_daemon *d = *state;
+    pg_daemon_start(d, "");
+    pg_rig_sql(d->rig, "CREATE FUNCTION linger() RETURNS trigger LANGUAGE plpgsql AS"
+                       " 'BEGIN PERFORM pg_sleep(0.001); RETURN NULL; END';"
+                       "CREATE CONSTRAINT TRIGGER linger AFTER UPDATE ON pgqrs_messages"
+                       " DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION linger()");
+    pg_daemon_load(d, WARM);
+    for (int i = 0; i < 40; i++) {
+        pg_rig_sql(d->rig, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE"
+                           " backend_type = 'client backend' AND wait_event = 'PgSleep'");
+        endure(50);
+    }
+    pg_rig_sql(d->rig, "DROP TRIGGER linger ON pgqrs_messages");
+    pg_daemon_progress(d, WARM);
+    pg_daemon_finish(d, 0, 4);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        PG_DAEMON_CASE(test_the_server_is_restarted),
+        PG_DAEMON_CASE(test_connections_are_ended_one_by_one),
+        PG_DAEMON_CASE(test_the_server_stands_still),
+        PG_DAEMON_CASE(test_the_server_is_read_only_for_a_while),
+        PG_DAEMON_CASE(test_others_have_all_connections),
+        PG_DAEMON_CASE(test_commits_are_cut_off),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
