@@ -181,8 +181,8 @@ static int replay_if_dead(struct act *a, int64_t id)
     return act_on(a, &id, 1);
 }
 
-/* One that fails again while this goes on has a smaller id than before_id or none: each is seen
- * once. */
+/* Pages go down by id and a replayed message keeps its id, so one that fails again while this goes
+ * on is on a page that has been: each is replayed at most once. */
 static int replay_queue(struct act *a, int64_t queue_id)
 {
     struct pgqrs_message_filter filter = {
