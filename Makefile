@@ -23,7 +23,7 @@ DEPS_CHECK := valgrind
 Q := $(if $(V),,@)
 
 .PHONY: all run test check check-asan check-ubsan check-tsan check-valgrind bench fuzz install \
-        uninstall clean format lint deps deps-lint deps-check
+        uninstall clean format lint deps deps-build deps-lint deps-check
 all: programs
 
 WARN   := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wformat=2 -Wundef \
@@ -206,7 +206,7 @@ fuzz: deps-lint
 
 # ---- the rest ----
 
-run: deps
+run: deps-build
 	$(MAKE) --no-print-directory programs
 	@examples/demo.sh $(B)
 
@@ -256,6 +256,8 @@ uninstall:
 	rm -rf $(DESTDIR)$(PREFIX)/libexec/pgqrs $(DESTDIR)$(PREFIX)/lib/pgqrs $(DESTDIR)$(PREFIX)/include/pgqrs
 	rm -f $(foreach m,$(wildcard docs/man/*),$(DESTDIR)$(PREFIX)/share/man/man$(subst .,,$(suffix $(m)))/$(notdir $(m)))
 
+deps-build:
+	@packaging/deps.sh $(DEPS_BUILD)
 deps:
 	@packaging/deps.sh $(DEPS_BUILD) $(DEPS_TEST)
 deps-lint:
