@@ -281,6 +281,7 @@ static void on_house_kept(void *arg, struct store_task *task)
     struct broker *b = arg;
     struct chores *c = b->chores;
     c->keeping_house = false;
+    pgqrs_log_debug("broker: housekeeping done");
     if (task->rc < 0) {
         pgqrs_log_debug("broker: housekeeping: %s", task->err.text);
         return; /* in the next round; what matters at once tells by itself */
@@ -359,6 +360,7 @@ int pgqrs_chores_start(struct broker *b, struct pgqrs_error *err)
     if (c->queues == NULL || b->renew == NULL || b->row_beat == NULL || b->housekeeping == NULL) {
         return pgqrs_error_memory(err);
     }
+    event_active(b->housekeeping, EV_TIMEOUT, 0); /* what lay there while nobody was here */
     return 0;
 }
 

@@ -123,11 +123,52 @@ static void test_done_jobs_are_deleted_when_asked_for(void **state)
     db_await(&f->scratch, "select count(*) from pgqrs_messages", 0);
 }
 
+/* A job that a client of another kind leased an hour ago and has not come back for. */
+static void lease_to_a_stranger(const struct fixture *f)
+{
+    cli_ok(&f->scratch, NULL, "admin", "install");
+    cli_ok(&f->scratch, NULL, "queue", "create", "work");
+    cli_ok(&f->scratch, NULL, "message", "enqueue", "work", "{}");
+    db_exec(&f->scratch,
+            "insert into pgqrs_workers (id, queue_id, name, started_at, heartbeat_at, status)"
+            " values (77, 1, 'stranger', datetime('now', '-2 hours'), datetime('now', '-1 hour'),"
+            " 'polling');"
+            "update pgqrs_messages set consumer_worker_id = 77, read_ct = 1,"
+            " vt = datetime('now', '-59 minutes')");
+}
+
+static void test_a_strangers_lease_is_left_alone(void **state)
+{
+    struct fixture *f = *state;
+    lease_to_a_stranger(f);
+    fixture_start(f, "log: {level: debug}\n");
+    cli_ok(&f->scratch, NULL, "message", "enqueue", "work", "{}");
+    effects_await(&f->scratch, "end 2 1 ", 1);
+    daemon_await_log(&f->daemon, "housekeeping done", 1);
+    assert_int_equal(effects_count(&f->scratch, "start 1 "), 0);
+    assert_int_equal(
+        db_number(&f->scratch, "select consumer_worker_id from pgqrs_messages where id = 1"), 77);
+}
+
+static void test_a_strangers_lease_is_taken_away_when_the_operator_says_so(void **state)
+{
+    struct fixture *f = *state;
+    lease_to_a_stranger(f);
+    fixture_start(f, "free_foreign_leases: 10m\n");
+    effects_await(&f->scratch, "end 1 2 ", 1);
+    assert_int_equal(db_number(&f->scratch,
+                               "select status = 'stopped' from pgqrs_workers where id ="
+                               " 77"),
+                     1);
+}
+
 int main(void)
 {
 #define WITH_SCRATCH(test) cmocka_unit_test_setup_teardown(test, fixture_setup, fixture_teardown)
     const struct CMUnitTest tests[] = {
         WITH_SCRATCH(test_jobs_run_and_are_archived),
+        WITH_SCRATCH(test_a_strangers_lease_is_left_alone),
+        WITH_SCRATCH(test_a_strangers_lease_is_taken_away_when_the_operator_says_so),
         WITH_SCRATCH(test_a_few_jobs_are_spread_over_the_workers),
         WITH_SCRATCH(test_retry_then_success_and_dead_letter),
         WITH_SCRATCH(test_snooze_spends_no_attempt),
