@@ -322,13 +322,23 @@ PGconn *pg_rig_raw(struct pg_rig *rig)
     return rig->raw;
 }
 
+/* After a write that failed libpq may still say that the connection is good. */
+static bool has_ended(PGconn *conn, const PGresult *result)
+{
+    return PQstatus(conn) != CONNECTION_OK ||
+           (PQresultStatus(result) == PGRES_FATAL_ERROR &&
+            PQresultErrorField(result, PG_DIAG_SQLSTATE) == NULL);
+}
+
 static PGresult *query(struct pg_rig *rig, const char *fmt, va_list args)
 {
     char *sql = NULL;
     assert_true(vasprintf(&sql, fmt, args) >= 0);
     PGresult *result = PQexec(pg_rig_raw(rig), sql);
-    if (PQstatus(rig->raw) != CONNECTION_OK) { /* the server was away */
+    if (has_ended(rig->raw, result)) { /* the server was away */
         PQclear(result);
+        PQfinish(rig->raw);
+        rig->raw = NULL;
         result = PQexec(pg_rig_raw(rig), sql);
     }
     ExecStatusType status = PQresultStatus(result);
