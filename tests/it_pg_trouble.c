@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #define WARM 60 /* jobs before the trouble, and after it */
 
@@ -29,6 +30,19 @@ static void test_the_server_is_restarted(void **state)
     struct pg_daemon *d = *state;
     pg_daemon_start(d, "");
     pg_daemon_load(d, WARM);
+    pg_rig_stop();
+    await_trouble(d);
+    pg_rig_start();
+    pg_daemon_progress(d, WARM);
+    pg_daemon_finish(d, 1, 2);
+}
+
+static void test_the_server_is_killed(void **state)
+{
+    struct pg_daemon *d = *state;
+    pg_daemon_start(d, "");
+    pg_daemon_load(d, WARM);
+    assert_int_equal(kill(pg_rig_postmaster(), SIGQUIT), 0);
     pg_rig_stop();
     await_trouble(d);
     pg_rig_start();
@@ -88,6 +102,18 @@ static void test_the_server_stands_still(void **state)
     signal_all(pids, count, SIGCONT);
     pg_daemon_progress(d, WARM);
     pg_daemon_finish(d, 0, 2);
+}
+
+static void test_a_stop_while_the_server_stands_still(void **state)
+{
+    struct pg_daemon *d = *state;
+    pid_t pids[64];
+    pg_daemon_start(d, "shutdown: {drain: 200ms}\n");
+    pg_daemon_load(d, WARM);
+    size_t count = server_processes(pids, 64);
+    signal_all(pids, count, SIGSTOP);
+    (void)daemon_stop(&d->fixture->daemon, SIGTERM); /* ends, and within its limit */
+    signal_all(pids, count, SIGCONT);
 }
 
 /* ---- a server that refuses ---- */
@@ -161,15 +187,123 @@ static void test_commits_are_cut_off(void **state)
     pg_daemon_finish(d, 0, 4);
 }
 
+/* ---- a password that is changed ---- */
+
+static bool told(const struct pg_daemon *d, const char *secret)
+{
+    char command[400];
+    (void)snprintf(command, sizeof command, "cat /proc/[0-9]*/cmdline %s | grep -aq -- [%c]%s",
+                   d->fixture->daemon.log, secret[0], secret + 1);
+    return system(command) == 0;
+}
+
+static void end_connections_of(struct pg_daemon *d, const char *role)
+{
+    (void)pg_rig_number(d->rig,
+                        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+                        " WHERE usename = '%s'",
+                        role);
+}
+
+static void test_the_password_is_changed_and_changed_back(void **state)
+{
+    struct pg_daemon *d = *state;
+    struct scratch *s = &d->fixture->scratch;
+    char secret[40];
+    (void)snprintf(secret, sizeof secret, "herring%d", (int)getpid());
+    pg_rig_sql(d->rig, "CREATE ROLE keyed LOGIN SUPERUSER PASSWORD '%s'", secret);
+    FILE *hba = fopen(pg_rig_text(d->rig, "SHOW hba_file"), "w");
+    assert_non_null(hba);
+    (void)fputs("local all keyed scram-sha-256\nlocal all all trust\n", hba);
+    assert_int_equal(fclose(hba), 0);
+    pg_rig_sql(d->rig, "SELECT pg_reload_conf()");
+    (void)snprintf(s->dsn, sizeof s->dsn, "postgres://keyed:%s@/postgres?host=%s", secret,
+                   pg_rig_dir());
+    pg_daemon_start(d, "");
+    pg_daemon_load(d, WARM);
+    pg_rig_sql(d->rig, "ALTER ROLE keyed PASSWORD 'sardine'");
+    end_connections_of(d, "keyed");
+    await_trouble(d);
+    pg_rig_sql(d->rig, "ALTER ROLE keyed PASSWORD '%s'", secret);
+    pg_daemon_progress(d, WARM);
+    pg_daemon_finish(d, 1, 2);
+    assert_false(told(d, secret));
+    assert_int_equal(daemon_stop(&d->fixture->daemon, SIGTERM), 0);
+    pg_rig_sql(d->rig, "DROP OWNED BY keyed CASCADE; DROP ROLE keyed");
+}
+
+/* ---- a pooler between ---- */
+
+static pid_t start_pooler(struct pg_daemon *d)
+{
+    char ini[100];
+    struct scratch *s = &d->fixture->scratch;
+    (void)snprintf(ini, sizeof ini, "%s/bouncer.ini", pg_rig_dir());
+    FILE *file = fopen(ini, "w");
+    assert_non_null(file);
+    (void)fprintf(file,
+                  "[databases]\n* = host=%s user=postgres\n[pgbouncer]\nlisten_addr =\n"
+                  "unix_socket_dir = %s\nlisten_port = 6432\nauth_type = any\n"
+                  "pool_mode = transaction\ndefault_pool_size = 3\nserver_round_robin = 1\n",
+                  pg_rig_dir(), pg_rig_dir());
+    assert_int_equal(fclose(file), 0);
+    const char *const argv[] = {"/usr/sbin/pgbouncer", ini, NULL};
+    pid_t pid = pg_rig_spawn(argv, "bouncer.log");
+    (void)snprintf(s->dsn, sizeof s->dsn, "%s&port=6432", d->rig->dsn);
+    for (int i = 0; i < 500 && PQping(s->dsn) != PQPING_OK; i++) {
+        (void)poll(NULL, 0, 10);
+    }
+    assert_int_equal(PQping(s->dsn), PQPING_OK);
+    return pid;
+}
+
+static void end_pooler(pid_t pid)
+{
+    assert_int_equal(kill(pid, SIGKILL), 0);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+}
+
+static void pooled(struct pg_daemon *d, const char *settings)
+{
+    pid_t pooler = start_pooler(d);
+    pg_daemon_start(d, settings);
+    pg_daemon_load(d, WARM);
+    end_pooler(pooler);
+    await_trouble(d);
+    pooler = start_pooler(d);
+    pg_daemon_progress(d, WARM);
+    pg_daemon_finish(d, 1, 2);
+    assert_int_equal(daemon_stop(&d->fixture->daemon, SIGTERM), 0);
+    end_pooler(pooler);
+}
+
+static void test_a_pooler_is_killed(void **state)
+{
+    pooled(*state, "");
+}
+
+static void test_a_pooler_beside_a_direct_connection_is_killed(void **state)
+{
+    struct pg_daemon *d = *state;
+    char settings[300];
+    (void)snprintf(settings, sizeof settings, "wake_dsn: %s\n", d->rig->dsn);
+    pooled(d, settings);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         PG_DAEMON_CASE(test_the_server_is_restarted),
+        PG_DAEMON_CASE(test_the_server_is_killed),
         PG_DAEMON_CASE(test_connections_are_ended_one_by_one),
         PG_DAEMON_CASE(test_the_server_stands_still),
         PG_DAEMON_CASE(test_the_server_is_read_only_for_a_while),
         PG_DAEMON_CASE(test_others_have_all_connections),
         PG_DAEMON_CASE(test_commits_are_cut_off),
+        PG_DAEMON_CASE(test_the_password_is_changed_and_changed_back),
+        PG_DAEMON_CASE(test_a_pooler_is_killed),
+        PG_DAEMON_CASE(test_a_pooler_beside_a_direct_connection_is_killed),
+        PG_DAEMON_CASE(test_a_stop_while_the_server_stands_still),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
