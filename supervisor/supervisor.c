@@ -286,8 +286,13 @@ static int watch_signals(struct supervisor *s)
 
 void pgqrs_supervisor_broker_ready(struct supervisor *s)
 {
+    struct pgqrs_error err;
     if (s->state == SUPERVISOR_STARTING) {
         s->state = SUPERVISOR_RUNNING;
+        /* Not before: another pgqrsd of that name, which has the store, has the socket, too. */
+        if (pgqrs_runtime_dir_publish(&s->runtime, "jobs", s->config->name, &err) < 0) {
+            pgqrs_log_error("the broker's socket has no name for others: %s", err.text);
+        }
         pgqrs_each_worker(s, pgqrs_place_start);
     }
 }
@@ -307,7 +312,7 @@ static int open_job_socket(struct supervisor *s, struct pgqrs_error *err)
         listen(s->listen_fd, LISTEN_BACKLOG) < 0) {
         return pgqrs_error_sys(err, PGQRS_ERR_FAILED, errno, "%s", s->job_socket);
     }
-    return pgqrs_runtime_dir_publish(&s->runtime, "jobs", s->config->name, err);
+    return 0;
 }
 
 static int make_instance(struct supervisor *s, struct pgqrs_error *err)

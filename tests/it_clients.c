@@ -291,6 +291,18 @@ static void test_nonsense_is_refused_and_the_others_go_on(void **state)
 
 #define CASE(function) cmocka_unit_test_setup_teardown(function, fixture_setup, fixture_teardown)
 
+static void test_a_second_pgqrsd_of_that_name_takes_nothing_away(void **state)
+{
+    struct fixture *f = *state;
+    start(f);
+    struct daemon second = {0};
+    daemon_start(&second, &f->scratch);
+    assert_int_equal(daemon_wait(&second), 69);
+    struct pgqrs_store *store = open_client(f);
+    (void)find_work(store);
+    pgqrs_store_close(&store);
+}
+
 int main(void)
 {
     const struct CMUnitTest cases[] = {
@@ -300,6 +312,7 @@ int main(void)
         CASE(test_the_command_line_speaks_through_a_broker),
         CASE(test_what_was_acknowledged_is_there_whenever_the_broker_dies),
         CASE(test_nonsense_is_refused_and_the_others_go_on),
+        CASE(test_a_second_pgqrsd_of_that_name_takes_nothing_away),
     };
     return cmocka_run_group_tests_name("clients of a broker", cases, NULL, NULL);
 }
