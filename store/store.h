@@ -510,9 +510,9 @@ struct pgqrs_exchange {
  * One transaction: applies every settlement whose lease holds, in order, adds their follow-ups,
  * then leases what is wanted. On failure nothing was applied (or, PGQRS_ERR_UNKNOWN, perhaps
  * everything), and the same exchange may be tried again. PostgreSQL applies settlements one by one,
- * each with its follow-ups in a transaction of its own, when there are follow-ups, when two are
- * about one message, or when the database refuses what one brings; on failure some may have been
- * applied then, which trying again finds out.
+ * each with its follow-ups in a transaction of its own, when two are about one message, or when the
+ * database refuses what one of them brings; on failure some may have been applied then, which
+ * trying again finds out.
  */
 int pgqrs_store_exchange(struct pgqrs_store *store, struct pgqrs_exchange *exchange,
                          struct pgqrs_error *err) PGQRS_MUST_CHECK;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "store/postgres/pg_exchange.h"
 
+#include <stdlib.h>
+
 /*
  * Nobody is notified here: the table's trigger does that, for everybody who inserts.
  *
@@ -10,31 +12,43 @@
 
 #define KEY_TRIES 10
 
+#define INSERT_INTO                                                                                \
+    "INSERT INTO pgqrs_messages (queue_id, payload, vt, enqueued_at, read_ct, pgqrsd_priority,"    \
+    " producer_worker_id"
+#define VALUES(payload, delay, at, priority, producer)                                             \
+    ", " payload ", coalesce(" PGQRS_PG_TIME(at) ", pgqrsd_now() + " PG_MS(                        \
+        delay) "), pgqrsd_now(), 0, " priority ", " producer
+#define MANY_VALUES VALUES("u.payload", "u.delay", "u.at", "u.priority", "u.producer")
+#define MANY " FROM unnest($2, $3, $4, $5, $6) AS u(payload, delay, at, priority, producer)"
+#define IN_QUEUE " WHERE EXISTS (SELECT 1 FROM pgqrs_queues WHERE id = $1)"
+#define UNLESS_HELD                                                                                \
+    " ON CONFLICT (queue_id, pgqrsd_unique_key) WHERE archived_at IS NULL"                         \
+    " AND pgqrsd_unique_key IS NOT NULL DO NOTHING"
+#define MANY_TYPES PG_JSONB_ARRAY, PG_INT8_ARRAY, PG_INT8_ARRAY, PG_INT4_ARRAY, PG_INT8_ARRAY
+
 /* $1 queue, then arrays: $2 payloads, $3 delays in ms, $4 times in us or NULL, $5 priorities, $6
  * producers or NULL. */
 const struct pg_stmt pgqrs_pg_insert_many = {
     .name = "insert_many",
-    .sql = "INSERT INTO pgqrs_messages (queue_id, payload, vt, enqueued_at, read_ct,"
-           " pgqrsd_priority, producer_worker_id) SELECT $1, u.payload,"
-           " coalesce(" PGQRS_PG_TIME("u.at") ", pgqrsd_now() + " PG_MS(
-               "u.delay") "),"
-                          " pgqrsd_now(), 0, u.priority, u.producer FROM unnest($2, $3, $4, $5, $6)"
-                          " AS u(payload, delay, at, priority, producer)"
-                          " WHERE EXISTS (SELECT 1 FROM pgqrs_queues WHERE id = $1) RETURNING id",
+    .sql = INSERT_INTO ") SELECT $1" MANY_VALUES MANY IN_QUEUE " RETURNING id",
     .param_count = 6,
-    .types = {PG_INT8, PG_JSONB_ARRAY, PG_INT8_ARRAY, PG_INT8_ARRAY, PG_INT4_ARRAY, PG_INT8_ARRAY},
+    .types = {PG_INT8, MANY_TYPES},
 };
-/* The same of one, with $7 its key. No row: somebody holds the key, or there is no such queue. */
+/* $1 names of queues, or a reference to none, which fails; $2 to $6 as above, $7 keys or NULL. */
+static const struct pg_stmt insert_follow_ups = {
+    .name = "insert_follow_ups",
+    .sql = INSERT_INTO ", pgqrsd_unique_key) SELECT coalesce((SELECT id FROM pgqrs_queues WHERE"
+                       " queue_name = u.queue), 0)" MANY_VALUES ", u.key FROM unnest($2, $3, $4,"
+                       " $5, $6, $1, $7) AS u(payload, delay, at, priority, producer, queue,"
+                       " key)" UNLESS_HELD,
+    .param_count = 7,
+    .types = {PG_TEXT_ARRAY, MANY_TYPES, PG_TEXT_ARRAY},
+};
+/* One, with $7 its key. No row: somebody holds the key, or there is no such queue. */
 static const struct pg_stmt insert_unique = {
     .name = "insert_unique",
-    .sql = "INSERT INTO pgqrs_messages (queue_id, payload, vt, enqueued_at, read_ct,"
-           " pgqrsd_priority, producer_worker_id, pgqrsd_unique_key) SELECT $1, $2,"
-           " coalesce(" PGQRS_PG_TIME("$4") ", pgqrsd_now() + " PG_MS(
-               "$3") "),"
-                     " pgqrsd_now(), 0, $5, $6, $7"
-                     " WHERE EXISTS (SELECT 1 FROM pgqrs_queues WHERE id = $1)"
-                     " ON CONFLICT (queue_id, pgqrsd_unique_key) WHERE archived_at IS NULL"
-                     " AND pgqrsd_unique_key IS NOT NULL DO NOTHING RETURNING id",
+    .sql = INSERT_INTO ", pgqrsd_unique_key) SELECT $1" VALUES(
+        "$2", "$3", "$4", "$5", "$6") ", $7" IN_QUEUE UNLESS_HELD " RETURNING id",
     .param_count = 7,
     .types = {PG_INT8, PG_JSONB, PG_INT8, PG_INT8, PG_INT4, PG_INT8, PG_TEXT},
 };
@@ -74,11 +88,9 @@ static void put_optional(struct pg_args *args, int64_t value)
     }
 }
 
-static void put_items(struct pg_args *args, int64_t queue_id, const struct pgqrs_enqueue *items,
-                      size_t count)
+static void put_items(struct pg_args *args, const struct pgqrs_enqueue *items, size_t count)
 {
     const struct pgqrs_bytes none = {0};
-    pgqrs_pg_arg_int8(args, queue_id);
     pgqrs_pg_arg_array_begin(args, PG_JSONB, count);
     for (size_t i = 0; i < count; i++) {
         pgqrs_pg_arg_array_bytes(args, items[i].payload, true);
@@ -118,7 +130,8 @@ static int insert_many(struct pg_store *s, int64_t queue_id, const struct pgqrs_
                        size_t count, int64_t *ids_out, struct pgqrs_error *err)
 {
     struct pg_args args = {0};
-    put_items(&args, queue_id, items, count);
+    pgqrs_pg_arg_int8(&args, queue_id);
+    put_items(&args, items, count);
     PGresult *rows = pgqrs_pg_run(s, &pgqrs_pg_insert_many, &args, false, err);
     pgqrs_pg_args_fini(&args);
     if (rows == NULL) {
@@ -214,6 +227,37 @@ int pgqrs_pg_insert(struct pg_store *s, int64_t queue_id, const struct pgqrs_enq
             i++;
         }
     }
+    return 0;
+}
+
+static void put_texts(struct pg_args *args, const struct pgqrs_follow_up *const *follow_ups,
+                      size_t count, bool keys)
+{
+    pgqrs_pg_arg_array_begin(args, PG_TEXT, count);
+    for (size_t i = 0; i < count; i++) {
+        const char *text = keys ? follow_ups[i]->item.unique_key : follow_ups[i]->queue;
+        pgqrs_pg_arg_array_bytes(
+            args, text == NULL ? (struct pgqrs_bytes){0} : pgqrs_bytes_from(text), false);
+    }
+    pgqrs_pg_arg_array_end(args);
+}
+
+int pgqrs_pg_add_follow_ups(struct pg_batch *batch, const struct pgqrs_follow_up *const *follow_ups,
+                            size_t count, struct pgqrs_error *err)
+{
+    struct pg_args *args = pgqrs_pg_batch_add(batch, &insert_follow_ups);
+    struct pgqrs_enqueue *items = calloc(count, sizeof *items);
+    if (args == NULL || items == NULL) {
+        free(items);
+        return pgqrs_error_memory(err);
+    }
+    for (size_t i = 0; i < count; i++) {
+        items[i] = follow_ups[i]->item;
+    }
+    put_texts(args, follow_ups, count, false);
+    put_items(args, items, count);
+    put_texts(args, follow_ups, count, true);
+    free(items);
     return 0;
 }
 

@@ -8,10 +8,10 @@
 #include "store/postgres/pg_conn.h"
 
 /*
- * The exchange: settlements and leases in one pipeline, one round trip, one commit. Three things
- * need more: follow-ups (a transaction of several calls, since who gets them is known only when the
- * settlements are done), two outcomes of one message in one group, and contents that the database
- * refuses (both: one settlement after the other, each its own transaction).
+ * The exchange: settlements and leases in one pipeline, one round trip, one commit. Follow-ups need
+ * two more round trips, since which of them are added is known only when the settlements are done
+ * (pg_follow.c). Two outcomes of one message in one group, and what the database refuses, need one
+ * settlement after the other, each its own transaction.
  */
 
 static const struct pg_stmt queues_named = {
@@ -299,10 +299,13 @@ static int settle_and_lease(struct pg_store *s, struct pgqrs_exchange *x, struct
     if (sorted == NULL) {
         return pgqrs_error_memory(err);
     }
+    bool follow = false;
     for (size_t i = 0; i < x->settlement_count; i++) {
-        careful = careful || x->settlements[i].follow_up_count > 0;
+        follow = follow || x->settlements[i].follow_up_count > 0;
     }
-    int rc = careful ? 0 : at_once(s, x, sorted, err);
+    int rc = careful  ? 0
+             : follow ? pgqrs_pg_settle_and_follow(s, x, sorted, err)
+                      : at_once(s, x, sorted, err);
     if (rc < 0 && is_its_fault(err)) {
         clear_outputs(x);
         careful = true;

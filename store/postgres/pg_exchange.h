@@ -32,6 +32,16 @@ int pgqrs_pg_insert(struct pg_store *s, int64_t queue_id, const struct pgqrs_enq
                     size_t count, int64_t *ids_out, bool *existed_out,
                     struct pgqrs_error *err) PGQRS_MUST_CHECK;
 
+/* The batch fails with PGQRS_ERR_CONFLICT when some queue is not there. */
+int pgqrs_pg_add_follow_ups(struct pg_batch *batch, const struct pgqrs_follow_up *const *follow_ups,
+                            size_t count, struct pgqrs_error *err) PGQRS_MUST_CHECK;
+
+/* ---- pg_follow.c ---- */
+/* The whole exchange, all or nothing, when settlements bring follow-ups. */
+int pgqrs_pg_settle_and_follow(struct pg_store *s, struct pgqrs_exchange *x,
+                               struct pgqrs_settlement **sorted,
+                               struct pgqrs_error *err) PGQRS_MUST_CHECK;
+
 /* ---- pg_settle.c ---- */
 int pgqrs_pg_add_settlements(struct pg_exchange *e, struct pgqrs_settlement *items, size_t count,
                              struct pgqrs_error *err) PGQRS_MUST_CHECK;

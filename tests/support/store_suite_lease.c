@@ -357,7 +357,37 @@ static void wants_of_many_queues(void **state)
     }
 }
 
+/* Whoever asks first gets what is served first, whatever the order of ids. */
+static void wants_are_answered_in_order(void **state)
+{
+    enum { COUNT = 6 };
+    struct suite *f = *state;
+    int64_t ids[COUNT];
+    struct pgqrs_want wants[COUNT / 2];
+    for (int i = 0; i < COUNT; i++) {
+        ids[i] = suite_put(f, "1", 0, i * 3 % 4);
+    }
+    for (uint64_t i = 0; i < COUNT / 2; i++) {
+        const char *const names[] = {"a", "b", "c"};
+        wants[i] = (struct pgqrs_want){.queue_id = f->queue,
+                                       .worker_id = suite_worker(f, names[i], 7),
+                                       .count = 2,
+                                       .max_attempts = 5,
+                                       .lease_ms = SUITE_LEASE_MS};
+    }
+    exchange_for(f, wants, COUNT / 2);
+    /* Priorities are 0, 3, 2, 1, 0, 3. */
+    suite_assert_leased(f, (int64_t[]){ids[1], ids[5], ids[2], ids[3], ids[0], ids[4]}, COUNT);
+    for (size_t i = 0; i < COUNT; i++) {
+        assert_int_equal(f->x.leases[i].want, i / 2);
+        struct pgqrs_message m = suite_get(f, f->x.leases[i].message_id);
+        assert_int_equal(m.consumer_worker_id, wants[i / 2].worker_id);
+        pgqrs_message_fini(&m);
+    }
+}
+
 const struct CMUnitTest suite_lease_cases[] = {
+    SUITE_CASE(wants_are_answered_in_order),
     SUITE_CASE(wants_of_many_queues),
     SUITE_CASE(renewing_tells_each),
     SUITE_CASE(wants_of_every_kind_at_once),

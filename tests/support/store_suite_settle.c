@@ -289,7 +289,86 @@ static void follow_ups_that_can_not_be(void **state)
     }
 }
 
+/* Of a group: each follow-up with its own outcome, and all of them before what is leased. */
+static void follow_ups_of_a_group(void **state)
+{
+    enum { COUNT = 5 };
+    struct suite *f = *state;
+    int64_t other = suite_queue(f, "other");
+    struct pgqrs_lease_ref leases[COUNT];
+    struct pgqrs_settlement items[COUNT];
+    for (int i = 0; i < COUNT; i++) {
+        suite_put(f, "1", 0, 0);
+        leases[i] = suite_lease_one(f);
+        items[i] = suite_settlement(leases[i], PGQRS_SETTLE_ARCHIVE);
+    }
+    const struct pgqrs_follow_up first[3] = {
+        {.queue = "q", .item = {.payload = pgqrs_bytes_from("10"), .priority = 1}},
+        {.queue = "other", .item = {.payload = pgqrs_bytes_from("11")}},
+        {.queue = "q", .item = {.payload = pgqrs_bytes_from("12"), .unique_key = "k"}}};
+    const struct pgqrs_follow_up second[2] = {
+        {.queue = "q", .item = {.payload = pgqrs_bytes_from("13"), .unique_key = "k"}},
+        {.queue = "q", .item = {.payload = pgqrs_bytes_from("14"), .delay_ms = 50}}};
+    items[1].follow_ups = first;
+    items[1].follow_up_count = 3;
+    items[2].how = PGQRS_SETTLE_RETRY;
+    items[2].delay_ms = 900;
+    items[2].follow_ups = second;
+    items[2].follow_up_count = 2;
+    items[3].attempt = 9;
+    items[3].follow_ups = first;
+    items[3].follow_up_count = 2;
+    items[4].how = PGQRS_SETTLE_DELETE;
+    const struct pgqrs_want want = {.queue_id = f->queue,
+                                    .worker_id = f->worker,
+                                    .count = 9,
+                                    .max_attempts = 5,
+                                    .lease_ms = SUITE_LEASE_MS};
+    struct pgqrs_exchange x = {
+        .settlements = items, .settlement_count = COUNT, .wants = &want, .want_count = 1};
+    suite_ok(f, pgqrs_store_exchange(f->store, &x, &f->err));
+    for (size_t i = 0; i < COUNT; i++) {
+        assert_int_equal(items[i].settled_out, i == 3 ? PGQRS_SETTLED_REFUSED : PGQRS_SETTLED_YES);
+    }
+    assert_int_equal(x.lease_count, 2);
+    suite_assert_json(x.leases[0].payload, "10");
+    suite_assert_json(x.leases[1].payload, "12");
+    assert_int_equal(x.next_due_us, f->now_us + 50000);
+    assert_int_equal(total(f), 4 + 4);
+    struct pgqrs_lease_ref there = suite_lease_for(f, other, f->worker);
+    suite_assert_message(f, there.message_id, PGQRS_STATE_LEASED, 1, "");
+    pgqrs_exchange_fini(&x);
+}
+
+/* One that can not be harms nobody else's. */
+static void a_bad_follow_up_in_a_group(void **state)
+{
+    struct suite *f = *state;
+    const struct pgqrs_follow_up good = {.queue = "q", .item = {.payload = pgqrs_bytes_from("10")}};
+    const struct pgqrs_follow_up bad = {.queue = "no such",
+                                        .item = {.payload = pgqrs_bytes_from("11")}};
+    struct pgqrs_settlement items[3];
+    for (int i = 0; i < 3; i++) {
+        suite_put(f, "1", 0, 0);
+        items[i] = suite_settlement(suite_lease_one(f), PGQRS_SETTLE_ARCHIVE);
+        items[i].follow_ups = i == 1 ? &bad : &good;
+        items[i].follow_up_count = 1;
+    }
+    struct pgqrs_exchange x = {.settlements = items, .settlement_count = 3};
+    suite_ok(f, pgqrs_store_exchange(f->store, &x, &f->err));
+    pgqrs_exchange_fini(&x);
+    assert_int_equal(total(f), 3 + 2);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(items[i].settled_out, PGQRS_SETTLED_YES);
+        struct pgqrs_message m = suite_get(f, items[i].message_id);
+        assert_string_equal(m.outcome, i == 1 ? "failed" : "done");
+        pgqrs_message_fini(&m);
+    }
+}
+
 const struct CMUnitTest suite_settle_cases[] = {
+    SUITE_CASE(follow_ups_of_a_group),
+    SUITE_CASE(a_bad_follow_up_in_a_group),
     SUITE_CASE(all_three_fence),
     SUITE_CASE(settled_before),
     SUITE_CASE(ends),
