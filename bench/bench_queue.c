@@ -404,7 +404,12 @@ int main(int argc, char **argv)
     struct options o = {.jobs = 50000, .big = 1000000, .seconds = 3, .runs = 3};
     parse(&o, argc, argv);
     struct report r = {.runs = o.runs};
-    (void)setenv("PGQRS_TEST_BUILD", argv[optind], 1);
+    char *build = realpath(argv[optind], NULL);
+    if (build == NULL) {
+        bench_fail("%s: %s", argv[optind], strerror(errno));
+    }
+    (void)setenv("PGQRS_TEST_BUILD", build, 1);
+    free(build);
     if (o.store == NULL || strcmp(o.store, "sqlite") == 0) {
         run_all(target_sqlite(), &o, &r);
     }

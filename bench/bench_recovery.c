@@ -71,7 +71,9 @@ int main(int argc, char **argv)
         (void)fprintf(stderr, "usage: bench_recovery BUILD [KILLS, up to %d]\n", KILLS_MAX);
         return 2;
     }
-    (void)setenv("PGQRS_TEST_BUILD", argv[1], 1);
+    char *build = realpath(argv[1], NULL);
+    (void)setenv("PGQRS_TEST_BUILD", build == NULL ? argv[1] : build, 1);
+    free(build);
     scratch_create(&s);
     (void)setenv("BENCH_FILE", s.effects, 1);
     for (int i = 0; i < kills; i++) {

@@ -6,6 +6,7 @@
  */
 #include "broker/broker.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -273,8 +274,20 @@ static void distribute(struct broker *b)
 
 /* ---- trouble ---- */
 
+/* What this broker knows is about a database that is not there any more. */
+static void start_anew(struct broker *b, const char *why)
+{
+    pgqrs_log_error("broker: %s; starting anew", why);
+    b->exit_status = PGQRS_EXIT_FAILURE;
+    (void)event_base_loopbreak(b->base);
+}
+
 void pgqrs_commit_trouble(struct broker *b, const struct pgqrs_error *err)
 {
+    if (err->sys_errno == ENOENT) {
+        start_anew(b, err->text);
+        return;
+    }
     if (b->trouble_since_ms == 0) { /* a connection that was lost is made anew, and all is well */
         b->trouble_since_ms = pgqrs_mono_ms();
         b->backoff_ms = BACKOFF_MIN_MS;
@@ -429,10 +442,8 @@ static void on_commit_done(void *arg, struct store_task *task)
     bool wrote = c->group.count > 0 || c->exchange.lease_count > 0 || c->probe;
     c->under_way = false;
     if (c->another) {
-        pgqrs_log_error("broker: found another database behind the store's address, expected the "
-                        "one it was started on; starting anew");
-        b->exit_status = PGQRS_EXIT_FAILURE;
-        (void)event_base_loopbreak(b->base);
+        start_anew(b, "found another database behind the store's address, expected the one it was "
+                      "started on");
         return;
     }
     if (c->hint && b->wake != NULL) {

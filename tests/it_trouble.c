@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 
@@ -157,6 +158,70 @@ static void test_outcomes_wait_until_the_store_works_again(void **state)
     assert_int_equal(effects_count(&f->scratch, "end "), 10);
 }
 
+static void test_a_lock_for_ten_seconds_is_waited_for(void **state)
+{
+    struct fixture *f = *state;
+    fixture_start(f, "    consumers: 2\n    prefetch: 5\n");
+    fixture_enqueue(f, 50, "{\"ms\":20}");
+    effects_await(&f->scratch, "end ", 1);
+    pid_t broker = daemon_await_children(&f->daemon, BROKER, 1);
+    sqlite3 *lock = lock_store(f);
+    assert_false(wait_for(is_gone, &broker, 10000));
+    unlock_store(lock);
+    await_done(f, 50);
+    assert_int_equal(effects_count(&f->scratch, "end "), 50);
+    assert_int_equal(db_number(&f->scratch, "select max(read_ct) from pgqrs_messages"), 1);
+    assert_int_equal(daemon_log_count(&f->daemon, "the store fails"), 1);
+    assert_int_equal(daemon_log_count(&f->daemon, "the store works again"), 1);
+}
+
+/* ---- a file that is not the one that was opened ---- */
+
+static void restore_another(const struct fixture *f)
+{
+    struct fixture other = *f;
+    (void)snprintf(other.scratch.db, sizeof other.scratch.db, "%s/other.db", f->scratch.dir);
+    (void)snprintf(other.scratch.dsn, sizeof other.scratch.dsn, "sqlite:%s", other.scratch.db);
+    cli_ok(&other.scratch, NULL, "admin", "install");
+    cli_ok(&other.scratch, NULL, "queue", "create", "first", "second", "work");
+    fixture_enqueue(&other, 20, "{}");
+    db_exec(&other.scratch, "pragma wal_checkpoint(truncate)");
+    char wal[128];
+    static const char *const ends[] = {"", "-wal", "-shm"};
+    for (size_t i = 0; i < 3; i++) {
+        (void)snprintf(wal, sizeof wal, "%s%s", f->scratch.db, ends[i]);
+        (void)unlink(wal);
+    }
+    assert_int_equal(rename(other.scratch.db, f->scratch.db), 0);
+}
+
+static void test_a_database_that_is_put_in_its_place_is_served(void **state)
+{
+    struct fixture *f = *state;
+    fixture_start(f, "    consumers: 2\n");
+    fixture_enqueue(f, 20, "{}");
+    await_done(f, 20);
+    restore_another(f);
+    effects_await(&f->scratch, "end ", 40);
+    await_done(f, 20); /* where "work" has another number */
+    assert_int_equal(db_number(&f->scratch, "select max(read_ct) from pgqrs_messages"), 1);
+}
+
+static void test_a_database_that_is_deleted_is_made_anew(void **state)
+{
+    struct fixture *f = *state;
+    char name[128];
+    fixture_start(f, "    consumers: 2\n");
+    fixture_enqueue(f, 20, "{}");
+    await_done(f, 20);
+    (void)snprintf(name, sizeof name, "rm %s*", f->scratch.db);
+    assert_int_equal(system(name), 0);
+    daemon_await_log(&f->daemon, "broker: ready", 2);
+    fixture_enqueue(f, 20, "{}");
+    await_done(f, 20);
+    assert_int_equal(effects_count(&f->scratch, "end "), 40);
+}
+
 /* ---- a disk that is full ---- */
 
 /* Takes all the room that is left. */
@@ -265,6 +330,9 @@ int main(void)
         WITH_SCRATCH(test_a_stop_while_the_broker_waits_is_clean),
         WITH_SCRATCH(test_a_lock_while_a_worker_starts_is_no_fault_of_the_worker),
         WITH_SCRATCH(test_outcomes_wait_until_the_store_works_again),
+        WITH_SCRATCH(test_a_lock_for_ten_seconds_is_waited_for),
+        WITH_SCRATCH(test_a_database_that_is_put_in_its_place_is_served),
+        WITH_SCRATCH(test_a_database_that_is_deleted_is_made_anew),
         WITH_SCRATCH(test_a_full_disk_is_waited_for),
         WITH_SCRATCH(test_an_outcome_counts_though_worker_and_broker_died_after_it),
         WITH_SCRATCH(test_a_later_timer_of_one_queue_does_not_hide_that_of_another),

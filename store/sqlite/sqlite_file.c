@@ -288,10 +288,14 @@ int pgqrs_sqlite_check_file(struct sqlite_store *s, struct pgqrs_error *err)
             s->wal_inode == 0 ? wal_inode(s) : s->wal_inode; /* made by the first write */
         return 0;
     }
-    struct pgqrs_error why;
+    struct pgqrs_error why = {0};
     if (open_new(s, &why) < 0) {
-        return pgqrs_error_set(err, PGQRS_ERR_AGAIN, "%s (the database that was open is gone)",
-                               why.text);
+        (void)pgqrs_error_set(err, PGQRS_ERR_AGAIN, "%s (the database that was open is gone)",
+                              why.text);
+        if (err != NULL) {
+            err->sys_errno = why.sys_errno; /* ENOENT: there is none in its place */
+        }
+        return -1;
     }
     return pgqrs_error_set(err, PGQRS_ERR_AGAIN,
                            "store \"%s\": the database file was replaced; the new one is open now",
