@@ -153,7 +153,7 @@ bool pgqrs_pg_woken(struct pgqrs_store *store);
 void pgqrs_pg_doze(struct pgqrs_store *store);
 void pgqrs_pg_rouse(struct pgqrs_store *store);
 
-/* pg_exchange.c, pg_settle.c, pg_lease.c, pg_enqueue.c: the hot path */
+/* pg_exchange.c, pg_settle.c, pg_follow.c, pg_lease.c, pg_enqueue.c: the hot path */
 int pgqrs_pg_enqueue(struct pgqrs_store *store, int64_t queue_id, const struct pgqrs_enqueue *items,
                      size_t count, int64_t *ids_out, bool *existed_out, struct pgqrs_error *err);
 int pgqrs_pg_exchange(struct pgqrs_store *store, struct pgqrs_exchange *x, struct pgqrs_error *err);

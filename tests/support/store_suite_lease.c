@@ -330,10 +330,9 @@ static void wants_of_every_kind_at_once(void **state)
 }
 
 /* As many as a broker may serve wait at once. */
-static void wants_of_many_queues(void **state)
+static void serve_many_queues(struct suite *f, struct pgqrs_settlement *settlement)
 {
     enum { QUEUES = 150 };
-    struct suite *f = *state;
     struct pgqrs_want wants[QUEUES];
     for (int i = 0; i < QUEUES; i++) {
         char name[20];
@@ -347,14 +346,36 @@ static void wants_of_many_queues(void **state)
     }
     f->x.wants = wants;
     f->x.want_count = QUEUES;
+    f->x.settlements = settlement;
+    f->x.settlement_count = settlement == NULL ? 0 : 1;
     suite_ok(f, pgqrs_store_exchange(f->store, &f->x, &f->err));
     f->x.wants = NULL;
     f->x.want_count = 0;
+    f->x.settlements = NULL;
+    f->x.settlement_count = 0;
     assert_int_equal(f->x.lease_count, QUEUES);
     for (size_t i = 0; i < QUEUES; i++) {
         assert_int_equal(f->x.leases[i].want, i);
         suite_assert_json(f->x.leases[i].payload, "{\"n\":1}");
     }
+}
+
+static void wants_of_many_queues(void **state)
+{
+    serve_many_queues(*state, NULL);
+}
+
+static void wants_of_many_queues_and_a_follow_up(void **state)
+{
+    struct suite *f = *state;
+    const struct pgqrs_follow_up next = {.queue = "q", .item = {.payload = pgqrs_bytes_from("1")}};
+    suite_put(f, "1", 0, 0);
+    struct pgqrs_settlement item = suite_settlement(suite_lease_one(f), PGQRS_SETTLE_ARCHIVE);
+    item.follow_ups = &next;
+    item.follow_up_count = 1;
+    serve_many_queues(f, &item);
+    assert_int_equal(item.settled_out, PGQRS_SETTLED_YES);
+    assert_int_equal(suite_lease(f, 5), 1);
 }
 
 /* Whoever asks first gets what is served first, whatever the order of ids. */
@@ -389,6 +410,7 @@ static void wants_are_answered_in_order(void **state)
 const struct CMUnitTest suite_lease_cases[] = {
     SUITE_CASE(wants_are_answered_in_order),
     SUITE_CASE(wants_of_many_queues),
+    SUITE_CASE(wants_of_many_queues_and_a_follow_up),
     SUITE_CASE(renewing_tells_each),
     SUITE_CASE(wants_of_every_kind_at_once),
     SUITE_CASE(lease_writes),
