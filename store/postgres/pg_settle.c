@@ -38,11 +38,12 @@ const struct pg_stmt pgqrs_pg_end_messages = {
     .param_count = 7,
     .types = {FENCE_TYPES, PG_TEXT_ARRAY, PG_JSON_ARRAY, PG_TEXT_ARRAY, PG_INT4_ARRAY},
 };
-/* A row to which a workflow run refers stays, and is archived by the next statement. */
+/* A row to which a workflow run refers stays, and is archived by the next statement. The offset
+ * keeps the look at the runs from becoming a join. */
 const struct pg_stmt pgqrs_pg_delete_done = {
     .name = "delete_done",
     .sql = "DELETE FROM pgqrs_messages m" FENCE " AND NOT EXISTS (SELECT 1 FROM"
-           " pgqrs_workflow_runs r WHERE r.message_id = m.id) RETURNING m.id",
+           " pgqrs_workflow_runs r WHERE r.message_id = m.id OFFSET 0) RETURNING m.id",
     .param_count = 3,
     .types = {FENCE_TYPES},
 };

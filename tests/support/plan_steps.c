@@ -58,6 +58,42 @@ static void settle(struct plan_bench *b)
     pgqrs_exchange_fini(&x);
 }
 
+static void settle_with_follow_ups(struct plan_bench *b)
+{
+    struct pgqrs_settlement items[256] = {0};
+    const struct pgqrs_follow_up next[2] = {
+        {.queue = "mail", .item = {.payload = pgqrs_bytes_from("{}")}},
+        {.queue = "later", .item = {.payload = pgqrs_bytes_from("{}"), .delay_ms = 86400000}}};
+    lease(b);
+    for (size_t i = 0; i < b->lease_count; i++) {
+        items[i] = suite_settlement(b->leases[i], PGQRS_SETTLE_ARCHIVE);
+        items[i].follow_ups = next;
+        items[i].follow_up_count = 2;
+    }
+    struct pgqrs_exchange x = {.settlements = items, .settlement_count = b->lease_count};
+    suite_ok(b, pgqrs_store_exchange(b->store, &x, &b->err));
+    for (size_t i = 0; i < b->lease_count; i++) {
+        assert_int_equal(items[i].settled_out, PGQRS_SETTLED_YES);
+    }
+    pgqrs_exchange_fini(&x);
+}
+
+/* The whole backlog is due, and nobody may have it. */
+static void find_it_paused(struct plan_bench *b)
+{
+    suite_ok(b, pgqrs_store_queue_pause(b->store, b->queue, true, &b->err));
+    lease_from(b, b->queue, 0);
+    suite_ok(b, pgqrs_store_queue_pause(b->store, b->queue, false, &b->err));
+}
+
+static void ask_in_vain(struct plan_bench *b)
+{
+    int64_t holder = b->holder;
+    b->holder = 4711;
+    lease_from(b, b->queue, 0);
+    b->holder = holder;
+}
+
 /* Once more: somebody else has them, or they have ended. */
 static void settle_again(struct plan_bench *b)
 {
@@ -216,6 +252,9 @@ const struct plan_step plan_steps[] = {
     {"renew 200", renew, 200, 512, 6000},
     {"settle 200", settle, 200, 512, 6000},
     {"find nothing", find_nothing, 10, 16, 100},
+    {"find it paused", find_it_paused, 10, 16, 100},
+    {"ask in vain", ask_in_vain, 10, 16, 100},
+    {"settle 20 with follow-ups", settle_with_follow_ups, 20, 128, 2000},
     {"enqueue 1", enqueue, 1, 16, 100},
     {"enqueue 50", enqueue, 50, 16, 2000},
     {"enqueue with a key", enqueue_keyed, 1, 16, 100},
