@@ -5,6 +5,9 @@
  */
 #include "tests/support/pg_daemon.h"
 
+#include <sys/stat.h>
+#include <sys/mount.h>
+#include <pwd.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -133,6 +136,57 @@ static void test_the_server_is_read_only_for_a_while(void **state)
     pg_daemon_finish(d, 1, 2);
 }
 
+/* Takes all the room that is left. */
+static void fill(const char *path)
+{
+    static const char block[8192];
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    (void)setvbuf(file, NULL, _IONBF, 0);
+    while (fwrite(block, sizeof block, 1, file) == 1) {
+    }
+    (void)fclose(file);
+}
+
+/* The messages are on a small disk of their own. */
+static void test_the_servers_disk_is_full(void **state)
+{
+    struct pg_daemon *d = *state;
+    char disk[80];
+    char place[96];
+    char filler[96];
+    (void)snprintf(disk, sizeof disk, "%s/disk", pg_rig_dir());
+    (void)snprintf(place, sizeof place, "%s/place", disk);
+    (void)snprintf(filler, sizeof filler, "%s/filler", disk);
+    const struct passwd *server = getpwnam("postgres");
+    if (mkdir(disk, 0755) < 0 || server == NULL ||
+        mount("tmpfs", disk, "tmpfs", 0, "size=16m") < 0) {
+        skip(); /* only root may mount a small disk */
+    }
+    assert_int_equal(mkdir(place, 0700), 0);
+    assert_int_equal(chown(place, server->pw_uid, server->pw_gid), 0);
+    pg_daemon_start(d, "");
+    pg_rig_sql(d->rig, "CREATE TABLESPACE small LOCATION '%s'", place);
+    pg_rig_sql(d->rig, "ALTER TABLE %s.pgqrs_messages SET TABLESPACE small", d->rig->schema);
+    pg_daemon_load(d, WARM);
+    /* A backlog to lease, and an old snapshot, so that no room is found in the pages there are. */
+    pg_rig_sql(d->rig, "UPDATE pgqrs_queues SET pgqrsd_paused_at = now()");
+    pg_rig_await(d->rig, 1, "SELECT count(*) > 100 FROM pgqrs_messages WHERE archived_at IS NULL");
+    PGconn *old = pg_rig_connect(d->rig);
+    PQclear(PQexec(old, "BEGIN ISOLATION LEVEL REPEATABLE READ"));
+    PQclear(PQexec(old, "SELECT count(*) FROM pgqrs_messages"));
+    fill(filler);
+    pg_rig_sql(d->rig, "UPDATE pgqrs_queues SET pgqrsd_paused_at = NULL");
+    await_trouble(d);
+    assert_int_equal(remove(filler), 0);
+    PQfinish(old);
+    pg_daemon_progress(d, WARM);
+    pg_daemon_finish(d, 1, 3);
+    pg_rig_sql(d->rig, "ALTER TABLE %s.pgqrs_messages SET TABLESPACE pg_default", d->rig->schema);
+    pg_rig_sql(d->rig, "DROP TABLESPACE small");
+    assert_int_equal(umount2(disk, MNT_DETACH), 0);
+}
+
 static void test_others_have_all_connections(void **state)
 {
     struct pg_daemon *d = *state;
@@ -184,7 +238,7 @@ static void test_commits_are_cut_off(void **state)
     }
     pg_rig_sql(d->rig, "DROP TRIGGER linger ON pgqrs_messages");
     pg_daemon_progress(d, WARM);
-    pg_daemon_finish(d, 0, 4);
+    pg_daemon_finish(d, 0, 40); /* as often as a commit was cut off */
 }
 
 /* ---- a password that is changed ---- */
@@ -298,6 +352,7 @@ int main(void)
         PG_DAEMON_CASE(test_connections_are_ended_one_by_one),
         PG_DAEMON_CASE(test_the_server_stands_still),
         PG_DAEMON_CASE(test_the_server_is_read_only_for_a_while),
+        PG_DAEMON_CASE(test_the_servers_disk_is_full),
         PG_DAEMON_CASE(test_others_have_all_connections),
         PG_DAEMON_CASE(test_commits_are_cut_off),
         PG_DAEMON_CASE(test_the_password_is_changed_and_changed_back),
