@@ -19,7 +19,7 @@
 #define BUSY_MS 100       /* how long another program's lock may hold up a call at a time */
 #define IDLE_POLL_MS 5000 /* where somebody wakes us */
 #define STOP_MS 10000     /* how long the last outcomes may take to be stored */
-#define CALL_MS 10000    /* longer than a slow commit; then the connection is given up */
+#define CALL_MS 10000     /* longer than a slow commit; then the connection is given up */
 #define CLAIM_MS 1000
 #define CLAIM_RETRY_MS 10
 #define PREPARE_MS 20000 /* how long a start waits for another program's lock */

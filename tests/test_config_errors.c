@@ -66,8 +66,7 @@ static const struct refusal refusals[] = {
     {Q "    handlr: x\n", "c.yaml:5: queues.mail.handlr: found an unknown key, expected "
                           "\"handler\"? Known here: handler, settings, consumers, prefetch"},
     {D "quues: {}\n", "c.yaml:3: quues: found an unknown key, expected \"queues\"?"},
-    {D "zzzzzzzz: 1\n",
-     "zzzzzzzz: found an unknown key, expected one of: dsn, schema, wake_dsn"},
+    {D "zzzzzzzz: 1\n", "zzzzzzzz: found an unknown key, expected one of: dsn, schema, wake_dsn"},
     {D "shutdown: {drian: 1s}\n", "shutdown.drian: found an unknown key, expected \"drain\"? Known "
                                   "here: drain, cancel_grace"},
     {D "shutdown.drain: 1s\n", "shutdown.drain: found an unknown key"},

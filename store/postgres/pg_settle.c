@@ -142,7 +142,10 @@ static void put_outcome(struct pg_args *args, const struct pgqrs_settlement *ite
 
 static void put_bytes(struct pg_args *args, struct pgqrs_bytes bytes)
 {
-    pgqrs_pg_arg_array_bytes(args, bytes.len == 0 ? (struct pgqrs_bytes){0} : bytes, false);
+    if (bytes.len == 0) {
+        bytes.data = NULL; /* NULL */
+    }
+    pgqrs_pg_arg_array_bytes(args, bytes, false);
 }
 
 static void put_result(struct pg_args *args, const struct pgqrs_settlement *item)
