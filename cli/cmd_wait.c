@@ -10,13 +10,15 @@
 
 #define LOOK_EVERY_MS 200
 #define LOOK_SHARE 10 /* looking takes at most this part of the time */
+#define PRINT_EVERY_MS 1000
+#define WAIT_COUNT_MAX 10000 /* looking takes no longer for more */
 
 struct progress {
     struct pgqrs_cli *cli;
     const char *name;
     bool terminal, printed_before;
-    int64_t began_ms;
-    struct pgqrs_queue_metrics now, printed; /* counted up to 1 */
+    int64_t began_ms, printed_ms;
+    struct pgqrs_queue_metrics now, printed; /* counted up to WAIT_COUNT_MAX */
 };
 
 static double seconds(const struct progress *p)
@@ -24,19 +26,29 @@ static double seconds(const struct progress *p)
     return (double)(pgqrs_mono_ms() - p->began_ms) / 1000;
 }
 
-/* Rewrites its line on a terminal; elsewhere a line when it says something new. */
+static bool capped(int64_t count)
+{
+    return count >= WAIT_COUNT_MAX;
+}
+
+/* Rewrites its line on a terminal; elsewhere a line a second when it says something new. */
 static bool print_progress(struct progress *p, bool last)
 {
+    int64_t now = pgqrs_mono_ms();
     bool changed = !p->printed_before || p->now.leased != p->printed.leased ||
                    p->now.pending != p->printed.pending;
-    if (p->cli->json || (!p->terminal && !changed)) {
+    bool due = last || !p->printed_before || now - p->printed_ms >= PRINT_EVERY_MS;
+    char waiting[24];
+    char running[24];
+    if (p->cli->json || (!p->terminal && !(changed && due))) {
         return true;
     }
-    (void)printf("%s%s, %s  %.0f s%s%s", p->terminal ? "\r" : "",
-                 p->now.pending > 0 ? "jobs wait" : "nothing waits",
-                 p->now.leased > 0 ? "jobs run" : "nothing runs", seconds(p),
+    (void)printf("%swaiting %s  running %s  %.0f s%s%s", p->terminal ? "\r" : "",
+                 pgqrs_cli_count(p->now.pending, capped(p->now.pending), waiting),
+                 pgqrs_cli_count(p->now.leased, capped(p->now.leased), running), seconds(p),
                  p->terminal ? "\033[K" : "", !p->terminal || last ? "\n" : "");
     p->printed = p->now;
+    p->printed_ms = now;
     p->printed_before = true;
     return pgqrs_output_flush();
 }
@@ -46,8 +58,16 @@ static void print_json(const struct progress *p, bool timed_out)
     struct pgqrs_json json = {0};
     pgqrs_json_begin(&json, NULL, '{');
     pgqrs_json_text(&json, "name", p->name);
-    pgqrs_json_boolean(&json, "waiting", p->now.pending > 0);
-    pgqrs_json_boolean(&json, "running", p->now.leased > 0);
+    pgqrs_json_integer(&json, "waiting", p->now.pending);
+    pgqrs_json_integer(&json, "running", p->now.leased);
+    pgqrs_json_begin(&json, "capped", '[');
+    if (capped(p->now.pending)) {
+        pgqrs_json_text(&json, NULL, "waiting");
+    }
+    if (capped(p->now.leased)) {
+        pgqrs_json_text(&json, NULL, "running");
+    }
+    pgqrs_json_end(&json, ']');
     pgqrs_json_real(&json, "seconds", seconds(p));
     pgqrs_json_boolean(&json, "timed_out", timed_out);
     pgqrs_json_end(&json, '}');
@@ -59,7 +79,7 @@ static int look(struct progress *p, int64_t queue_id)
     struct pgqrs_error err;
     int rc;
     do {
-        rc = pgqrs_store_queue_metrics(p->cli->store, queue_id, 1, &p->now, &err);
+        rc = pgqrs_store_queue_metrics(p->cli->store, queue_id, WAIT_COUNT_MAX, &p->now, &err);
     } while (rc < 0 && pgqrs_cli_again(&retry, &err));
     return rc < 0 ? pgqrs_cli_fail(&err) : PGQRS_CLI_OK;
 }
@@ -73,10 +93,11 @@ static int end(struct progress *p, bool timed_out)
         print_json(p, timed_out);
     }
     if (timed_out) {
-        pgqrs_cli_error("queue \"%s\": timed out, %s", p->name,
-                        p->now.pending == 0  ? "jobs run"
-                        : p->now.leased == 0 ? "jobs wait"
-                                             : "jobs wait and run");
+        char waiting[24];
+        char running[24];
+        pgqrs_cli_error("queue \"%s\": timed out, waiting %s, running %s", p->name,
+                        pgqrs_cli_count(p->now.pending, capped(p->now.pending), waiting),
+                        pgqrs_cli_count(p->now.leased, capped(p->now.leased), running));
         return PGQRS_CLI_FAILURE;
     }
     return PGQRS_CLI_OK;

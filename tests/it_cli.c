@@ -106,21 +106,32 @@ static void test_wait_ends_when_nothing_is_left(void **state)
     char command[1024];
     char line[256];
     ok(f, "p queue wait a"); /* there is nothing */
-    assert_string_equal(shell_out, "nothing waits, nothing runs  0 s\n");
+    assert_string_equal(shell_out, "waiting 0  running 0  0 s\n");
     ok(f, "p message enqueue a 1; p message enqueue a 2 --delay 1h; p message enqueue a 3");
     int n = shell_begin(&f->scratch, command, sizeof command);
     (void)snprintf(command + n, sizeof command - (size_t)n, "p queue wait a --timeout 60s");
     FILE *waiting = popen(command, "re");
     assert_non_null(waiting);
     assert_non_null(fgets(line, sizeof line, waiting));
-    assert_string_equal(line, "jobs wait, nothing runs  0 s\n");
+    assert_string_equal(line, "waiting 3  running 0  0 s\n");
     db_exec(&f->scratch, "update pgqrs_messages set archived_at = enqueued_at, "
                          "pgqrsd_outcome = case id when 1 then 'failed' else 'done' end");
     do {
         assert_non_null(fgets(line, sizeof line, waiting));
-    } while (strstr(line, "nothing waits, nothing runs") == NULL);
+    } while (strstr(line, "waiting 0  running 0") == NULL);
     assert_null(fgets(line, sizeof line, waiting));
     assert_int_equal(pclose(waiting), 0);
+}
+
+static void test_wait_counts_no_further_than_it_must(void **state)
+{
+    const struct fixture *f = *state;
+    ok(f, "seq 10001 | p message enqueue a -");
+    assert_int_equal(sh(f, "p queue wait a --timeout 0"), 1);
+    says(shell_out, "waiting 10000+  running 0  ");
+    says(shell_err, "timed out, waiting 10000+, running 0");
+    assert_int_equal(sh(f, "p queue wait a --timeout 0 -o json"), 1);
+    says(shell_out, "\"waiting\":10000,\"running\":0,\"capped\":[\"waiting\"],");
 }
 
 static void test_wait_times_out(void **state)
@@ -128,12 +139,13 @@ static void test_wait_times_out(void **state)
     const struct fixture *f = *state;
     ok(f, "p message enqueue a 1 --delay 1h");
     assert_int_equal(sh(f, "p queue wait a --timeout 50ms"), 1);
-    says(shell_err, "queue \"a\": timed out, jobs wait");
+    says(shell_err, "queue \"a\": timed out, waiting 1, running 0");
     assert_int_equal(sh(f, "p queue wait a --timeout 0 -o json"), 1);
     json_t *json = shell_json();
     assert_true(json_is_true(json_object_get(json, "timed_out")));
-    assert_true(json_is_true(json_object_get(json, "waiting")));
-    assert_true(json_is_false(json_object_get(json, "running")));
+    assert_true(json_is_integer(json_object_get(json, "running")));
+    assert_int_equal(json_integer_value(json_object_get(json, "waiting")), 1);
+    assert_int_equal(json_array_size(json_object_get(json, "capped")), 0);
     json_decref(json);
     assert_int_equal(sh(f, "p queue wait b"), 1);
     assert_int_equal(sh(f, "p queue wait a --timeout 5"), 2);
@@ -261,6 +273,7 @@ int main(void)
         QUEUE(test_metrics),
         QUEUE(test_wait_ends_when_nothing_is_left),
         QUEUE(test_wait_times_out),
+        QUEUE(test_wait_counts_no_further_than_it_must),
         EMPTY(test_where_the_store_comes_from),
         EMPTY(test_exit_statuses),
         QUEUE(test_output_that_can_not_be_written_is_a_failure),
