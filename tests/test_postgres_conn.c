@@ -592,9 +592,41 @@ static void statements_that_vanish(void **state)
     pgqrs_store_close(&store);
 }
 
+/* The server would plan anew each time: for the parameters at hand it always looks cheaper. */
+static void plans_are_made_once(void **state)
+{
+    static const struct pg_stmt custom = {
+        .name = "test_custom",
+        .sql = "SELECT coalesce(sum(custom_plans), -1)::bigint FROM pg_prepared_statements"
+               " WHERE name LIKE '%lease' OR name LIKE '%peek'"};
+    static const struct pg_stmt generic = {
+        .name = "test_generic",
+        .sql = "SELECT coalesce(sum(generic_plans), -1)::bigint FROM pg_prepared_statements"
+               " WHERE name LIKE '%lease' OR name LIKE '%peek'"};
+    struct pg_rig *rig = *state;
+    struct pgqrs_store *store = pg_rig_store(rig, NULL);
+    struct pgqrs_want want = {.count = 1, .max_attempts = 5, .lease_ms = 1000};
+    struct pgqrs_exchange x = {.wants = &want, .want_count = 1};
+    suite_ok(rig, pgqrs_store_queue_create(store, "q", &want.queue_id, &rig->err));
+    const struct pgqrs_worker_row row = {.name = "w", .queue_id = want.queue_id, .instance = "i"};
+    suite_ok(rig, pgqrs_store_worker_register(store, &row, &want.worker_id, &rig->err));
+    for (int i = 0; i < 8; i++) {
+        const struct pgqrs_enqueue item = {.payload = pgqrs_bytes_from("1")};
+        int64_t id;
+        suite_ok(rig, pgqrs_store_enqueue(store, want.queue_id, &item, 1, &id, NULL, &rig->err));
+        suite_ok(rig, pgqrs_store_exchange(store, &x, &rig->err));
+        assert_int_equal(x.lease_count, 1);
+    }
+    pgqrs_exchange_fini(&x);
+    assert_int_equal(ask(rig, store, &custom), 0);
+    assert_true(ask(rig, store, &generic) >= 16);
+    pgqrs_store_close(&store);
+}
+
 int main(void)
 {
     const struct CMUnitTest cases[] = {
+        PG_RIG_CASE(plans_are_made_once),
         PG_RIG_CASE(lost_while_idle_is_not_noticed),
         PG_RIG_CASE(lost_in_a_statement_is_certain),
         PG_RIG_CASE(lost_in_the_commit_is_uncertain),

@@ -36,10 +36,12 @@ static const struct pg_stmt rollback_to_stmt = {.sql = "ROLLBACK TO SAVEPOINT " 
 
 /* The settings of a connection, for one transaction: behind a pooler nothing else holds. */
 static const struct pg_stmt local_stmt = {
-    .sql = "SELECT set_config('search_path', $1, true), set_config('TimeZone', 'UTC', true),"
-           " set_config('enable_seqscan', 'off', true),"
-           " set_config('enable_bitmapscan', 'off', true),"
-           " set_config('enable_sort', 'off', true), set_config('jit', 'off', true)",
+    .sql =
+        "SELECT set_config('search_path', $1, true), set_config('TimeZone', 'UTC', true),"
+        " set_config('enable_seqscan', 'off', true),"
+        " set_config('enable_bitmapscan', 'off', true),"
+        " set_config('enable_sort', 'off', true), set_config('jit', 'off', true)," PG_GENERIC_PLANS(
+            "true"),
     .param_count = 1,
     .types = {PG_TEXT},
 };

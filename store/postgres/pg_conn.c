@@ -20,7 +20,8 @@ static const struct pg_stmt settings_stmt = {
            " set_config('enable_bitmapscan', 'off', false),"
            " set_config('enable_sort', 'off', false), set_config('jit', 'off', false),"
            " set_config('default_transaction_isolation', 'read committed', false),"
-           " set_config('idle_in_transaction_session_timeout', '300s', false)",
+           " set_config('idle_in_transaction_session_timeout', '300s', false)," PG_GENERIC_PLANS(
+               "false"),
     .param_count = 1,
     .types = {PG_TEXT},
 };

@@ -12,6 +12,15 @@
 #define PG_INSTALL_CLASS "1885827433" /* a hash of the schema: it is being installed */
 #define PG_CHANNEL "pgqrsd_"          /* and the oid of pgqrs_messages */
 
+/*
+ * Planning a lease takes longer than leasing, and left to itself the server plans anew each time:
+ * plans for these very parameters look cheaper, since the bigger limit of the others is a guess.
+ * Whoever has set it otherwise for the role or the database keeps that.
+ */
+#define PG_GENERIC_PLANS(local)                                                                    \
+    " set_config('plan_cache_mode', CASE current_setting('plan_cache_mode') WHEN 'auto'"           \
+    " THEN 'force_generic_plan' ELSE current_setting('plan_cache_mode') END, " local ")"
+
 enum { PG_PREPARED_MAX = 256, PG_SETTINGS_MAX = 64 };
 
 /* What libpq is told, from a DSN. Holds the password: wiped by its fini. */

@@ -20,8 +20,8 @@ const struct pg_stmt pgqrs_pg_lease = {
         "WITH RECURSIVE level(p) AS ("
         "(SELECT pgqrsd_priority FROM pgqrs_messages WHERE queue_id = $1 AND " PG_PENDING
         " AND NOT EXISTS (SELECT 1 FROM pgqrs_queues WHERE id = $1 AND pgqrsd_paused_at IS NOT"
-        " NULL) AND NOT EXISTS (SELECT 1 FROM unnest($6) w(id) WHERE NOT EXISTS (SELECT 1 FROM"
-        " pgqrs_workers k WHERE k.id = w.id AND k.status IN ('ready', 'polling')))"
+        " NULL) AND (SELECT count(*) FROM pgqrs_workers k WHERE k.id = ANY($6)"
+        " AND k.status::text IN ('ready', 'polling')) = cardinality($6)"
         " ORDER BY pgqrsd_priority DESC LIMIT 1)"
         " UNION ALL SELECT (SELECT pgqrsd_priority FROM pgqrs_messages WHERE queue_id = $1"
         " AND " PG_PENDING " AND pgqrsd_priority < level.p ORDER BY pgqrsd_priority DESC LIMIT 1)"
