@@ -73,15 +73,16 @@ struct killer {
     const char *doing; /* what the statement to be ended begins with */
 };
 
-/* Waits until the statement runs, and ends its server process. */
+/* Waits until the statement sleeps, and ends its server process. */
 static void *kill_it(void *arg)
 {
     struct killer *k = arg;
     char sql[300];
-    (void)snprintf(sql, sizeof sql,
-                   "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
-                   " WHERE state = 'active' AND query LIKE '%s%%' AND pid <> pg_backend_pid()",
-                   k->doing);
+    (void)snprintf(
+        sql, sizeof sql,
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+        " WHERE wait_event = 'PgSleep' AND query LIKE '%s%%' AND pid <> pg_backend_pid()",
+        k->doing);
     for (int i = 0; i < 2000; i++) {
         PGresult *result = PQexec(k->conn, sql);
         int found = PQntuples(result);
