@@ -134,6 +134,7 @@ struct broker {
     char *instance, *host, *site;
     bool alone; /* nobody else can be a broker of the store */
     int64_t lease_ms, poll_ms, heartbeat_ms, foreign_stale_ms;
+    int64_t look_ms; /* how often it looks by itself; poll_ms, or more where it is woken */
     struct broker_queue *queues;
     size_t queue_count;
     struct worker_list workers;

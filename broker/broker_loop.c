@@ -364,7 +364,8 @@ static int start_events(struct broker *b, struct pgqrs_error *err)
     b->control = watch(b, pgqrs_control_fd(b->child->control), on_control);
     b->lifeline = watch(b, b->child->lifeline, on_lifeline);
     b->wake = wake < 0 ? NULL : watch(b, wake, on_wake);
-    b->poll = every(b, wake < 0 || b->poll_ms > IDLE_POLL_MS ? b->poll_ms : IDLE_POLL_MS, on_poll);
+    b->look_ms = wake < 0 || b->poll_ms > IDLE_POLL_MS ? b->poll_ms : IDLE_POLL_MS;
+    b->poll = every(b, b->look_ms, on_poll);
     b->beat = every(b, b->heartbeat_ms, on_beat);
     if (b->turn == NULL || b->retry == NULL || b->due == NULL || b->gather == NULL ||
         b->spare == NULL || b->control == NULL || b->lifeline == NULL ||

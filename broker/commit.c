@@ -244,7 +244,7 @@ static void arm_due(struct broker *b, const struct pgqrs_exchange *x)
     int64_t us = x->next_due_us - x->now_us;
     us = us < DUE_MIN_US ? DUE_MIN_US : us;
     int64_t at_us = pgqrs_mono_us() + us;
-    if (x->next_due_us == 0 || us >= b->poll_ms * 1000 ||
+    if (x->next_due_us == 0 || us >= b->look_ms * 1000 ||
         (b->due_at_us != 0 && b->due_at_us <= at_us)) {
         return; /* nothing, or the poll or the timer comes before */
     }
