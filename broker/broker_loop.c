@@ -385,11 +385,11 @@ static void broker_fini(struct broker *b)
                               b->control, b->lifeline, b->wake,        b->listen_again,
                               b->poll,    b->renew,    b->beat,        b->row_beat,
                               b->listen,  b->spare,    b->housekeeping};
+    pgqrs_peers_fini(b); /* they know of tasks, which the thread's end drops */
     if (!pgqrs_store_thread_stop(&b->store_thread, JOIN_MS)) {
         pgqrs_log_error("broker: a call of the store does not end, ending without it");
         _exit(b->exit_status == 0 ? PGQRS_EXIT_UNAVAILABLE : b->exit_status);
     }
-    pgqrs_peers_fini(b);
     pgqrs_workers_fini(b);
     pgqrs_commit_fini(b);
     pgqrs_chores_fini(b);
