@@ -284,13 +284,13 @@ static void on_hello_stored(void *arg, struct store_task *task)
     if (task->rc < 0) {
         pgqrs_commit_trouble(b, &task->err); /* the hello waits until the store works again */
     } else {
-        pgqrs_commit_success(b);
         worker->row_id = t->row_id;
         if (peer != NULL && !worker->gathered) {
             welcome(peer, worker, t->row_id);
         } else if (peer != NULL) {
             (void)refuse(peer, "pgqrsd has said that this worker has ended");
         }
+        pgqrs_commit_success(b); /* answers hellos that wait, of which this is none any more */
     }
     hello_task_drop(task);
     pgqrs_workers_bury(b);
