@@ -240,6 +240,9 @@ static void on_buried(void *arg, struct store_task *task)
 void pgqrs_workers_bury(struct broker *b)
 {
     struct worker *worker;
+    if (b->commit.under_way) {
+        return; /* it may bring leases for one of them; its end comes here again */
+    }
     TAILQ_FOREACH(worker, &b->workers, link)
     {
         if (!worker->gathered || worker->burying || worker->attaching || worker->unsettled > 0 ||
