@@ -117,7 +117,7 @@ struct commit {
     struct known_leases *known; /* to be reconciled first; null: nothing is */
     size_t known_count;
     bool hint;        /* it was woken: the store knows whether there is a reason to look */
-    bool probe;       /* nothing to do but to see whether the store works */
+    bool probe;       /* no outcome to store: to see first whether the store works */
     int64_t probe_id; /* and whether this row, unless 0, can be written */
     const struct broker_queue *check; /* that queues are those of before; null: no need */
     size_t check_count;

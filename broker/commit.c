@@ -389,10 +389,17 @@ static bool is_another(struct pgqrs_store *store, const struct commit *c)
     return false;
 }
 
+static int64_t probe(struct pgqrs_store *store, struct commit *c)
+{
+    int64_t id;
+    int64_t rc = c->probe_id != 0 ? pgqrs_store_worker_beat(store, &c->probe_id, 1, &c->task.err)
+                                  : pgqrs_store_queue_find(store, "", &id, &c->task.err);
+    return rc < 0 && c->task.err.code == PGQRS_ERR_NOT_FOUND ? 0 : rc;
+}
+
 static void run_commit(struct pgqrs_store *store, struct store_task *task)
 {
     struct commit *c = (struct commit *)task; /* its first member */
-    int64_t id;
     c->exchange.lease_count = 0;
     c->exchange.next_due_us = 0;
     c->settled_only = false;
@@ -408,12 +415,9 @@ static void run_commit(struct pgqrs_store *store, struct store_task *task)
     if (c->hint && !pgqrs_store_woken(store)) {
         c->want_count = c->sure_count;
     }
-    if (c->group.count > 0 || c->want_count > 0) {
+    task->rc = c->probe ? probe(store, c) : 0;
+    if (task->rc == 0 && (c->group.count > 0 || c->want_count > 0)) {
         task->rc = exchange(store, c);
-    } else if (c->probe) {
-        task->rc = c->probe_id != 0 ? pgqrs_store_worker_beat(store, &c->probe_id, 1, &task->err)
-                                    : pgqrs_store_queue_find(store, "", &id, &task->err);
-        task->rc = task->rc < 0 && task->err.code == PGQRS_ERR_NOT_FOUND ? 0 : task->rc;
     }
 }
 _Static_assert(offsetof(struct commit, task) == 0, "run_commit takes one for the other");
@@ -519,10 +523,7 @@ void on_commit_turn(evutil_socket_t fd, short what, void *arg)
     c->hint = b->hinted;
     c->check = b->trouble_since_ms != 0 ? b->queues : NULL;
     c->check_count = b->queue_count;
-    if (c->probe) {
-        c->want_count = c->sure_count = 0;
-        c->probe_id = some_row(b);
-    }
+    c->probe_id = c->probe ? some_row(b) : 0;
     if (c->group.count == 0 && c->want_count == 0 && c->known == NULL && !c->hint && !c->probe) {
         pgqrs_workers_bury(b);
         pgqrs_broker_try_stop(b);

@@ -52,6 +52,27 @@ static void test_a_hello_that_ends_a_trouble_is_answered_once(void **state)
     assert_int_equal(daemon_log_count(&f->daemon, "worker work/0 connected"), 2);
 }
 
+/* ---- a store that takes outcomes and gives no leases ---- */
+
+static void test_leases_that_fail_for_good_are_told_of_and_hold_up_no_outcome(void **state)
+{
+    struct fixture *f = *state;
+    start(f, "");
+    fixture_enqueue(f, 1, "{\"ms\":300}");
+    effects_await(&f->scratch, "start 1 ", 1);
+    db_exec(&f->scratch, "create trigger broken before update of consumer_worker_id on"
+                         " pgqrs_messages when new.consumer_worker_id is not null begin select"
+                         " raise(abort, 'broken'); end");
+    fixture_enqueue(f, 1, "{}");
+    db_await(&f->scratch, DONE, 1);
+    daemon_await_log(&f->daemon, "the store fails, 0 outcomes wait", 1);
+    db_exec(&f->scratch, "drop trigger broken");
+    db_await(&f->scratch, DONE, 2);
+    daemon_await_log(&f->daemon, "the store works again", 1);
+    assert_int_equal(daemon_log_count(&f->daemon, "the store fails"), 1);
+    assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
+}
+
 /* ---- clients that ask while it stops ---- */
 
 #define CLIENTS 6
@@ -200,6 +221,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WITH_FIXTURE(test_what_becomes_due_after_poll_does_not_wait_for_the_next_look),
         WITH_FIXTURE(test_a_hello_that_ends_a_trouble_is_answered_once),
+        WITH_FIXTURE(test_leases_that_fail_for_good_are_told_of_and_hold_up_no_outcome),
         WITH_FIXTURE(test_a_stop_forgets_calls_of_clients_cleanly),
         PG_DAEMON_CASE(test_a_worker_ends_while_leases_for_it_are_under_way),
     };
