@@ -251,6 +251,7 @@ void pgqrs_pg_place_payloads(struct pgqrs_exchange *x)
 
 /* ---- looking ---- */
 
+/* Each queue once, with the highest limit of attempts that a want of it has. */
 static size_t distinct_queues(const struct pgqrs_exchange *x, int64_t *ids, int32_t *attempts,
                               size_t max)
 {
@@ -260,11 +261,13 @@ static size_t distinct_queues(const struct pgqrs_exchange *x, int64_t *ids, int3
         while (k < n && ids[k] != x->wants[i].queue_id) {
             k++;
         }
+        int32_t most =
+            x->wants[i].max_attempts > INT32_MAX ? INT32_MAX : (int32_t)x->wants[i].max_attempts;
         if (k == n) {
             ids[n] = x->wants[i].queue_id;
-            attempts[n++] = x->wants[i].max_attempts > INT32_MAX
-                                ? INT32_MAX
-                                : (int32_t)x->wants[i].max_attempts;
+            attempts[n++] = most;
+        } else if (attempts[k] < most) {
+            attempts[k] = most;
         }
     }
     return n;

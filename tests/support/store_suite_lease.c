@@ -205,9 +205,11 @@ static void attempts_run_out(void **state)
     exchange_for(f, &want, 1);
     assert_int_equal(f->x.lease_count, 0);
     assert_int_equal(f->x.next_due_us, 0);
-    want.max_attempts = 3;
-    exchange_for(f, &want, 1);
+    struct pgqrs_want wants[2] = {want, want};
+    wants[1].max_attempts = 3;
+    exchange_for(f, wants, 2);
     suite_assert_leased(f, &worn, 1);
+    assert_int_equal(f->x.leases[0].want, 1);
     assert_int_equal(f->x.leases[0].attempt, 3);
 }
 
