@@ -508,7 +508,8 @@ struct pgqrs_exchange {
 
 /*
  * One transaction: applies every settlement whose lease holds, in order, adds their follow-ups,
- * then leases what is wanted. On failure nothing was applied (or, PGQRS_ERR_UNKNOWN, perhaps
+ * then leases what is wanted. Whether a follow-up finds a unique key free that a later settlement
+ * of the same exchange frees is open. On failure nothing was applied (or, PGQRS_ERR_UNKNOWN, perhaps
  * everything), and the same exchange may be tried again. PostgreSQL applies settlements one by one,
  * each with its follow-ups in a transaction of its own, when two are about one message, or when the
  * database refuses what one of them brings; on failure some may have been applied then, which

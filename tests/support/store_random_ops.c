@@ -164,6 +164,20 @@ static void plan_settlement(struct random_run *r, struct exchange_plan *plan)
     random_say(r, ")");
 }
 
+/* Whether a key is free that a later outcome of the same exchange frees is open. */
+static void end_at_a_key(struct random_run *r, struct exchange_plan *plan)
+{
+    for (size_t i = 0; i < plan->settlement_count; i++) {
+        for (size_t k = 0; k < plan->settlements[i].follow_up_count; k++) {
+            if (plan->follow_ups[i][k].item.unique_key != NULL) {
+                plan->settlement_count = i + 1;
+                random_say(r, " only the first %zu", plan->settlement_count);
+                return;
+            }
+        }
+    }
+}
+
 static bool is_awake(struct random_run *r, int64_t worker_id)
 {
     const struct pgqrs_worker_info *worker = model_worker(model_of(r->model), worker_id);
@@ -189,6 +203,7 @@ static void plan_exchange(struct random_run *r, struct exchange_plan *plan)
     for (uint32_t i = random_below(r, SETTLEMENTS + 1); i > 0; i--) {
         plan_settlement(r, plan);
     }
+    end_at_a_key(r, plan);
     for (uint32_t i = random_below(r, WANTS + 1); i > 0; i--) {
         struct pgqrs_want *want = &plan->wants[plan->want_count++];
         *want = (struct pgqrs_want){.queue_id = pick_queue(r),
