@@ -37,6 +37,11 @@ const struct pg_stmt pgqrs_pg_renew_leases = {
     .types = {PG_INT8_ARRAY, PG_INT8_ARRAY, PG_INT4_ARRAY, PG_INT8},
 };
 
+static const struct pg_stmt unsynced = {
+    .name = "unsynced",
+    .sql = "SELECT set_config('synchronous_commit', 'off', true)",
+};
+
 static void clear_outputs(struct pgqrs_exchange *x)
 {
     x->lease_count = 0;
@@ -74,6 +79,21 @@ static int lease_the_rest(struct pg_store *s, struct pg_exchange *e, struct pgqr
     return 0;
 }
 
+/* A lease alone waits for no disk: should the server forget it, the message is only free again. A
+ * transaction of somebody else is left as it is. */
+static int wait_for_no_disk(const struct pg_store *s, struct pg_exchange *e,
+                            struct pgqrs_error *err)
+{
+    if (s->borrowed || e->x->settlement_count > 0 || e->x->want_count == 0) {
+        return 0;
+    }
+    if (pgqrs_pg_batch_add(&e->batch, &unsynced) == NULL) {
+        return pgqrs_error_memory(err);
+    }
+    e->settle_count = e->batch.count;
+    return 0;
+}
+
 static int at_once(struct pg_store *s, struct pgqrs_exchange *x, struct pgqrs_settlement **sorted,
                    struct pgqrs_error *err)
 {
@@ -84,11 +104,16 @@ static int at_once(struct pg_store *s, struct pgqrs_exchange *x, struct pgqrs_se
     e->x = x;
     int rc = pgqrs_pg_add_settlements(e, x->settlements, x->settlement_count, err);
     if (rc == 0) {
+        rc = wait_for_no_disk(s, e, err);
+    }
+    if (rc == 0) {
         pgqrs_pg_add_leases(e);
         rc = e->batch.count > 0 ? pgqrs_pg_batch_run(s, &e->batch, err) : 0;
     }
     if (rc == 0) {
-        (void)pgqrs_pg_take_settled(e, sorted, x->settlement_count);
+        if (x->settlement_count > 0) {
+            (void)pgqrs_pg_take_settled(e, sorted, x->settlement_count);
+        }
         rc = pgqrs_pg_take_leases(e, err) < 0 ? half_done(err) : lease_the_rest(s, e, err);
     }
     pgqrs_pg_batch_fini(&e->batch);

@@ -36,7 +36,10 @@ int pgqrs_sqlite_exchange(struct pgqrs_store *store, struct pgqrs_exchange *x,
         }
         clear_outputs(x);
     }
-    if (pgqrs_sqlite_begin(s, err) < 0) {
+    /* A lease alone waits for no disk: its holder does not outlive the power, and without it the
+     * message is only free again. */
+    if ((x->settlement_count == 0 ? pgqrs_sqlite_begin_unsynced(s, err)
+                                  : pgqrs_sqlite_begin(s, err)) < 0) {
         return -1;
     }
     if (pgqrs_sqlite_end(s, settle_and_lease(s, x, err), err) < 0) {

@@ -198,6 +198,7 @@ static int configure(struct sqlite_store *s, struct pgqrs_error *err)
         return -1;
     }
     s->wal_inode = s->path == NULL ? 0 : wal_inode(s);
+    s->syncs = s->synchronous_full;
     return pgqrs_sqlite_exec(
         s, s->synchronous_full ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL", err);
 }
@@ -273,6 +274,7 @@ static int open_new(struct sqlite_store *s, struct pgqrs_error *err)
     drop_old(s->db);
     s->db = other.db;
     s->wal_inode = other.wal_inode;
+    s->syncs = other.syncs;
     attach(s);
     pgqrs_sqlite_wake_moved(s);
     return pgqrs_sqlite_claim_moved(s, err);

@@ -108,6 +108,7 @@ struct sqlite_store {
     int64_t busy_ms;
     int64_t busy_since_ms;
     bool synchronous_full;
+    bool syncs; /* the level the connection is at */
     ino_t wal_inode;
     struct sqlite_wake wake;
     sqlite3_stmt *stmts[STMT_COUNT];
@@ -157,6 +158,9 @@ int64_t pgqrs_sqlite_run_about(struct sqlite_store *s, enum sqlite_stmt_id stmt_
                                struct pgqrs_error *err);
 int pgqrs_sqlite_begin_read(struct sqlite_store *s, struct pgqrs_error *err);
 int pgqrs_sqlite_begin(struct sqlite_store *s, struct pgqrs_error *err);
+/* What it commits may be gone after a power cut, unless something later was synced. End it with
+ * pgqrs_sqlite_end. */
+int pgqrs_sqlite_begin_unsynced(struct sqlite_store *s, struct pgqrs_error *err);
 int pgqrs_sqlite_commit(struct sqlite_store *s, struct pgqrs_error *err);
 void pgqrs_sqlite_rollback(struct sqlite_store *s);
 /* Commits when rc is 0 or more, else rolls back; returns rc, or -1 when the commit failed. */

@@ -134,13 +134,35 @@ static int begin(struct sqlite_store *s, enum sqlite_stmt_id how, struct pgqrs_e
     return stmt == NULL ? -1 : pgqrs_sqlite_step(s, stmt, err);
 }
 
-int pgqrs_sqlite_begin(struct sqlite_store *s, struct pgqrs_error *err)
+/* The level can not change inside a transaction. */
+static int use_level(struct sqlite_store *s, bool full, struct pgqrs_error *err)
 {
-    if (begin(s, STMT_BEGIN, err) < 0) {
+    if (s->borrowed || !s->synchronous_full || full == s->syncs) {
+        return 0;
+    }
+    int rc = pgqrs_sqlite_exec(s, full ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL",
+                               err);
+    s->syncs = rc < 0 ? s->syncs : full;
+    return rc;
+}
+
+static int begin_write(struct sqlite_store *s, bool full, struct pgqrs_error *err)
+{
+    if (use_level(s, full, err) < 0 || begin(s, STMT_BEGIN, err) < 0) {
         return -1;
     }
     pgqrs_sqlite_wake_begun(s);
     return 0;
+}
+
+int pgqrs_sqlite_begin(struct sqlite_store *s, struct pgqrs_error *err)
+{
+    return begin_write(s, true, err);
+}
+
+int pgqrs_sqlite_begin_unsynced(struct sqlite_store *s, struct pgqrs_error *err)
+{
+    return begin_write(s, false, err);
 }
 
 int pgqrs_sqlite_begin_read(struct sqlite_store *s, struct pgqrs_error *err)
@@ -198,9 +220,11 @@ int64_t pgqrs_sqlite_end(struct sqlite_store *s, int64_t rc, struct pgqrs_error 
 {
     if (rc < 0) {
         pgqrs_sqlite_rollback(s);
-        return -1;
+    } else if (pgqrs_sqlite_commit(s, err) < 0) {
+        rc = -1;
     }
-    return pgqrs_sqlite_commit(s, err) < 0 ? -1 : rc;
+    (void)use_level(s, true, NULL); /* or at the next beginning */
+    return rc < 0 ? -1 : rc;
 }
 
 /* Binding can fail only for an index that is not there and for a text beyond SQLite's 1 GB. */
