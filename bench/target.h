@@ -26,11 +26,14 @@ struct target {
     /* So many archived rows, and delayed ones that are enqueued before the others. */
     void (*add_archived)(struct target *t, int64_t count);
     void (*add_delayed)(struct target *t, int64_t count);
+    /* What the filling left to be done, vacuum and writing back, is done now. */
+    void (*settle)(struct target *t);
     /* The number that a statement gives, through a connection of its own. */
     int64_t (*number)(struct target *t, const char *sql);
-    const char *drained_sql;  /* 0: nothing live is due */
+    const char *drained_sql;  /* 0: nothing waits that is due; costs as much at any size */
     const char *archived_sql; /* how many were archived since the drain began */
     const char *elapsed_sql;  /* microseconds from the first lease to the last archive of those */
+    const char *first_10000_sql; /* the same to the archive of the 10,000th */
     /* Drains for at most so many seconds; returns jobs per second. */
     double (*floor)(struct target *t, int batch, double seconds);
     double (*pgqrs)(struct target *t, int consumers, int batch, double seconds);

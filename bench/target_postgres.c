@@ -57,6 +57,14 @@ static void reset(struct target *t)
     pgqrs_store_close(&store);
 }
 
+static void settle(struct target *t)
+{
+    PGconn *conn = connect(t);
+    run(conn, "VACUUM ANALYZE pgqrs_messages");
+    run(conn, "CHECKPOINT");
+    PQfinish(conn);
+}
+
 static void destroy(struct target *t)
 {
     pg_rig_stop();
@@ -385,12 +393,20 @@ struct target *target_postgres(void)
         .destroy = destroy,
         .add_archived = add_archived,
         .add_delayed = add_delayed,
+        .settle = settle,
         .number = number,
-        .drained_sql = "select count(*) from (select 1 from pgqrs_messages where archived_at is"
-                       " null and vt <= now() + interval '1 hour' limit 1) x",
+        .drained_sql =
+            "select count(*) from (select 1 from pgqrs_messages where queue_id = (select id"
+            " from pgqrs_queues where queue_name = 'work') and archived_at is null and"
+            " consumer_worker_id is null and pgqrsd_priority = 0 and vt <= now() limit 1)"
+            " x",
         .archived_sql = "select count(*) from pgqrs_messages where pgqrsd_outcome = 'done'",
         .elapsed_sql = "select (extract(epoch from max(archived_at) - min(dequeued_at)) * 1e6)::"
                        "bigint from pgqrs_messages where pgqrsd_outcome = 'done'",
+        .first_10000_sql =
+            "select (extract(epoch from max(archived_at) - min(dequeued_at)) * 1e6)::bigint from"
+            " (select archived_at, dequeued_at from pgqrs_messages where pgqrsd_outcome = 'done'"
+            " order by archived_at limit 10000) x",
         .floor = floor_drain,
         .pgqrs = pgqrs_drain,
         .floor_enqueue = floor_enqueue,

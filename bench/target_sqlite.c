@@ -84,6 +84,11 @@ static void add_delayed(struct target *t, int64_t count)
     add(t, count, "datetime('now', '+1 day')", "NULL");
 }
 
+static void settle(struct target *t)
+{
+    (void)t; /* who closes it last has done all there is */
+}
+
 static int64_t number(struct target *t, const char *sql)
 {
     return db_number(&t->scratch, sql);
@@ -329,13 +334,21 @@ struct target *target_sqlite(void)
         .destroy = destroy,
         .add_archived = add_archived,
         .add_delayed = add_delayed,
+        .settle = settle,
         .number = number,
-        .drained_sql = "select count(*) from (select 1 from pgqrs_messages where archived_at is"
-                       " null and vt <= datetime('now', '+1 hour') limit 1)",
+        .drained_sql =
+            "select count(*) from (select 1 from pgqrs_messages where queue_id = (select id"
+            " from pgqrs_queues where queue_name = 'work') and archived_at is null and"
+            " consumer_worker_id is null and pgqrsd_priority = 0 and vt <="
+            " strftime('%Y-%m-%d %H:%M:%f', 'now') limit 1)",
         .archived_sql = "select count(*) from pgqrs_messages where pgqrsd_outcome = 'done'",
         .elapsed_sql =
             "select (julianday(max(archived_at)) - julianday(min(dequeued_at))) * 86400e6"
             " from pgqrs_messages where pgqrsd_outcome = 'done'",
+        .first_10000_sql =
+            "select (julianday(max(archived_at)) - julianday(min(dequeued_at))) * 86400e6 from"
+            " (select archived_at, dequeued_at from pgqrs_messages where pgqrsd_outcome = 'done'"
+            " order by archived_at limit 10000)",
         .floor = floor_drain,
         .pgqrs = pgqrs_drain,
         .floor_enqueue = floor_enqueue,
