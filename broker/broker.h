@@ -238,7 +238,7 @@ int pgqrs_group_add_results(struct broker *b, struct worker *worker, void *data,
                             struct pgqrs_error *err) PGQRS_MUST_CHECK;
 /* How a job goes on that gives no outcome. text lives as long as the worker. */
 int pgqrs_group_add_abandoned(struct broker *b, struct worker *worker, struct pgqrs_job_key key,
-                              bool crashed, const char *text,
+                              bool charged, const char *text,
                               struct pgqrs_error *err) PGQRS_MUST_CHECK;
 /* A message that no worker can be sent. */
 void pgqrs_group_add_oversized(struct broker *b, struct worker *worker, struct pgqrs_job_key key);

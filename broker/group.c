@@ -189,7 +189,7 @@ int pgqrs_group_add_results(struct broker *b, struct worker *worker, void *data,
 }
 
 int pgqrs_group_add_abandoned(struct broker *b, struct worker *worker, struct pgqrs_job_key key,
-                              bool crashed, const char *text, struct pgqrs_error *err)
+                              bool charged, const char *text, struct pgqrs_error *err)
 {
     struct pgqrs_settlement *item = add_item(b, worker);
     if (item == NULL) {
@@ -198,8 +198,8 @@ int pgqrs_group_add_abandoned(struct broker *b, struct worker *worker, struct pg
     item->message_id = key.id;
     item->attempt = key.attempt;
     item->how = PGQRS_SETTLE_RETURN;
-    if (crashed) {
-        item->crashed = true;
+    if (charged) {
+        item->crashed = worker->how == PGQRS_END_CRASHED;
         item->error = pgqrs_bytes_from(text);
         fail(b, worker->queue, item, 0);
     }

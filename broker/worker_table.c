@@ -150,6 +150,11 @@ void pgqrs_worker_ended(struct broker *b, const struct pgqrs_worker_ended *m)
     pgqrs_workers_gather(b);
 }
 
+static bool spends_an_attempt(const struct worker *worker)
+{
+    return worker->how == PGQRS_END_CRASHED || worker->how == PGQRS_END_TIMEOUT;
+}
+
 /* What it held goes back to the queue with the next exchange. */
 static int gather(struct broker *b, struct worker *worker, struct pgqrs_error *err)
 {
@@ -160,7 +165,7 @@ static int gather(struct broker *b, struct worker *worker, struct pgqrs_error *e
     while (worker->held_count > 0) {
         /* From the back, so that a failure leaves the running job the first one. */
         const struct held_job *job = &worker->held[worker->held_count - 1];
-        bool charged = worker->held_count == 1 && job->sent && worker->how == PGQRS_END_CRASHED;
+        bool charged = worker->held_count == 1 && job->sent && spends_an_attempt(worker);
         if (pgqrs_group_add_abandoned(b, worker, job->key, charged, reason, err) < 0) {
             return -1;
         }
@@ -252,8 +257,8 @@ void pgqrs_workers_bury(struct broker *b)
         /* What it was known to hold is settled; what is left never reached it, unless it never was
          * connected to this broker. */
         worker->release = (struct pgqrs_release){
-            .charge = worker->inherited && worker->how == PGQRS_END_CRASHED,
-            .crashed = true,
+            .charge = worker->inherited && spends_an_attempt(worker),
+            .crashed = worker->how == PGQRS_END_CRASHED,
             .max_attempts = worker->queue->settings.max_attempts,
             .reason = worker->reason == NULL ? "worker ended" : worker->reason,
         };

@@ -20,7 +20,7 @@ const struct pgqrs_msg_desc pgqrs_msg_descs[PGQRS_MSG_COUNT] = {
     [PGQRS_MSG_REFUSE] = {"refuse", S | B, C | P, TEXT_MIN, 1024},
     [PGQRS_MSG_BROKER_WELCOME] = {"broker_welcome", S, B, 5 * TEXT_MIN + 34 + 2 * LIST_MIN,
                                   PGQRS_CONTROL_BODY_MAX},
-    [PGQRS_MSG_WORKER_WELCOME] = {"worker_welcome", S, W, 4 * TEXT_MIN + PGQRS_TOKEN_SIZE + 20,
+    [PGQRS_MSG_WORKER_WELCOME] = {"worker_welcome", S, W, 4 * TEXT_MIN + PGQRS_TOKEN_SIZE + 36,
                                   PGQRS_CONTROL_BODY_MAX},
     [PGQRS_MSG_CHILD_READY] = {"child_ready", C, S, 0, 0},
     [PGQRS_MSG_CHILD_BEAT] = {"child_beat", C, S, 28, 28},
@@ -344,6 +344,8 @@ void pgqrs_encode_worker_welcome(struct pgqrs_buf *out, const struct pgqrs_worke
     pgqrs_buf_put_u32(out, m->prefetch);
     pgqrs_buf_put_u32(out, m->max_attempts);
     put_i64(out, m->heartbeat_ms);
+    put_i64(out, m->timeout_ms);
+    put_i64(out, m->cancel_grace_ms);
     pgqrs_msg_end(out, start);
 }
 
@@ -360,6 +362,8 @@ int pgqrs_decode_worker_welcome(const struct pgqrs_frame *f, struct pgqrs_worker
     m->prefetch = pgqrs_read_u32(&r);
     m->max_attempts = pgqrs_read_u32(&r);
     m->heartbeat_ms = read_natural(&r);
+    m->timeout_ms = read_natural(&r);
+    m->cancel_grace_ms = read_natural(&r);
     r.failed = r.failed || m->prefetch < 1 || m->prefetch > PGQRS_PREFETCH_MAX;
     return close_body(&r, f, err);
 }
@@ -445,7 +449,7 @@ int pgqrs_decode_worker_ended(const struct pgqrs_frame *f, struct pgqrs_worker_e
     struct pgqrs_reader r = open_body(f);
     m->generation = pgqrs_read_u64(&r);
     uint8_t how = pgqrs_read_u8(&r);
-    r.failed = r.failed || how > PGQRS_END_INTERRUPTED;
+    r.failed = r.failed || how > PGQRS_END_TIMEOUT;
     m->how = (enum pgqrs_end)how;
     m->reason = pgqrs_read_text(&r, 1000);
     return close_body(&r, f, err);

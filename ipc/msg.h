@@ -186,6 +186,7 @@ struct pgqrs_worker_welcome {
     uint8_t token[PGQRS_TOKEN_SIZE];
     uint32_t slot, prefetch, max_attempts;
     int64_t heartbeat_ms;
+    int64_t timeout_ms, cancel_grace_ms; /* of a job; timeout 0: none */
 };
 void pgqrs_encode_worker_welcome(struct pgqrs_buf *out, const struct pgqrs_worker_welcome *m);
 int pgqrs_decode_worker_welcome(const struct pgqrs_frame *f, struct pgqrs_worker_welcome *m,
@@ -214,6 +215,8 @@ enum pgqrs_end {
     PGQRS_END_CLEAN = 0,       /* it had finished: nothing it still holds had begun */
     PGQRS_END_CRASHED = 1,     /* the job that ran has spent its attempt */
     PGQRS_END_INTERRUPTED = 2, /* by us, for a stop: the job that ran has not */
+    PGQRS_END_TIMEOUT = 3,     /* the job that ran did not stop at its limit; it has, and that is no
+                                  crash */
 };
 
 struct pgqrs_worker_ended {

@@ -149,6 +149,8 @@ static void welcome_worker(struct child *child)
         .prefetch = (uint32_t)queue->prefetch,
         .max_attempts = (uint32_t)queue->max_attempts,
         .heartbeat_ms = s->config->heartbeat_interval_ms,
+        .timeout_ms = queue->timeout_ms,
+        .cancel_grace_ms = queue->cancel_grace_ms,
     };
     memcpy(m.token, child->token, sizeof m.token);
     struct pgqrs_buf out = {0};

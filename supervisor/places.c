@@ -176,7 +176,7 @@ static void report_to_broker(const struct place *place, const struct child *chil
     struct child *broker = s->broker.child;
     struct unreported_end *end;
     char reason[sizeof end->reason];
-    (void)snprintf(reason, sizeof reason, "worker %s", why);
+    (void)snprintf(reason, sizeof reason, "%s%s", how == PGQRS_END_TIMEOUT ? "" : "worker ", why);
     if (broker != NULL && broker->state >= CHILD_WELCOMED && broker->state != CHILD_KILLED) {
         pgqrs_child_post_ended(broker, child->generation, how, reason);
         return;
@@ -196,6 +196,9 @@ static enum pgqrs_end how_ended(const struct child *child, int wait_status)
     int code = WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : -1;
     if (code == PGQRS_EXIT_OK || code == PGQRS_EXIT_RETURNED) {
         return PGQRS_END_CLEAN;
+    }
+    if (code == PGQRS_EXIT_TIMEOUT) {
+        return PGQRS_END_TIMEOUT;
     }
     return child->interrupted ? PGQRS_END_INTERRUPTED : PGQRS_END_CRASHED;
 }
@@ -266,7 +269,8 @@ static void worker_ended(struct place *place, const struct child *child, int wai
         failed_start(place, code, why);
         return;
     }
-    int64_t delay = restart_delay(place, ready_ms(child));
+    /* A limit that is kept says nothing against the worker, and paces itself. */
+    int64_t delay = code == PGQRS_EXIT_TIMEOUT ? 0 : restart_delay(place, ready_ms(child));
     pgqrs_log_warn("%s: %s, starting it again in %" PRId64 " ms pid=%d generation=%" PRIu64,
                    pgqrs_place_name(place), why, delay, (int)child->pid, child->generation);
     start_after(place, delay);

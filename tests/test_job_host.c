@@ -8,6 +8,8 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -239,6 +241,65 @@ static void test_cancellation(void **state)
     assert_int_equal(result.outcome, PGQRS_JOB_RETRY);
 }
 
+static bool expired(struct fixture *f, int64_t *wait_ms)
+{
+    char text[200];
+    bool yes = pgqrs_host_check_limit(f->host, wait_ms, text, sizeof text);
+    assert_false(yes && strstr(text, "timeout: job 17 ran past its time limit of ") != text);
+    return yes;
+}
+
+static void test_time_limit(void **state)
+{
+    struct fixture *f = *state;
+    struct pgqrs_job_result result;
+    int64_t wait_ms;
+    struct pgqrs_job *job = pgqrs_host_begin(f->host, f->lease);
+    assert_false(expired(f, &wait_ms));
+    assert_int_equal(wait_ms, -1); /* there is none */
+    assert_int_equal(job->timeout_ms, 0);
+    pgqrs_host_end(f->host, PGQRS_DONE, &result);
+
+    pgqrs_host_set_limit(f->host, 20, 3600000);
+    assert_false(expired(f, &wait_ms));
+    assert_int_equal(wait_ms, -1); /* nothing runs */
+    job = pgqrs_host_begin(f->host, f->lease);
+    assert_int_equal(job->timeout_ms, 20);
+    do {
+        assert_false(expired(f, &wait_ms));
+        assert_true(wait_ms >= 0);
+        (void)poll(NULL, 0, (int)(wait_ms < 20 ? wait_ms : 20));
+    } while (job->host->cancelled(job) == 0);
+    assert_in_range(wait_ms, 3500000, 3600000); /* the grace runs */
+    pgqrs_host_cancel(f->host, 17);             /* the first reason counts */
+    pgqrs_host_end(f->host, PGQRS_CANCELLED, &result);
+    assert_int_equal(result.outcome, PGQRS_JOB_RETRY);
+    assert_memory_equal(result.error.data, "timeout: stopped at its time limit of 20ms",
+                        result.error.len);
+
+    job = pgqrs_host_begin(f->host, f->lease);
+    pgqrs_host_cancel(f->host, 17);
+    (void)poll(NULL, 0, 25);
+    assert_false(expired(f, &wait_ms));
+    assert_int_equal(wait_ms, -1); /* who asked has a limit of their own */
+    pgqrs_host_end(f->host, PGQRS_CANCELLED, &result);
+    assert_int_equal(result.outcome, PGQRS_JOB_CANCELLED);
+
+    pgqrs_host_set_limit(f->host, 5, 0);
+    (void)pgqrs_host_begin(f->host, f->lease);
+    (void)poll(NULL, 0, 10);
+    assert_false(expired(f, &wait_ms)); /* it is told first */
+    assert_int_equal(wait_ms, 0);
+    pid_t pid = fork(); /* who is told of an expired limit has to end */
+    if (pid == 0) {
+        _exit(expired(f, &wait_ms) ? 73 : 0);
+    }
+    int status;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(WEXITSTATUS(status), 73);
+    pgqrs_host_end(f->host, PGQRS_DONE, &result);
+}
+
 static void test_wrong_moment(void **state)
 {
     struct fixture *f = *state;
@@ -289,11 +350,17 @@ static void test_cancellation_from_another_thread(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        HOST_TEST(test_view),          HOST_TEST(test_result),
-        HOST_TEST(test_error),         cmocka_unit_test(test_utf8),
-        HOST_TEST(test_delays),        HOST_TEST(test_enqueue),
-        HOST_TEST(test_enqueue_bytes), HOST_TEST(test_cancellation),
-        HOST_TEST(test_wrong_moment),  HOST_TEST(test_cancellation_from_another_thread),
+        HOST_TEST(test_view),
+        HOST_TEST(test_result),
+        HOST_TEST(test_error),
+        cmocka_unit_test(test_utf8),
+        HOST_TEST(test_delays),
+        HOST_TEST(test_enqueue),
+        HOST_TEST(test_enqueue_bytes),
+        HOST_TEST(test_cancellation),
+        HOST_TEST(test_time_limit),
+        HOST_TEST(test_wrong_moment),
+        HOST_TEST(test_cancellation_from_another_thread),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

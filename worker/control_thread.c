@@ -137,11 +137,28 @@ static void beat_when_due(struct pgqrs_control_thread *t)
     t->beat_at_ms = now + t->worker->heartbeat_ms;
 }
 
-static int poll_timeout(const struct pgqrs_control_thread *t, int64_t link_wait_ms)
+/* Returns when to look again, in ms; -1: no time is running. A job begins without telling this
+ * thread, which therefore looks at least that often as a limit is long. */
+static int64_t check_limit(struct pgqrs_control_thread *t)
+{
+    char text[200];
+    int64_t wait_ms;
+    if (pgqrs_host_check_limit(t->worker->host, &wait_ms, text, sizeof text)) {
+        pgqrs_child_last_words(&t->worker->child, text);
+        _exit(PGQRS_EXIT_TIMEOUT);
+    }
+    return wait_ms >= 0 ? wait_ms : t->worker->timeout_ms == 0 ? -1 : t->worker->timeout_ms;
+}
+
+static int poll_timeout(const struct pgqrs_control_thread *t, int64_t link_wait_ms,
+                        int64_t limit_wait_ms)
 {
     int64_t wait = t->beat_at_ms - pgqrs_mono_ms();
     if (link_wait_ms >= 0 && link_wait_ms < wait) {
         wait = link_wait_ms;
+    }
+    if (limit_wait_ms >= 0 && limit_wait_ms < wait) {
+        wait = limit_wait_ms;
     }
     return wait < 0 ? 0 : wait > 60000 ? 60000 : (int)wait;
 }
@@ -159,7 +176,7 @@ static void *control_main(void *arg)
         };
         int64_t link_wait_ms;
         fds[3].fd = pgqrs_job_link_poll_fd(worker->link, &fds[3].events, &link_wait_ms);
-        if (poll(fds, 4, poll_timeout(t, link_wait_ms)) < 0) {
+        if (poll(fds, 4, poll_timeout(t, link_wait_ms, check_limit(t))) < 0) {
             continue; /* interrupted; a wrong argument is our bug and would show as a busy loop */
         }
         if (fds[0].revents != 0) {

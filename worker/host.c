@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/units.h"
 #include "base/utf8.h"
 
 #define DELAY_MAX_MS                                                                               \
@@ -21,12 +22,19 @@
 #define SNOOZE_DEFAULT_MS 1000
 #define RESULT_KEEP (64u * 1024) /* a larger buffer is not kept for the next job */
 
+enum cancel {
+    CANCEL_NONE = 0,
+    CANCEL_ASKED = 1,
+    CANCEL_TIMEOUT = 2,
+};
+
 struct pgqrs_job_host {
     struct pgqrs_job view; /* what the plugin sees; it may write to it, so begin fills all of it */
     char *queue;
     uint32_t max_attempts;
-    int cancel_fd;         /* an eventfd, readable while cancelled is 1 */
-    atomic_int cancelled;  /* written with the mutex held */
+    int64_t timeout_ms, grace_ms;
+    int cancel_fd;         /* an eventfd, readable while cancelled is not 0 */
+    atomic_int cancelled;  /* enum cancel; written with the mutex held */
     pthread_mutex_t mutex; /* guards the next three against the control thread */
     int64_t running_id;    /* 0: none */
     int64_t began_ms;
@@ -69,6 +77,12 @@ int pgqrs_host_create(const char *queue, uint32_t max_attempts, struct pgqrs_job
     (void)pthread_mutex_init(&host->mutex, NULL); /* can not fail on Linux */
     *host_out = the_host = host;
     return 0;
+}
+
+void pgqrs_host_set_limit(struct pgqrs_job_host *host, int64_t timeout_ms, int64_t grace_ms)
+{
+    host->timeout_ms = timeout_ms;
+    host->grace_ms = grace_ms;
 }
 
 static void drop_enqueues(struct pgqrs_job_host *host)
@@ -127,7 +141,8 @@ static void on_log(const struct pgqrs_job *job, enum pgqrs_level level, const ch
 static int on_cancelled(const struct pgqrs_job *job)
 {
     struct pgqrs_job_host *host = host_of(job);
-    return host != NULL && atomic_load_explicit(&host->cancelled, memory_order_acquire);
+    return host != NULL &&
+           atomic_load_explicit(&host->cancelled, memory_order_acquire) != CANCEL_NONE;
 }
 
 static int on_cancel_fd(const struct pgqrs_job *job)
@@ -239,6 +254,7 @@ struct pgqrs_job *pgqrs_host_begin(struct pgqrs_job_host *host, const struct pgq
         .queue = host->queue,
         .payload = lease->payload,
         .payload_len = lease->payload_len,
+        .timeout_ms = host->timeout_ms,
         .host = &pgqrs_host_functions,
     };
     host->error_len = 0;
@@ -257,16 +273,17 @@ struct pgqrs_job *pgqrs_host_begin(struct pgqrs_job_host *host, const struct pgq
     return &host->view;
 }
 
-/* Nobody is running from here on; tells whether a cancellation had come. */
-static bool end_running(struct pgqrs_job_host *host)
+/* Nobody is running from here on; tells what cancellation had come. */
+static enum cancel end_running(struct pgqrs_job_host *host)
 {
     (void)pthread_mutex_lock(&host->mutex);
-    bool cancelled = atomic_load_explicit(&host->cancelled, memory_order_relaxed) != 0;
+    enum cancel cancelled =
+        (enum cancel)atomic_load_explicit(&host->cancelled, memory_order_relaxed);
     host->running_id = 0;
-    if (cancelled) {
+    if (cancelled != CANCEL_NONE) {
         uint64_t count;
         (void)!read(host->cancel_fd, &count, sizeof count); /* it was written once */
-        atomic_store_explicit(&host->cancelled, 0, memory_order_relaxed);
+        atomic_store_explicit(&host->cancelled, CANCEL_NONE, memory_order_relaxed);
     }
     (void)pthread_mutex_unlock(&host->mutex);
     return cancelled;
@@ -280,9 +297,10 @@ static void explain(struct pgqrs_job_host *host, const char *text)
 }
 
 static enum pgqrs_job_outcome translate(struct pgqrs_job_host *host, enum pgqrs_outcome outcome,
-                                        bool cancelled)
+                                        enum cancel cancelled)
 {
     char text[80];
+    char limit[32];
     switch (outcome) {
     case PGQRS_DONE:
         return PGQRS_JOB_DONE;
@@ -293,8 +311,14 @@ static enum pgqrs_job_outcome translate(struct pgqrs_job_host *host, enum pgqrs_
     case PGQRS_SNOOZE:
         return PGQRS_JOB_SNOOZE;
     case PGQRS_CANCELLED:
-        if (cancelled) {
+        if (cancelled == CANCEL_ASKED) {
             return PGQRS_JOB_CANCELLED;
+        }
+        if (cancelled == CANCEL_TIMEOUT) {
+            pgqrs_duration_format(host->timeout_ms, limit, sizeof limit);
+            (void)snprintf(text, sizeof text, "timeout: stopped at its time limit of %s", limit);
+            explain(host, text);
+            return PGQRS_JOB_RETRY;
         }
         explain(host, "the handler returned PGQRS_CANCELLED without a cancellation");
         return PGQRS_JOB_RETRY;
@@ -328,16 +352,56 @@ void pgqrs_host_end(struct pgqrs_job_host *host, enum pgqrs_outcome outcome,
 
 /* ---- the control thread's side ---- */
 
-void pgqrs_host_cancel(struct pgqrs_job_host *host, int64_t job_id)
+/* With the mutex held. The first reason counts. */
+static void cancel(struct pgqrs_job_host *host, enum cancel why)
 {
     const uint64_t one = 1;
-    (void)pthread_mutex_lock(&host->mutex);
-    bool meant = host->running_id != 0 && (job_id == 0 || job_id == host->running_id);
-    if (meant && atomic_load_explicit(&host->cancelled, memory_order_relaxed) == 0) {
-        atomic_store_explicit(&host->cancelled, 1, memory_order_release);
+    if (atomic_load_explicit(&host->cancelled, memory_order_relaxed) == CANCEL_NONE) {
+        atomic_store_explicit(&host->cancelled, why, memory_order_release);
         (void)!write(host->cancel_fd, &one, sizeof one); /* its counter is 0: it can not block */
     }
+}
+
+void pgqrs_host_cancel(struct pgqrs_job_host *host, int64_t job_id)
+{
+    (void)pthread_mutex_lock(&host->mutex);
+    if (host->running_id != 0 && (job_id == 0 || job_id == host->running_id)) {
+        cancel(host, CANCEL_ASKED);
+    }
     (void)pthread_mutex_unlock(&host->mutex);
+}
+
+bool pgqrs_host_check_limit(struct pgqrs_job_host *host, int64_t *wait_ms_out, char *text,
+                            size_t size)
+{
+    *wait_ms_out = -1;
+    if (host->timeout_ms == 0) {
+        return false;
+    }
+    (void)pthread_mutex_lock(&host->mutex);
+    int why = atomic_load_explicit(&host->cancelled, memory_order_relaxed);
+    /* Who asked for the other cancellation has a limit of their own. */
+    if (host->running_id != 0 && why != CANCEL_ASKED) {
+        int64_t left = host->began_ms + host->timeout_ms - pgqrs_mono_ms();
+        if (left <= 0) {
+            cancel(host, CANCEL_TIMEOUT);
+            left += host->grace_ms;
+        }
+        if (left <= 0 && why == CANCEL_TIMEOUT) {
+            char limit[32];
+            char grace[32];
+            pgqrs_duration_format(host->timeout_ms, limit, sizeof limit);
+            pgqrs_duration_format(host->grace_ms, grace, sizeof grace);
+            (void)snprintf(text, size,
+                           "timeout: job %lld ran past its time limit of %s, and did not stop "
+                           "within %s of being told",
+                           (long long)host->running_id, limit, grace);
+            return true; /* and the mutex is kept: nobody can end the job now */
+        }
+        *wait_ms_out = left < 0 ? 0 : left;
+    }
+    (void)pthread_mutex_unlock(&host->mutex);
+    return false;
 }
 
 int64_t pgqrs_host_running(struct pgqrs_job_host *host, int64_t *ms_out)

@@ -18,6 +18,10 @@ int pgqrs_host_create(const char *queue, uint32_t max_attempts, struct pgqrs_job
                       struct pgqrs_error *err) PGQRS_MUST_CHECK;
 void pgqrs_host_destroy(struct pgqrs_job_host **host);
 
+/* Before the first job: how long one may take until it is cancelled, 0 for ever, and how long it
+ * may then take to end. */
+void pgqrs_host_set_limit(struct pgqrs_job_host *host, int64_t timeout_ms, int64_t grace_ms);
+
 extern const struct pgqrs_host pgqrs_host_functions;
 
 /* Main thread: the job for the plugin's run. lease is borrowed until the end. */
@@ -29,6 +33,13 @@ void pgqrs_host_end(struct pgqrs_job_host *host, enum pgqrs_outcome outcome,
 
 /* Any thread: the running job should stop, if it is the one that is meant; 0 means any. */
 void pgqrs_host_cancel(struct pgqrs_job_host *host, int64_t job_id);
+/*
+ * Control thread: cancels the running job when its limit has passed. *wait_ms_out: call again then
+ * at the latest, -1 when no time is running. True: it has not ended within the grace either, and
+ * will not end any more; the process must, and text says why.
+ */
+bool pgqrs_host_check_limit(struct pgqrs_job_host *host, int64_t *wait_ms_out, char *text,
+                            size_t size);
 /* Any thread: the id of the running job and for how long it has run; 0 for none. */
 int64_t pgqrs_host_running(struct pgqrs_job_host *host, int64_t *ms_out);
 

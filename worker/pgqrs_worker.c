@@ -28,6 +28,8 @@ static int take_welcome(struct pgqrs_worker *worker, const struct pgqrs_frame *f
     worker->prefetch = welcome.prefetch;
     worker->max_attempts = welcome.max_attempts;
     worker->heartbeat_ms = welcome.heartbeat_ms < 1 ? 1 : welcome.heartbeat_ms;
+    worker->timeout_ms = welcome.timeout_ms;
+    worker->cancel_grace_ms = welcome.cancel_grace_ms;
     if (worker->queue == NULL || worker->plugin_path == NULL || worker->settings == NULL ||
         worker->job_socket == NULL) {
         (void)pgqrs_error_memory(err);
@@ -53,6 +55,7 @@ static int set_up(struct pgqrs_worker *worker, struct pgqrs_error *err)
         pgqrs_job_link_create(&link, &worker->link, err) < 0) {
         return -1;
     }
+    pgqrs_host_set_limit(worker->host, worker->timeout_ms, worker->cancel_grace_ms);
     return pgqrs_control_thread_start(worker, err);
 }
 

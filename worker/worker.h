@@ -20,6 +20,7 @@ struct pgqrs_worker {
     uint8_t token[PGQRS_TOKEN_SIZE];
     uint32_t prefetch, max_attempts;
     int64_t heartbeat_ms;
+    int64_t timeout_ms, cancel_grace_ms;
 
     int wake_fd; /* an eventfd that wakes the control thread */
     struct pgqrs_plugin plugin;

@@ -42,7 +42,8 @@ enum pgqrs_outcome {
     PGQRS_FAIL = 2,      /* failed for good: dead letter, with the error that was set */
     PGQRS_SNOOZE = 3,    /* not now: again after the delay, without spending an attempt */
     PGQRS_CANCELLED = 4, /* stopped early because cancelled() was true; given back unspent on a
-                            shutdown. Without a cancellation it counts as PGQRS_RETRY. */
+                            shutdown. At the time limit, and without a cancellation, it counts as
+                            PGQRS_RETRY. */
 };
 
 enum pgqrs_level { /* of a log line */
@@ -61,7 +62,8 @@ struct pgqrs_host {
     /* text is one line, UTF-8; control characters are escaped. job may be null in init and fini. */
     void (*log)(const struct pgqrs_job *job, enum pgqrs_level level, const char *text);
 
-    /* 1 from the moment the job should stop: the worker is being shut down. Cheap to call. */
+    /* 1 from the moment the job should stop: the worker is being shut down, or the job has reached
+     * its time limit. Who does not stop is killed after a while. Cheap to call. */
     int (*cancelled)(const struct pgqrs_job *job);
     /* A descriptor that is readable exactly while cancelled() is 1, for poll(). Do not read or
      * close it. Valid until run returns. */
@@ -97,6 +99,7 @@ struct pgqrs_job {
     const char *payload;    /* one JSON value, UTF-8, terminated by a zero byte */
     size_t payload_len;     /* without the zero byte */
     const struct pgqrs_host *host;
+    int64_t timeout_ms; /* the queue's limit for this attempt, from when run is called; 0: none */
     /* ABI 1 as first released ends here. */
 };
 
