@@ -13,7 +13,6 @@
 #include "ipc/msg.h"
 
 /* What the supervisor can tell a broker about in one message. */
-#define CONSUMERS_TOTAL_MAX 2048
 #define SETTINGS_TEXT_MAX (512u * 1024)
 #define BEATS_MIN 3
 
@@ -132,11 +131,11 @@ static int load_queues(struct loader *l, const struct pgqrs_yaml_node *node)
         }
         consumers += queue->consumers;
     }
-    if (consumers > CONSUMERS_TOTAL_MAX) {
+    if (consumers > PGQRS_WORKERS_MAX) {
         (void)pgqrs_error_set(l->err, PGQRS_ERR_CONFIG,
                               "found %" PRId64 " consumers in all queues together, expected at "
                               "most %d",
-                              consumers, CONSUMERS_TOTAL_MAX);
+                              consumers, PGQRS_WORKERS_MAX);
         return fail_at(l, node->line, "queues");
     }
     return 0;

@@ -23,11 +23,12 @@ struct pgqrs_config_queue {
     int64_t max_attempts;
     int64_t timeout_ms;      /* of one attempt; 0: none */
     int64_t cancel_grace_ms; /* then, how long after being told to cancel */
-    int64_t retry_strategy; /* enum pgqrs_retry_strategy of ipc/msg.h */
+    int64_t retry_strategy;  /* enum pgqrs_retry_strategy of ipc/msg.h */
     int64_t retry_base_ms, retry_max_ms;
     bool retry_jitter;
-    bool delete_done;                     /* `on_done: delete` */
-    int64_t keep_done_ms, keep_failed_ms; /* keep.done, keep.failed; 0: for ever */
+    int64_t recycle_jobs, recycle_age_ms, recycle_memory; /* bytes; each 0: never */
+    bool delete_done;                                     /* `on_done: delete` */
+    int64_t keep_done_ms, keep_failed_ms;                 /* keep.done, keep.failed; 0: for ever */
 };
 
 struct pgqrs_config {

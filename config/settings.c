@@ -98,6 +98,12 @@ static const struct pgqrs_setting queue_rows[] = {
      "The longest delay before jitter; at least retry.base."},
     {"retry.jitter", PGQRS_SETTING_CHOICE, "true", NULL, 0, 0, booleans, OF_QUEUE(retry_jitter),
      "Spread each delay by up to a quarter either way."},
+    {"recycle.jobs", PGQRS_SETTING_INTEGER, "0", NULL, 0, 1000000000, NULL,
+     OF_QUEUE(recycle_jobs), "Replace a worker after about so many jobs; 0: never."},
+    {"recycle.age", PGQRS_SETTING_DURATION, "0", NULL, 0, 365 * DAY, NULL, OF_QUEUE(recycle_age_ms),
+     "Replace it after about this time; 0: never."},
+    {"recycle.memory", PGQRS_SETTING_SIZE, "0", NULL, 0, INT64_C(1) << 44, NULL,
+     OF_QUEUE(recycle_memory), "Replace it when it has so much memory in use; 0: never."},
     {"on_done", PGQRS_SETTING_CHOICE, "archive", NULL, 0, 0, done_actions, OF_QUEUE(delete_done),
      "Keep a finished job with its result, or delete it."},
     {"keep.done", PGQRS_SETTING_DURATION, "0", NULL, 0, 3650 * DAY, NULL, OF_QUEUE(keep_done_ms),
@@ -149,6 +155,11 @@ void pgqrs_setting_expects(const struct pgqrs_setting *setting, char *out, size_
         pgqrs_duration_format(setting->min, min, sizeof min);
         pgqrs_duration_format(setting->max, max, sizeof max);
         (void)snprintf(out, size, "a duration with a unit, from %s to %s", min, max);
+        return;
+    case PGQRS_SETTING_SIZE:
+        pgqrs_size_format(setting->min, min, sizeof min);
+        pgqrs_size_format(setting->max, max, sizeof max);
+        (void)snprintf(out, size, "a size with a unit, from %s to %s", min, max);
         return;
     case PGQRS_SETTING_CHOICE:
         for (const struct pgqrs_choice *c = setting->choices; c->name != NULL; c++) {
@@ -245,8 +256,9 @@ static int parse_number(const struct pgqrs_setting *setting, const char *text, i
     if (setting->type == PGQRS_SETTING_INTEGER) {
         return pgqrs_integer_parse(text, setting->min, setting->max, value_out, NULL);
     }
-    if (pgqrs_duration_parse(text, &value, NULL) < 0 || value < setting->min ||
-        value > setting->max) {
+    int rc = setting->type == PGQRS_SETTING_SIZE ? pgqrs_size_parse(text, &value, NULL)
+                                                 : pgqrs_duration_parse(text, &value, NULL);
+    if (rc < 0 || value < setting->min || value > setting->max) {
         return -1;
     }
     *value_out = value;
@@ -262,6 +274,7 @@ int pgqrs_setting_store(const struct pgqrs_setting *setting, void *object, const
     switch (setting->type) {
     case PGQRS_SETTING_INTEGER:
     case PGQRS_SETTING_DURATION:
+    case PGQRS_SETTING_SIZE:
     case PGQRS_SETTING_CHOICE:
         if (parse_number(setting, text, &number) < 0) {
             return bad_value(setting, text, err);

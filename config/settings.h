@@ -17,6 +17,7 @@ enum pgqrs_setting_type {
     PGQRS_SETTING_NONE = 0,
     PGQRS_SETTING_INTEGER,
     PGQRS_SETTING_DURATION,
+    PGQRS_SETTING_SIZE,
     PGQRS_SETTING_CHOICE,
     PGQRS_SETTING_PATH,    /* made absolute */
     PGQRS_SETTING_DSN,     /* the scheme is checked; a path in it is made absolute */

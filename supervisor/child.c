@@ -109,7 +109,7 @@ void pgqrs_child_drain(struct child *child)
 {
     if (child->state == CHILD_STARTING) {
         child->interrupted = true; /* it has no job yet and can not hear us */
-        pgqrs_child_kill(child, "pgqrsd is stopping");
+        pgqrs_child_kill(child, "it is not needed any more");
     } else if (child->state == CHILD_WELCOMED || child->state == CHILD_READY) {
         set_state(child, CHILD_DRAINING);
         pgqrs_child_post_empty(child, PGQRS_MSG_CHILD_DRAIN);
@@ -180,7 +180,7 @@ static size_t list_workers(struct supervisor *s, struct pgqrs_worker_started *ou
     size_t n = 0;
     for (size_t q = 0; q < s->queue_count; q++) {
         for (size_t i = 0; i < s->queues[q].place_count; i++) {
-            const struct child *worker = s->queues[q].places[i].child;
+            const struct child *worker = s->queues[q].places[i]->child;
             if (worker != NULL) {
                 pgqrs_child_describe_worker(worker, &out[n++]);
             }

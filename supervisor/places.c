@@ -26,7 +26,7 @@ void pgqrs_each_worker(struct supervisor *s, place_fn *fn)
 {
     for (size_t q = 0; q < s->queue_count; q++) {
         for (size_t i = 0; i < s->queues[q].place_count; i++) {
-            fn(&s->queues[q].places[i]);
+            fn(s->queues[q].places[i]);
         }
     }
 }
@@ -36,7 +36,7 @@ size_t pgqrs_workers_alive(const struct supervisor *s)
     size_t alive = 0;
     for (size_t q = 0; q < s->queue_count; q++) {
         for (size_t i = 0; i < s->queues[q].place_count; i++) {
-            alive += s->queues[q].places[i].child != NULL ? 1 : 0;
+            alive += s->queues[q].places[i]->child != NULL ? 1 : 0;
         }
     }
     return alive;
@@ -60,7 +60,7 @@ static struct place *find(struct supervisor *s, bool (*matches)(const struct chi
     }
     for (size_t q = 0; q < s->queue_count; q++) {
         for (size_t i = 0; i < s->queues[q].place_count; i++) {
-            struct place *place = &s->queues[q].places[i];
+            struct place *place = s->queues[q].places[i];
             if (place->child != NULL && matches(place->child, value)) {
                 return place;
             }
@@ -114,9 +114,9 @@ static int64_t restart_delay(struct place *place, int64_t ready_for_ms)
 /* A worker is not needed once a drain has begun; a broker is, to store what the workers finish. */
 static bool wanted(const struct place *place)
 {
-    return place->role == PGQRS_ROLE_BROKER
-               ? place->s->state < SUPERVISOR_STOPPING
-               : place->s->state < SUPERVISOR_DRAINING && !place->queue->given_up;
+    return place->role == PGQRS_ROLE_BROKER ? place->s->state < SUPERVISOR_STOPPING
+                                            : place->s->state < SUPERVISOR_DRAINING &&
+                                                  !place->queue->given_up && !place->retiring;
 }
 
 void pgqrs_place_start(struct place *place)
@@ -148,6 +148,7 @@ void pgqrs_place_ready(struct place *place)
     place->queue->last_error = NULL;
     pgqrs_log_info("%s: ready pid=%d generation=%" PRIu64, pgqrs_place_name(place), (int)child->pid,
                    child->generation);
+    pgqrs_pool_ready(place);
 }
 
 /* ---- ending ---- */
@@ -212,8 +213,8 @@ static void give_up(struct supervisor *s, struct queue *queue, const char *why, 
     pgqrs_log_error("queue \"%s\": %s; the queue is not served until pgqrsd is started again",
                     queue->config->name, why);
     for (size_t i = 0; i < queue->place_count; i++) {
-        if (queue->places[i].restart_timer != NULL) {
-            (void)evtimer_del(queue->places[i].restart_timer);
+        if (queue->places[i]->restart_timer != NULL) {
+            (void)evtimer_del(queue->places[i]->restart_timer);
         }
     }
     for (size_t i = 0; i < s->queue_count; i++) {
@@ -265,6 +266,13 @@ static void worker_ended(struct place *place, const struct child *child, int wai
         }
         return;
     }
+    if (place->retiring && code != PGQRS_EXIT_OK) {
+        pgqrs_log_warn("%s: %s, while it was to end pid=%d", pgqrs_place_name(place), why,
+                       (int)child->pid);
+    }
+    if (pgqrs_pool_leave(place)) {
+        return;
+    }
     if (!ready) {
         failed_start(place, code, why);
         return;
@@ -311,6 +319,7 @@ static void broker_ended(struct place *place, const struct child *child, int wai
 
 void pgqrs_place_ended(struct place *place, int wait_status)
 {
+    struct supervisor *s = place->s;
     struct child *child = place->child;
     struct child copy = *child;
     char last_words[PGQRS_LAST_WORDS_MAX + 1];
@@ -330,5 +339,5 @@ void pgqrs_place_ended(struct place *place, int wait_status)
         worker_ended(place, &copy, wait_status, why);
     }
     free(kill_reason);
-    pgqrs_supervisor_step(place->s);
+    pgqrs_supervisor_step(s);
 }

@@ -93,6 +93,7 @@ static void on_beat_check(evutil_socket_t fd, short what, void *arg)
     } else {
         check_beat(&s->broker);
         pgqrs_each_worker(s, check_beat);
+        pgqrs_pool_recycle(s);
     }
 }
 
@@ -232,6 +233,17 @@ static void on_quit(evutil_socket_t signal, short what, void *arg)
     }
 }
 
+static void on_scale(evutil_socket_t signal, short what, void *arg)
+{
+    struct supervisor *s = arg;
+    (void)what;
+    for (size_t i = 0; i < s->queue_count; i++) {
+        struct queue *queue = &s->queues[i];
+        pgqrs_pool_scale(s, queue, queue->wanted + (signal == SIGTTIN ? 1 : -1),
+                         signal == SIGTTIN ? "SIGTTIN" : "SIGTTOU");
+    }
+}
+
 /* Signals whose default would end or stop us, and that a later version gives a meaning. */
 static void on_unsupported(evutil_socket_t signal, short what, void *arg)
 {
@@ -268,9 +280,9 @@ static int watch_signals(struct supervisor *s)
     static const struct {
         int number;
         event_callback_fn fn;
-    } table[] = {{SIGCHLD, on_sigchld},     {SIGTERM, on_term},        {SIGINT, on_term},
-                 {SIGQUIT, on_quit},        {SIGUSR2, on_usr2},        {SIGHUP, on_unsupported},
-                 {SIGUSR1, on_unsupported}, {SIGTTIN, on_unsupported}, {SIGTTOU, on_unsupported}};
+    } table[] = {{SIGCHLD, on_sigchld},     {SIGTERM, on_term},  {SIGINT, on_term},
+                 {SIGQUIT, on_quit},        {SIGUSR2, on_usr2},  {SIGHUP, on_unsupported},
+                 {SIGUSR1, on_unsupported}, {SIGTTIN, on_scale}, {SIGTTOU, on_scale}};
     (void)signal(SIGPIPE, SIG_IGN); /* a closed peer is an error of write */
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         struct event *event = evsignal_new(s->base, table[i].number, table[i].fn, s);
@@ -337,27 +349,18 @@ static int make_places(struct supervisor *s, struct pgqrs_error *err)
     for (size_t q = 0; q < s->config->queue_count; q++) {
         struct queue *queue = &s->queues[s->queue_count++];
         queue->config = &s->config->queues[q];
-        queue->places = calloc((size_t)queue->config->consumers + 1, sizeof *queue->places);
-        if (queue->places == NULL) {
-            return pgqrs_error_memory(err);
-        }
-        for (int64_t i = 0; i < queue->config->consumers; i++) {
-            queue->places[queue->place_count++] = (struct place){
-                .s = s, .role = PGQRS_ROLE_WORKER, .queue = queue, .slot = (uint32_t)i};
+        if (pgqrs_pool_create(s, queue, queue->config->consumers, err) < 0) {
+            return -1;
         }
     }
     return 0;
 }
 
 /* Each child takes a few descriptors of ours; the soft limit is often lower than need be. */
-static void raise_descriptor_limit(const struct supervisor *s)
+static void raise_descriptor_limit(void)
 {
     struct rlimit limit;
-    size_t places = 1;
-    for (size_t q = 0; q < s->queue_count; q++) {
-        places += s->queues[q].place_count;
-    }
-    rlim_t needed = places * DESCRIPTORS_PER_CHILD + 64;
+    rlim_t needed = ((rlim_t)PGQRS_WORKERS_MAX + 1) * DESCRIPTORS_PER_CHILD + 64;
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < needed) {
         limit.rlim_cur = limit.rlim_max < needed ? limit.rlim_max : needed;
         (void)setrlimit(RLIMIT_NOFILE, &limit); /* then fewer children can be started */
@@ -388,7 +391,7 @@ static int start(struct supervisor *s, struct pgqrs_error *err)
     if (s->base == NULL || watch_signals(s) < 0 || start_timers(s) < 0) {
         return pgqrs_error_memory(err);
     }
-    raise_descriptor_limit(s);
+    raise_descriptor_limit();
     /* What a dead worker leaves behind comes to us, to be reaped. */
     (void)prctl(PR_SET_CHILD_SUBREAPER, 1);
     pgqrs_log_info("pgqrsd " PGQRS_VERSION ": starting, %zu queues pid=%d instance=%s",
@@ -397,19 +400,13 @@ static int start(struct supervisor *s, struct pgqrs_error *err)
     return 0;
 }
 
-static void free_place(struct place *place)
-{
-    if (place->restart_timer != NULL) {
-        event_free(place->restart_timer);
-    }
-}
-
 static void supervisor_fini(struct supervisor *s)
 {
-    free_place(&s->broker);
-    pgqrs_each_worker(s, free_place);
+    if (s->broker.restart_timer != NULL) {
+        event_free(s->broker.restart_timer);
+    }
     for (size_t i = 0; i < s->queue_count; i++) {
-        free(s->queues[i].places);
+        pgqrs_pool_destroy(&s->queues[i]);
         free(s->queues[i].last_error);
     }
     free(s->queues);

@@ -9,10 +9,11 @@
  *   spawn.c        fork and exec of one child
  *   child.c        one process from its start to its end: messages, deadlines, last words
  *   places.c       where processes run, and when one is started again
+ *   pool.c         how many places a queue has: scaling, and replacing old workers
  *   supervisor.c   signals, start, drain, stop
  *
  * A place is one position that should have a process: the broker, or worker 2 of a queue. A child
- * is the process that is there now; places outlive children.
+ * is the process that is there now; places outlive children. Those of a queue come and go.
  */
 
 #include <stdbool.h>
@@ -63,9 +64,14 @@ struct child {
     char *kill_reason;               /* why we killed it; null: we did not */
 };
 
+struct pgqrs_recycle { /* when the worker at hand is to be replaced; each 0: never */
+    int64_t jobs, at_ms, memory;
+};
+
 struct queue {
     const struct pgqrs_config_queue *config;
-    struct place *places;
+    int64_t wanted;        /* so many workers */
+    struct place **places; /* in the order in which they were added */
     size_t place_count;
     bool was_ready;   /* a worker of it has been ready */
     bool given_up;    /* its plugin can not be started */
@@ -80,6 +86,9 @@ struct place {
     struct child *child; /* null: nobody is there */
     struct pgqrs_restart restart;
     struct event *restart_timer;
+    bool retiring;          /* its worker is told to end, and the place goes with it */
+    struct place *replaces; /* which retires when the worker here is ready; null: none */
+    struct pgqrs_recycle recycle;
 };
 
 enum supervisor_state {
@@ -154,6 +163,20 @@ struct place *pgqrs_place_of_generation(struct supervisor *s, uint64_t generatio
 size_t pgqrs_workers_alive(const struct supervisor *s);
 typedef void place_fn(struct place *place);
 void pgqrs_each_worker(struct supervisor *s, place_fn *fn);
+
+/* ---- pool.c ---- */
+/* So many places, without processes. */
+int pgqrs_pool_create(struct supervisor *s, struct queue *queue, int64_t wanted,
+                      struct pgqrs_error *err) PGQRS_MUST_CHECK;
+void pgqrs_pool_destroy(struct queue *queue);
+/* More or fewer workers from now on, within bounds; idle ones go first. why is for the log. */
+void pgqrs_pool_scale(struct supervisor *s, struct queue *queue, int64_t wanted, const char *why);
+/* The worker in the place is ready: the one it replaces retires. */
+void pgqrs_pool_ready(struct place *place);
+/* The place's worker has ended. True: the place had to go with it, and has gone. */
+bool pgqrs_pool_leave(struct place *place);
+/* From time to time: begins to replace workers that have reached a limit. */
+void pgqrs_pool_recycle(struct supervisor *s);
 
 /* ---- supervisor.c ---- */
 int pgqrs_supervisor_run(const struct pgqrs_config *config,

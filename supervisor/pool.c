@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* How many places a queue has. A place that is to go stays until its process has ended. */
+#include "supervisor/supervisor.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/units.h"
+
+/* ---- places come and go ---- */
+
+static uint32_t free_slot(const struct queue *queue)
+{
+    uint32_t slot = 0;
+    for (size_t i = 0; i < queue->place_count;) {
+        if (queue->places[i]->slot == slot) {
+            slot++;
+            i = 0;
+        } else {
+            i++;
+        }
+    }
+    return slot;
+}
+
+static struct place *add(struct supervisor *s, struct queue *queue)
+{
+    struct place **more =
+        reallocarray(queue->places, queue->place_count + 1, sizeof(struct place *));
+    struct place *place = calloc(1, sizeof *place);
+    queue->places = more == NULL ? queue->places : more;
+    if (more == NULL || place == NULL) {
+        free(place);
+        return NULL;
+    }
+    *place =
+        (struct place){.s = s, .role = PGQRS_ROLE_WORKER, .queue = queue, .slot = free_slot(queue)};
+    queue->places[queue->place_count++] = place;
+    return place;
+}
+
+static void drop(struct place *place)
+{
+    struct queue *queue = place->queue;
+    size_t kept = 0;
+    for (size_t i = 0; i < queue->place_count; i++) {
+        struct place *other = queue->places[i];
+        other->replaces = other->replaces == place ? NULL : other->replaces;
+        if (other != place) {
+            queue->places[kept++] = other;
+        }
+    }
+    queue->place_count = kept;
+    if (place->restart_timer != NULL) {
+        event_free(place->restart_timer);
+    }
+    free(place);
+}
+
+int pgqrs_pool_create(struct supervisor *s, struct queue *queue, int64_t wanted,
+                      struct pgqrs_error *err)
+{
+    queue->wanted = wanted;
+    for (int64_t i = 0; i < wanted; i++) {
+        if (add(s, queue) == NULL) {
+            return pgqrs_error_memory(err);
+        }
+    }
+    return 0;
+}
+
+void pgqrs_pool_destroy(struct queue *queue)
+{
+    while (queue->place_count > 0) {
+        drop(queue->places[queue->place_count - 1]);
+    }
+    free(queue->places);
+}
+
+/* ---- scaling ---- */
+
+static struct place *replacement_of(const struct place *place)
+{
+    const struct queue *queue = place->queue;
+    for (size_t i = 0; i < queue->place_count; i++) {
+        if (queue->places[i]->replaces == place) {
+            return queue->places[i];
+        }
+    }
+    return NULL;
+}
+
+/* Those that stay: neither on their way out, nor a second one while the first still works. */
+static int64_t staying(const struct queue *queue)
+{
+    int64_t count = 0;
+    for (size_t i = 0; i < queue->place_count; i++) {
+        const struct place *place = queue->places[i];
+        count += place->retiring || place->replaces != NULL ? 0 : 1;
+    }
+    return count;
+}
+
+static void retire(struct place *place)
+{
+    place->retiring = true;
+    place->replaces = NULL;
+    if (place->child == NULL) {
+        drop(place);
+    } else {
+        pgqrs_child_drain(place->child);
+    }
+}
+
+/* How little is lost with it: nobody is there, it is not ready, it is idle, it works. */
+static int burden(const struct place *place)
+{
+    const struct child *child = place->child;
+    return child == NULL ? 0 : child->state < CHILD_READY ? 1 : child->beat.job_id == 0 ? 2 : 3;
+}
+
+static struct place *least_missed(const struct queue *queue)
+{
+    struct place *best = NULL;
+    for (size_t i = 0; i < queue->place_count; i++) {
+        struct place *place = queue->places[i];
+        if (!place->retiring && place->replaces == NULL &&
+            (best == NULL || burden(place) <= burden(best))) {
+            best = place; /* the last one among equals: the first ones have the low numbers */
+        }
+    }
+    return best;
+}
+
+static void settle(struct supervisor *s, struct queue *queue)
+{
+    while (staying(queue) < queue->wanted) {
+        struct place *place = add(s, queue);
+        if (place == NULL) {
+            pgqrs_log_error("queue \"%s\": out of memory, it has fewer workers than it should",
+                            queue->config->name);
+            return;
+        }
+        if (s->state == SUPERVISOR_RUNNING) {
+            pgqrs_place_start(place);
+        }
+    }
+    while (staying(queue) > queue->wanted) {
+        struct place *place = least_missed(queue);
+        struct place *second = replacement_of(place);
+        if (second != NULL) {
+            retire(second);
+        }
+        retire(place);
+    }
+}
+
+static int64_t wanted_by_all(const struct supervisor *s)
+{
+    int64_t sum = 0;
+    for (size_t i = 0; i < s->queue_count; i++) {
+        sum += s->queues[i].wanted;
+    }
+    return sum;
+}
+
+void pgqrs_pool_scale(struct supervisor *s, struct queue *queue, int64_t wanted, const char *why)
+{
+    int64_t room = PGQRS_WORKERS_MAX - (wanted_by_all(s) - queue->wanted);
+    int64_t most = room < PGQRS_CONSUMERS_MAX ? room : PGQRS_CONSUMERS_MAX;
+    wanted = wanted < 0 ? 0 : wanted > most ? most : wanted;
+    if (s->state >= SUPERVISOR_DRAINING || wanted == queue->wanted) {
+        return;
+    }
+    pgqrs_log_info("%s: queue \"%s\": %" PRId64 " workers instead of %" PRId64, why,
+                   queue->config->name, wanted, queue->wanted);
+    queue->wanted = wanted;
+    settle(s, queue);
+}
+
+bool pgqrs_pool_leave(struct place *place)
+{
+    struct supervisor *s = place->s;
+    struct queue *queue = place->queue;
+    if (!place->retiring && replacement_of(place) == NULL) {
+        return false;
+    }
+    drop(place); /* the one that was to replace it stays */
+    settle(s, queue);
+    return true;
+}
+
+/* ---- replacing ---- */
+
+/* Up to a tenth earlier than set. */
+static int64_t with_jitter(int64_t limit, uint64_t seed)
+{
+    return limit - (int64_t)((uint64_t)limit / 10 * (seed % 1024) / 1024);
+}
+
+void pgqrs_pool_ready(struct place *place)
+{
+    const struct pgqrs_config_queue *config = place->queue->config;
+    struct place *old = place->replaces;
+    uint64_t seed; /* the token is random, and nobody sees what is left of it */
+    memcpy(&seed, place->child->token, sizeof seed);
+    int64_t age = with_jitter(config->recycle_age_ms, seed >> 10);
+    place->recycle = (struct pgqrs_recycle){
+        .jobs = with_jitter(config->recycle_jobs, seed),
+        .at_ms = age == 0 ? 0 : pgqrs_mono_ms() + age,
+        .memory = with_jitter(config->recycle_memory, seed >> 20),
+    };
+    place->replaces = NULL;
+    if (old != NULL) {
+        retire(old);
+    }
+}
+
+/* Bytes that are resident; 0 when nobody can tell. */
+static int64_t resident(pid_t pid)
+{
+    char path[40];
+    long long pages = 0;
+    (void)snprintf(path, sizeof path, "/proc/%d/statm", (int)pid);
+    FILE *f = fopen(path, "re");
+    if (f == NULL) {
+        return 0;
+    }
+    if (fscanf(f, "%*d %lld", &pages) != 1) {
+        pages = 0;
+    }
+    (void)fclose(f); /* it was only read */
+    return pages * sysconf(_SC_PAGESIZE);
+}
+
+/* Why the worker in the place has to be replaced, or false. */
+static bool is_worn(const struct place *place, char *why, size_t size)
+{
+    const struct pgqrs_recycle *limit = &place->recycle;
+    const struct child *child = place->child;
+    if (child == NULL || child->state != CHILD_READY) {
+        return false;
+    }
+    if (limit->jobs > 0 && child->beat.settled >= (uint64_t)limit->jobs) {
+        (void)snprintf(why, size, "it has run %" PRIu64 " jobs", child->beat.settled);
+        return true;
+    }
+    if (limit->at_ms > 0 && pgqrs_mono_ms() >= limit->at_ms) {
+        (void)snprintf(why, size, "it is old enough");
+        return true;
+    }
+    int64_t bytes = limit->memory > 0 ? resident(child->pid) : 0;
+    if (limit->memory > 0 && bytes >= limit->memory) {
+        (void)snprintf(why, size, "it uses %" PRId64 " MiB", bytes >> 20);
+        return true;
+    }
+    return false;
+}
+
+static bool is_replacing(const struct queue *queue)
+{
+    for (size_t i = 0; i < queue->place_count; i++) {
+        if (queue->places[i]->retiring || queue->places[i]->replaces != NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool has_room(const struct supervisor *s)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < s->queue_count; i++) {
+        count += s->queues[i].place_count;
+    }
+    return count < PGQRS_WORKERS_MAX;
+}
+
+static void recycle_one(struct supervisor *s, struct queue *queue)
+{
+    char why[64];
+    for (size_t i = 0; i < queue->place_count; i++) {
+        struct place *old = queue->places[i];
+        if (!is_worn(old, why, sizeof why)) {
+            continue;
+        }
+        pgqrs_log_info("%s: %s, replacing it pid=%d", pgqrs_place_name(old), why,
+                       (int)old->child->pid);
+        struct place *place = has_room(s) ? add(s, queue) : NULL;
+        if (place == NULL) {
+            retire(old); /* the other comes when it has ended */
+        } else {
+            place->replaces = old;
+            pgqrs_place_start(place);
+        }
+        return;
+    }
+}
+
+void pgqrs_pool_recycle(struct supervisor *s)
+{
+    for (size_t i = 0; s->state == SUPERVISOR_RUNNING && i < s->queue_count; i++) {
+        const struct pgqrs_config_queue *config = s->queues[i].config;
+        bool limited =
+            config->recycle_jobs > 0 || config->recycle_age_ms > 0 || config->recycle_memory > 0;
+        if (limited && !is_replacing(&s->queues[i])) {
+            recycle_one(s, &s->queues[i]);
+        }
+    }
+}
