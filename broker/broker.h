@@ -50,6 +50,7 @@ struct held_job {
     int64_t leased_ms; /* monotonic; when the lease was made or renewed */
     bool sent;
     int32_t priority;
+    int32_t crash_ct; /* before this attempt; 0 for what an earlier broker has leased */
     int64_t enqueued_at_us;
     struct pgqrs_bytes payload; /* owned; null once it was sent */
 };
@@ -237,7 +238,7 @@ int pgqrs_group_add_results(struct broker *b, struct worker *worker, void *data,
                             const struct pgqrs_frame *frame,
                             struct pgqrs_error *err) PGQRS_MUST_CHECK;
 /* How a job goes on that gives no outcome. text lives as long as the worker. */
-int pgqrs_group_add_abandoned(struct broker *b, struct worker *worker, struct pgqrs_job_key key,
+int pgqrs_group_add_abandoned(struct broker *b, struct worker *worker, const struct held_job *job,
                               bool charged, const char *text,
                               struct pgqrs_error *err) PGQRS_MUST_CHECK;
 /* A message that no worker can be sent. */

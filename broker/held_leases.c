@@ -37,6 +37,7 @@ int pgqrs_worker_hold(struct worker *worker, const struct pgqrs_lease *lease)
         .key = {.id = lease->message_id, .attempt = lease->attempt},
         .leased_ms = pgqrs_mono_ms(),
         .priority = lease->priority,
+        .crash_ct = lease->crash_ct,
         .enqueued_at_us = lease->enqueued_at_us,
         .payload = {.data = payload, .len = lease->payload.len},
     };
@@ -183,7 +184,8 @@ void pgqrs_worker_return_reserve(struct broker *b, struct worker *worker)
     while (worker->held_count > worker->sent_count) {
         struct pgqrs_error err;
         struct pgqrs_job_key key = worker->held[worker->held_count - 1].key;
-        if (pgqrs_group_add_abandoned(b, worker, key, false, NULL, &err) < 0) {
+        if (pgqrs_group_add_abandoned(b, worker, &(struct held_job){.key = key}, false, NULL,
+                                      &err) < 0) {
             return; /* out of memory: it stays, and is sent in its turn */
         }
         pgqrs_worker_drop_held(worker, worker->held_count - 1);

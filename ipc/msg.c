@@ -225,6 +225,7 @@ static void put_queue_settings(struct pgqrs_buf *out, const struct pgqrs_queue_s
 {
     put_text(out, q->name);
     pgqrs_buf_put_u32(out, q->max_attempts);
+    pgqrs_buf_put_u32(out, q->max_crashes);
     pgqrs_buf_put_u8(out, q->retry_strategy);
     pgqrs_buf_put_u8(out, q->retry_jitter);
     pgqrs_buf_put_u8(out, q->delete_done);
@@ -238,6 +239,7 @@ static void read_queue_settings(struct pgqrs_reader *r, struct pgqrs_queue_setti
 {
     q->name = pgqrs_read_text(r, PGQRS_NAME_MAX);
     q->max_attempts = pgqrs_read_u32(r);
+    q->max_crashes = pgqrs_read_u32(r);
     q->retry_strategy = pgqrs_read_u8(r);
     q->retry_jitter = read_flag(r);
     q->delete_done = read_flag(r);
@@ -308,7 +310,7 @@ int pgqrs_decode_broker_welcome(const struct pgqrs_frame *f, struct pgqrs_broker
     m->foreign_stale_ms = read_natural(&r);
     m->synchronous_full = read_flag(&r);
     m->draining = read_flag(&r);
-    m->queues = read_list(&r, TEXT_MIN + 39, PGQRS_QUEUES_MAX, sizeof *m->queues, &m->queue_count);
+    m->queues = read_list(&r, TEXT_MIN + 43, PGQRS_QUEUES_MAX, sizeof *m->queues, &m->queue_count);
     for (size_t i = 0; i < m->queue_count; i++) {
         read_queue_settings(&r, &m->queues[i]);
     }

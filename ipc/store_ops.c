@@ -547,6 +547,7 @@ static void wire_lease(struct pgqrs_wire *w, struct pgqrs_lease *m)
     m->message_id = pgqrs_wire_i64(w, m->message_id);
     m->attempt = pgqrs_wire_u32(w, m->attempt);
     m->priority = pgqrs_wire_i32(w, m->priority);
+    m->crash_ct = pgqrs_wire_i32(w, m->crash_ct);
     m->enqueued_at_us = pgqrs_wire_i64(w, m->enqueued_at_us);
     m->payload = pgqrs_wire_bytes(w, m->payload);
 }

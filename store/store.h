@@ -484,7 +484,7 @@ struct pgqrs_lease {
     size_t want; /* index of the want it answers */
     int64_t message_id;
     uint32_t attempt;
-    int32_t priority;
+    int32_t priority, crash_ct;
     int64_t enqueued_at_us;
     struct pgqrs_bytes payload; /* owned by the exchange; a zero byte follows */
 };

@@ -163,6 +163,7 @@ static struct pgqrs_queue_settings settings_of(const struct pgqrs_config_queue *
     return (struct pgqrs_queue_settings){
         .name = queue->name,
         .max_attempts = (uint32_t)queue->max_attempts,
+        .max_crashes = (uint32_t)queue->max_crashes,
         .retry_strategy = (uint8_t)queue->retry_strategy,
         .retry_jitter = queue->retry_jitter,
         .delete_done = queue->delete_done,

@@ -90,6 +90,32 @@ static void test_a_job_that_kills_every_worker_becomes_a_dead_letter(void **stat
     db_await(&f->scratch, "select count(*) from pgqrs_messages where pgqrsd_outcome = 'done'", 1);
 }
 
+/* Across workers and brokers: the count is the message's. */
+static void test_a_job_that_keeps_crashing_is_quarantined(void **state)
+{
+    struct fixture *f = *state;
+    fixture_start(f, "    consumers: 2\n    on_crash: 2\n    max_attempts: 9\n"
+                     "    retry: {base: 1ms}\n");
+    fixture_enqueue(f, 1, "{\"crash\":1000}");
+    fixture_enqueue(f, 5, "{\"crash\":1}");
+    db_await(&f->scratch,
+             "select count(*) from pgqrs_messages where id = 1 and pgqrsd_outcome = 'failed' and"
+             " read_ct = 2 and pgqrsd_crash_ct = 2 and pgqrsd_error like"
+             " 'quarantined after 2 crashes: worker killed by signal 9%'",
+             1);
+    db_await(&f->scratch,
+             "select count(*) from pgqrs_messages where pgqrsd_outcome = 'done' and read_ct = 2 and"
+             " pgqrsd_crash_ct = 1",
+             5);
+    /* Replayed, it begins anew. */
+    db_exec(&f->scratch, "update pgqrs_messages set payload = '{\"crash\":1}' where id = 1");
+    cli_ok(&f->scratch, NULL, "dlq", "replay", "1");
+    db_await(&f->scratch,
+             "select count(*) from pgqrs_messages where id = 1 and pgqrsd_outcome = 'done' and"
+             " pgqrsd_crash_ct = 1",
+             1);
+}
+
 static void test_a_stopped_worker_is_killed_and_its_job_runs_again(void **state)
 {
     struct fixture *f = *state;
@@ -164,6 +190,7 @@ int main(void)
         WITH_SCRATCH(test_job_of_a_killed_worker_runs_again_elsewhere),
         WITH_SCRATCH(test_prefetched_jobs_of_a_killed_worker_spend_no_attempt),
         WITH_SCRATCH(test_a_job_that_kills_every_worker_becomes_a_dead_letter),
+        WITH_SCRATCH(test_a_job_that_keeps_crashing_is_quarantined),
         WITH_SCRATCH(test_a_stopped_worker_is_killed_and_its_job_runs_again),
         WITH_SCRATCH(test_broker_killed_ten_times_loses_and_repeats_nothing),
         WITH_SCRATCH(test_supervisor_killed_leaves_no_process_and_no_job_behind),

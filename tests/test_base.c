@@ -104,6 +104,37 @@ static void durations(void **state)
     }
 }
 
+static void byte_sizes(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        int64_t bytes;
+        const char *shown;
+    } good[] = {{"0", 0, "0"},
+                {"0MiB", 0, "0"},
+                {"100B", 100, "100B"},
+                {"2048B", 2048, "2KiB"},
+                {"512MiB", INT64_C(536870912), "512MiB"},
+                {"3072MiB", INT64_C(3221225472), "3GiB"}};
+    static const char *const bad[] = {"", "1", "1MB", "1M", "1 MiB", "-1MiB", "8589934592GiB"};
+    struct pgqrs_error err;
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        int64_t bytes = -1;
+        char shown[32];
+        assert_int_equal(pgqrs_size_parse(good[i].text, &bytes, &err), 0);
+        assert_int_equal(bytes, good[i].bytes);
+        pgqrs_size_format(bytes, shown, sizeof shown);
+        assert_string_equal(shown, good[i].shown);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        int64_t bytes = -1;
+        assert_int_equal(pgqrs_size_parse(bad[i], &bytes, &err), -1);
+        assert_int_equal(bytes, -1);
+        assert_non_null(strstr(err.text, "expected a size such as 512KiB"));
+    }
+}
+
 static void integers(void **state)
 {
     (void)state;
@@ -328,6 +359,7 @@ int main(void)
         cmocka_unit_test(error_texts),
         cmocka_unit_test(error_texts_are_cut),
         cmocka_unit_test(durations),
+        cmocka_unit_test(byte_sizes),
         cmocka_unit_test(integers),
         cmocka_unit_test(timestamps),
         cmocka_unit_test(timestamps_of_others),

@@ -42,7 +42,8 @@ const struct pg_stmt pgqrs_pg_lease = {
                                                   " WHERE m.id = ANY((SELECT ids FROM "
                                                   "picked)::bigint[]) RETURNING m.id, m.payload,"
                                                   " m.read_ct, m.enqueued_at, m.pgqrsd_priority, "
-                                                  "m.pgqrsd_due_at, pgqrsd_now()",
+                                                  "m.pgqrsd_due_at, pgqrsd_now(), "
+                                                  "m.pgqrsd_crash_ct",
     .param_count = 6,
     .types = {PG_INT8, PG_INT8, PG_INT8_ARRAY, PG_INT8, PG_INT4, PG_INT8_ARRAY},
 };
@@ -194,6 +195,7 @@ static int take_row(struct pgqrs_exchange *x, const PGresult *rows, int row, siz
         .attempt = (uint32_t)pgqrs_pg_int(rows, row, 2),
         .enqueued_at_us = pgqrs_pg_time(rows, row, 3),
         .priority = (int32_t)pgqrs_pg_int(rows, row, 4),
+        .crash_ct = (int32_t)pgqrs_pg_int(rows, row, 7),
         .payload = {.data = (const char *)x->payloads.len, .len = payload.len},
     };
     pgqrs_buf_put(&x->payloads, payload.data, payload.len);

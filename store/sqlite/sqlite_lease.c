@@ -116,6 +116,7 @@ static int read_lease(sqlite3_stmt *row, struct pgqrs_exchange *x, struct pgqrs_
 {
     lease->message_id = sqlite3_column_int64(row, 0);
     lease->attempt = (uint32_t)sqlite3_column_int64(row, 1);
+    lease->crash_ct = sqlite3_column_int(row, 4);
     struct pgqrs_bytes payload = pgqrs_sqlite_bytes(row, 3);
     lease->payload.data = (const char *)x->payloads.len;
     lease->payload.len = payload.len;

@@ -272,8 +272,8 @@ static const char *const texts[] =
         [STMT_LEASABLE] = "SELECT 1 FROM pgqrs_messages INDEXED BY pgqrsd_messages_lease"
                           " WHERE queue_id = ?1 AND pgqrsd_priority = ?2 AND " PENDING
                           " AND vt <= ?3 AND coalesce(read_ct, 0) < ?6 LIMIT 1",
-        [STMT_PICK] = "SELECT id, " NEXT_READ_CT ", enqueued_at, payload FROM pgqrs_messages"
-                      " INDEXED BY pgqrsd_messages_lease"
+        [STMT_PICK] = "SELECT id, " NEXT_READ_CT ", enqueued_at, payload, pgqrsd_crash_ct FROM"
+                      " pgqrs_messages INDEXED BY pgqrsd_messages_lease"
                       " WHERE queue_id = ?1 AND pgqrsd_priority = ?2 AND " PENDING
                       " AND vt <= ?3 AND coalesce(read_ct, 0) < ?6 ORDER BY vt, id LIMIT ?7",
         [STMT_TAKE] =

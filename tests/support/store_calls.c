@@ -119,8 +119,8 @@ static struct pgqrs_worker_info workers[] = {
 static const enum pgqrs_acted acted[] = {PGQRS_ACTED_YES, PGQRS_ACTED_KEY};
 static const enum pgqrs_settled settled[] = {PGQRS_SETTLED_BEFORE, PGQRS_SETTLED_REFUSED};
 static const struct pgqrs_lease leases[] = {
-    {1, 241, 242, -243, 244, {"{}", 2}},
-    {0, 245, 246, 247, 248, {"\"x\"", 3}},
+    {1, 241, 242, -243, 249, 244, {"{}", 2}},
+    {0, 245, 246, 247, 250, 248, {"\"x\"", 3}},
 };
 
 static const struct pgqrs_store_reply replies[PGQRS_STORE_OP_COUNT] = {

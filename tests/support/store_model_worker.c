@@ -151,6 +151,7 @@ static void lease(struct pgqrs_exchange *x, size_t want, struct model_message *m
         .message_id = row->id,
         .attempt = (uint32_t)row->read_ct,
         .priority = row->priority,
+        .crash_ct = row->crash_ct,
         .enqueued_at_us = row->enqueued_at_us,
         .payload = pgqrs_bytes_from(row->payload), /* no exchange changes one */
     };
