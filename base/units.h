@@ -2,7 +2,8 @@
 #ifndef PGQRS_BASE_UNITS_H
 #define PGQRS_BASE_UNITS_H
 
-/* Durations, sizes and whole numbers as people write them in the configuration and on the command line. */
+/* Durations, sizes and whole numbers as people write them, in the configuration and on the command
+ * line. */
 
 #include <stdint.h>
 

@@ -206,7 +206,7 @@ static double floor_drain(struct target *t, int batch, double seconds)
     put_i64(f.worker, 1);
     int64_t jobs = 0;
     int64_t start = pgqrs_mono_us();
-    int64_t now = start;
+    int64_t now;
     (void)PQenterPipelineMode(f.conn);
     do {
         jobs += f.count;

@@ -140,7 +140,7 @@ static double floor_drain(struct target *t, int batch, double seconds)
                                  NULL, NULL, NULL));
     int64_t jobs = 0;
     int64_t start = pgqrs_mono_us();
-    int64_t now = start;
+    int64_t now;
     do {
         step_done(f.db, f.begin);
         for (int i = 0; i < f.count; i++) {

@@ -30,14 +30,15 @@ static uint32_t free_slot(const struct queue *queue)
 
 static struct place *add(struct supervisor *s, struct queue *queue)
 {
-    struct place **more =
-        reallocarray(queue->places, queue->place_count + 1, sizeof(struct place *));
     struct place *place = calloc(1, sizeof *place);
-    queue->places = more == NULL ? queue->places : more;
-    if (more == NULL || place == NULL) {
+    struct place **more =
+        place == NULL ? NULL
+                      : reallocarray(queue->places, queue->place_count + 1, sizeof(struct place *));
+    if (more == NULL) {
         free(place);
         return NULL;
     }
+    queue->places = more;
     *place =
         (struct place){.s = s, .role = PGQRS_ROLE_WORKER, .queue = queue, .slot = free_slot(queue)};
     queue->places[queue->place_count++] = place;

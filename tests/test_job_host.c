@@ -275,9 +275,9 @@ static void test_time_limit(void **state)
     pgqrs_host_end(f->host, PGQRS_CANCELLED, &result);
     assert_int_equal(result.outcome, PGQRS_JOB_RETRY);
     assert_memory_equal(result.error.data, "timeout: stopped at its time limit of 20ms",
-                        result.error.len);
+                        sizeof "timeout: stopped at its time limit of 20ms");
 
-    job = pgqrs_host_begin(f->host, f->lease);
+    (void)pgqrs_host_begin(f->host, f->lease);
     pgqrs_host_cancel(f->host, 17);
     (void)poll(NULL, 0, 25);
     assert_false(expired(f, &wait_ms));
