@@ -140,8 +140,8 @@ static int use_level(struct sqlite_store *s, bool full, struct pgqrs_error *err)
     if (s->borrowed || !s->synchronous_full || full == s->syncs) {
         return 0;
     }
-    int rc = pgqrs_sqlite_exec(s, full ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL",
-                               err);
+    int rc =
+        pgqrs_sqlite_exec(s, full ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL", err);
     s->syncs = rc < 0 ? s->syncs : full;
     return rc;
 }
