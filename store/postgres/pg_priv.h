@@ -127,7 +127,7 @@ int64_t pgqrs_pg_end(struct pg_store *s, int64_t rc, struct pgqrs_error *err);
  * Several statements in one transaction and one round trip (pipeline mode, one Sync at the end).
  * Add fills the batch; run sends it and waits: every result, or the first failure and nothing was
  * done (or UNKNOWN). The statements' results stay valid until pgqrs_pg_batch_fini, which may be
- * called at any time. Not inside pgqrs_pg_begin.
+ * called at any time. After pgqrs_pg_begin it is a part of that transaction.
  */
 enum { PG_BATCH_MAX = 64 };
 struct pg_batch {
