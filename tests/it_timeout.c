@@ -34,7 +34,7 @@ static void test_a_job_that_does_not_is_killed_and_it_alone(void **state)
     daemon_await_log(&f->daemon, "ready pid=", 3);
     fixture_enqueue(f, 1, "{\"ms\":600000,\"ignore_cancel\":true}");
     effects_await(&f->scratch, "start 1 ", 1);
-    fixture_enqueue(f, 1000, "{\"ms\":5}");
+    fixture_enqueue(f, 300, "{\"ms\":5}");
     db_await(&f->scratch,
              FOR_GOOD " and id = 1 and read_ct = 2 and pgqrsd_crash_ct = 0 and"
                       " pgqrsd_error = 'timeout: job 1 ran past its time limit of"
@@ -43,10 +43,10 @@ static void test_a_job_that_does_not_is_killed_and_it_alone(void **state)
     db_await(&f->scratch,
              "select count(*) from pgqrs_messages where pgqrsd_outcome = 'done' and"
              " read_ct = 1",
-             1000);
+             300);
     assert_int_equal(effects_count(&f->scratch, "start 1 "), 2);
-    assert_int_equal(effects_count(&f->scratch, "start "), 1002);
-    assert_int_equal(effects_count(&f->scratch, "end "), 1000);
+    assert_int_equal(effects_count(&f->scratch, "start "), 302);
+    assert_int_equal(effects_count(&f->scratch, "end "), 300);
     assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
 }
 
@@ -54,8 +54,8 @@ static void test_a_job_that_does_not_is_killed_and_it_alone(void **state)
 static void test_each_job_has_its_own_time(void **state)
 {
     struct fixture *f = *state;
-    fixture_start(f, "    prefetch: 8\n    timeout: 4s\n    cancel_grace: 0\n");
-    fixture_enqueue(f, 8, "{\"ms\":700}");
+    fixture_start(f, "    prefetch: 8\n    timeout: 1500ms\n    cancel_grace: 0\n");
+    fixture_enqueue(f, 8, "{\"ms\":300}");
     db_await(&f->scratch,
              "select count(*) from pgqrs_messages where pgqrsd_outcome = 'done' and"
              " read_ct = 1",
