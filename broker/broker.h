@@ -237,10 +237,13 @@ void on_spare(evutil_socket_t fd, short what, void *arg);
 int pgqrs_group_add_results(struct broker *b, struct worker *worker, void *data,
                             const struct pgqrs_frame *frame,
                             struct pgqrs_error *err) PGQRS_MUST_CHECK;
-/* How a job goes on that gives no outcome. text lives as long as the worker. */
-int pgqrs_group_add_abandoned(struct broker *b, struct worker *worker, const struct held_job *job,
-                              bool charged, const char *text,
-                              struct pgqrs_error *err) PGQRS_MUST_CHECK;
+/* A job that was never begun: back as it was before the lease. */
+int pgqrs_group_add_returned(struct broker *b, struct worker *worker, struct pgqrs_job_key key,
+                             struct pgqrs_error *err) PGQRS_MUST_CHECK;
+/* The job that ran when its worker ended: its attempt is spent. text lives as long as the worker.
+ */
+int pgqrs_group_add_charged(struct broker *b, struct worker *worker, const struct held_job *job,
+                            const char *text, struct pgqrs_error *err) PGQRS_MUST_CHECK;
 /* A message that no worker can be sent. */
 void pgqrs_group_add_oversized(struct broker *b, struct worker *worker, struct pgqrs_job_key key);
 void pgqrs_group_clear(struct group *g);

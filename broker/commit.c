@@ -218,8 +218,7 @@ static void take_lease(struct broker *b, struct worker *worker, const struct pgq
     if (lease->payload.len > PGQRS_PAYLOAD_MAX) {
         pgqrs_group_add_oversized(b, worker, key);
     } else if ((worker->gathered || b->draining || pgqrs_worker_hold(worker, lease) < 0) &&
-               pgqrs_group_add_abandoned(b, worker, &(struct held_job){.key = key}, false, NULL,
-                                         &err) < 0) {
+               pgqrs_group_add_returned(b, worker, key, &err) < 0) {
         /* It has died meanwhile, or nothing more is begun, or there is no memory; and there is none
          * to give it back either: the end of its worker's row frees it. */
         pgqrs_log_error("broker: message %lld: %s", (long long)key.id, err.text);

@@ -202,8 +202,22 @@ static int quarantine(struct broker *b, const struct held_job *job, const char *
     return 0;
 }
 
-int pgqrs_group_add_abandoned(struct broker *b, struct worker *worker, const struct held_job *job,
-                              bool charged, const char *text, struct pgqrs_error *err)
+int pgqrs_group_add_returned(struct broker *b, struct worker *worker, struct pgqrs_job_key key,
+                             struct pgqrs_error *err)
+{
+    struct pgqrs_settlement *item = add_item(b, worker);
+    if (item == NULL) {
+        return pgqrs_error_memory(err);
+    }
+    item->message_id = key.id;
+    item->attempt = key.attempt;
+    item->how = PGQRS_SETTLE_RETURN;
+    note_ready(b, worker->queue, item);
+    return 0;
+}
+
+int pgqrs_group_add_charged(struct broker *b, struct worker *worker, const struct held_job *job,
+                            const char *text, struct pgqrs_error *err)
 {
     const uint32_t most = worker->queue->settings.max_crashes;
     struct pgqrs_settlement *item = add_item(b, worker);
@@ -212,17 +226,14 @@ int pgqrs_group_add_abandoned(struct broker *b, struct worker *worker, const str
     }
     item->message_id = job->key.id;
     item->attempt = job->key.attempt;
-    item->how = PGQRS_SETTLE_RETURN;
-    if (charged) {
-        item->crashed = worker->how == PGQRS_END_CRASHED;
-        item->error = pgqrs_bytes_from(text);
-        fail(b, worker->queue, item, 0);
-        if (item->crashed && most > 0 && (uint32_t)job->crash_ct + 1 >= most &&
-            quarantine(b, job, text, item) < 0) {
-            b->group.count--;
-            worker->unsettled--;
-            return pgqrs_error_memory(err);
-        }
+    item->crashed = worker->how == PGQRS_END_CRASHED;
+    item->error = pgqrs_bytes_from(text);
+    fail(b, worker->queue, item, 0);
+    if (item->crashed && most > 0 && (uint32_t)job->crash_ct + 1 >= most &&
+        quarantine(b, job, text, item) < 0) {
+        b->group.count--;
+        worker->unsettled--;
+        return pgqrs_error_memory(err);
     }
     note_ready(b, worker->queue, item);
     return 0;

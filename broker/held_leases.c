@@ -184,8 +184,7 @@ void pgqrs_worker_return_reserve(struct broker *b, struct worker *worker)
     while (worker->held_count > worker->sent_count) {
         struct pgqrs_error err;
         struct pgqrs_job_key key = worker->held[worker->held_count - 1].key;
-        if (pgqrs_group_add_abandoned(b, worker, &(struct held_job){.key = key}, false, NULL,
-                                      &err) < 0) {
+        if (pgqrs_group_add_returned(b, worker, key, &err) < 0) {
             return; /* out of memory: it stays, and is sent in its turn */
         }
         pgqrs_worker_drop_held(worker, worker->held_count - 1);

@@ -166,7 +166,9 @@ static int gather(struct broker *b, struct worker *worker, struct pgqrs_error *e
         /* From the back, so that a failure leaves the running job the first one. */
         const struct held_job *job = &worker->held[worker->held_count - 1];
         bool charged = worker->held_count == 1 && job->sent && spends_an_attempt(worker);
-        if (pgqrs_group_add_abandoned(b, worker, job, charged, reason, err) < 0) {
+        int rc = charged ? pgqrs_group_add_charged(b, worker, job, reason, err)
+                         : pgqrs_group_add_returned(b, worker, job->key, err);
+        if (rc < 0) {
             return -1;
         }
         pgqrs_worker_drop_held(worker, worker->held_count - 1);

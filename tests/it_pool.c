@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A real supervisor with real workers: how many there are, and how old ones are replaced. */
-#include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -22,6 +21,14 @@ static void send_signal(const struct fixture *f, int signal, const char *logged,
     daemon_await_log(&f->daemon, logged, count);
 }
 
+/* Beats tell the supervisor who works; it logs what it knows. */
+static bool both_work(const void *arg)
+{
+    const struct fixture *f = arg;
+    return kill(f->daemon.pid, SIGUSR2) == 0 && daemon_log_has(&f->daemon, " job=1 ") &&
+           daemon_log_has(&f->daemon, " job=2 ");
+}
+
 static void test_more_and_fewer_workers_on_a_signal(void **state)
 {
     struct fixture *f = *state;
@@ -33,7 +40,7 @@ static void test_more_and_fewer_workers_on_a_signal(void **state)
     effects_await(&f->scratch, "start ", 2);
     db_await(&f->scratch, "select count(*) from pgqrs_workers where status = 'stopped'", 0);
     /* The idle one goes first, and nobody is disturbed. */
-    (void)poll(NULL, 0, 200); /* beats tell who works */
+    assert_true(wait_for(both_work, f, 20000));
     send_signal(f, SIGTTOU, "SIGTTOU: queue \"work\": 2 workers instead of 3", 1);
     (void)daemon_await_children(&f->daemon, "pgqrs-worker", 2);
     assert_int_equal(effects_count(&f->scratch, "end "), 0);

@@ -88,6 +88,62 @@ static void locked_by_another(void **state)
     pgqrs_store_close(&store);
 }
 
+/* ---- what waits for the disk ---- */
+
+struct noted {
+    const struct sqlite_store *store;
+    bool synced; /* the last commit */
+};
+
+static int note_level(void *arg)
+{
+    struct noted *n = arg;
+    n->synced = n->store->syncs;
+    return 0;
+}
+
+static void only_leases_wait_for_no_disk(void **state)
+{
+    struct sqlite_rig *rig = *state;
+    const struct pgqrs_store_options options = {
+        .create = true, .synchronous_full = true, .busy_ms = 1000};
+    struct pgqrs_store *store = NULL;
+    char dsn[PATH_MAX + 16];
+    int64_t id;
+    (void)snprintf(dsn, sizeof dsn, "sqlite:%s", rig->path);
+    suite_ok(rig, pgqrs_store_open(dsn, &options, &store, &rig->err));
+    suite_ok(rig, pgqrs_store_install(store, &rig->err));
+    struct sqlite_store *s = sqlite_of(store);
+    int64_t queue = create_queue(rig, store, "q");
+    int64_t worker = register_worker(rig, store, queue);
+    const struct pgqrs_enqueue job = {.payload = pgqrs_bytes_from("1")};
+    struct noted last = {.store = s};
+    (void)sqlite3_commit_hook(s->db, note_level, &last);
+
+    suite_ok(rig, pgqrs_store_enqueue(store, queue, &job, 1, &id, NULL, &rig->err));
+    assert_true(last.synced);
+    const struct pgqrs_want want = {
+        .queue_id = queue, .worker_id = worker, .count = 1, .max_attempts = 5, .lease_ms = 1000};
+    struct pgqrs_exchange x = {.wants = &want, .want_count = 1};
+    suite_ok(rig, pgqrs_store_exchange(store, &x, &rig->err));
+    assert_int_equal(x.lease_count, 1);
+    assert_false(last.synced);
+    assert_int_equal(sqlite_rig_number(s->db, "PRAGMA synchronous"), 2); /* FULL again */
+    struct pgqrs_settlement item = {
+        .message_id = id, .worker_id = worker, .attempt = 1, .how = PGQRS_SETTLE_ARCHIVE};
+    x.settlements = &item;
+    x.settlement_count = 1;
+    suite_ok(rig, pgqrs_store_exchange(store, &x, &rig->err));
+    assert_true(last.synced);
+    pgqrs_exchange_fini(&x);
+
+    suite_ok(rig, pgqrs_sqlite_begin_unsynced(s, &rig->err));
+    assert_int_equal(sqlite_rig_number(s->db, "PRAGMA synchronous"), 1);
+    assert_int_equal(pgqrs_sqlite_end(s, -1, &rig->err), -1);
+    assert_int_equal(sqlite_rig_number(s->db, "PRAGMA synchronous"), 2);
+    pgqrs_store_close(&store);
+}
+
 static void claimed_once(void **state)
 {
     struct sqlite_rig *rig = *state;
@@ -560,6 +616,7 @@ int main(void)
                                        .arg = (void *)&rig};
     const struct CMUnitTest cases[] = {
         RIG_CASE(locked_by_another),
+        RIG_CASE(only_leases_wait_for_no_disk),
         RIG_CASE(claimed_once),
         RIG_CASE(texts_end_at_a_zero_byte),
         RIG_CASE(disk_full),
