@@ -274,7 +274,9 @@ static void worker_ended(struct place *place, const struct child *child, int wai
         return;
     }
     if (!ready) {
-        failed_start(place, code, why);
+        if (!pgqrs_pool_give_up_replacing(place, why)) {
+            failed_start(place, code, why);
+        }
         return;
     }
     /* A limit that is kept says nothing against the worker, and paces itself. */

@@ -12,6 +12,8 @@
 #include "base/log.h"
 #include "base/units.h"
 
+#define REPLACE_AGAIN_MS 60000
+
 /* ---- places come and go ---- */
 
 static uint32_t free_slot(const struct queue *queue)
@@ -222,6 +224,20 @@ void pgqrs_pool_ready(struct place *place)
     }
 }
 
+bool pgqrs_pool_give_up_replacing(struct place *place, const char *why)
+{
+    struct place *old = place->replaces;
+    if (old == NULL) {
+        return false;
+    }
+    pgqrs_log_error(
+        "%s: what was to replace it can not start, it goes on; trying again in %d s: %s",
+        pgqrs_place_name(old), REPLACE_AGAIN_MS / 1000, why);
+    old->recycle.not_before_ms = pgqrs_mono_ms() + REPLACE_AGAIN_MS;
+    drop(place);
+    return true;
+}
+
 /* Bytes that are resident; 0 when nobody can tell. */
 static int64_t resident(pid_t pid)
 {
@@ -244,7 +260,7 @@ static bool is_worn(const struct place *place, char *why, size_t size)
 {
     const struct pgqrs_recycle *limit = &place->recycle;
     const struct child *child = place->child;
-    if (child == NULL || child->state != CHILD_READY) {
+    if (child == NULL || child->state != CHILD_READY || pgqrs_mono_ms() < limit->not_before_ms) {
         return false;
     }
     if (limit->jobs > 0 && child->beat.settled >= (uint64_t)limit->jobs) {

@@ -66,6 +66,7 @@ struct child {
 
 struct pgqrs_recycle { /* when the worker at hand is to be replaced; each 0: never */
     int64_t jobs, at_ms, memory;
+    int64_t not_before_ms; /* its last replacement could not start */
 };
 
 struct queue {
@@ -173,6 +174,9 @@ void pgqrs_pool_destroy(struct queue *queue);
 void pgqrs_pool_scale(struct supervisor *s, struct queue *queue, int64_t wanted, const char *why);
 /* The worker in the place is ready: the one it replaces retires. */
 void pgqrs_pool_ready(struct place *place);
+/* A worker has ended that was never ready. True: it was to replace one, which goes on instead, and
+ * the place has gone. */
+bool pgqrs_pool_give_up_replacing(struct place *place, const char *why);
 /* The place's worker has ended. True: the place had to go with it, and has gone. */
 bool pgqrs_pool_leave(struct place *place);
 /* From time to time: begins to replace workers that have reached a limit. */
