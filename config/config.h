@@ -27,6 +27,7 @@ struct pgqrs_config_queue {
     int64_t retry_strategy;  /* enum pgqrs_retry_strategy of ipc/msg.h */
     int64_t retry_base_ms, retry_max_ms;
     bool retry_jitter;
+    int64_t restart_max, restart_window_ms, restart_retry_ms;
     int64_t recycle_jobs, recycle_age_ms, recycle_memory; /* bytes; each 0: never */
     bool delete_done;                                     /* `on_done: delete` */
     int64_t keep_done_ms, keep_failed_ms;                 /* keep.done, keep.failed; 0: for ever */

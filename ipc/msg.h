@@ -39,6 +39,7 @@
 #define PGQRS_PREFETCH_MAX 1000
 #define PGQRS_CONSUMERS_MAX 1024
 #define PGQRS_QUEUES_MAX 1024
+#define PGQRS_RESTARTS_MAX 100
 #define PGQRS_WORKERS_MAX 2048  /* of all queues; the broker's welcome has room for them */
 #define PGQRS_ENQUEUES_MAX 1000 /* follow-up jobs of one job */
 #define PGQRS_ENQUEUES_BYTES_MAX (8u * 1024 * 1024)

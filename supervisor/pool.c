@@ -325,7 +325,7 @@ void pgqrs_pool_recycle(struct supervisor *s)
         const struct pgqrs_config_queue *config = s->queues[i].config;
         bool limited =
             config->recycle_jobs > 0 || config->recycle_age_ms > 0 || config->recycle_memory > 0;
-        if (limited && !is_replacing(&s->queues[i])) {
+        if (limited && s->queues[i].failing.retry == NULL && !is_replacing(&s->queues[i])) {
             recycle_one(s, &s->queues[i]);
         }
     }

@@ -348,6 +348,7 @@ static int make_places(struct supervisor *s, struct pgqrs_error *err)
     }
     for (size_t q = 0; q < s->config->queue_count; q++) {
         struct queue *queue = &s->queues[s->queue_count++];
+        queue->s = s;
         queue->config = &s->config->queues[q];
         if (pgqrs_pool_create(s, queue, queue->config->consumers, err) < 0) {
             return -1;
@@ -408,6 +409,7 @@ static void supervisor_fini(struct supervisor *s)
     for (size_t i = 0; i < s->queue_count; i++) {
         pgqrs_pool_destroy(&s->queues[i]);
         free(s->queues[i].last_error);
+        pgqrs_failing_fini(&s->queues[i]);
     }
     free(s->queues);
     struct unreported_end *end;

@@ -9,6 +9,7 @@
  *   spawn.c        fork and exec of one child
  *   child.c        one process from its start to its end: messages, deadlines, last words
  *   places.c       where processes run, and when one is started again
+ *   failing.c      a queue whose workers can not start or die too often
  *   pool.c         how many places a queue has: scaling, and replacing old workers
  *   supervisor.c   signals, start, drain, stop
  *
@@ -69,13 +70,24 @@ struct pgqrs_recycle { /* when the worker at hand is to be replaced; each 0: nev
     int64_t not_before_ms; /* its last replacement could not start */
 };
 
+struct failing {         /* of a queue; see failing.c */
+    struct event *retry; /* null: it is not failing */
+    char *why;
+    int64_t since_us;                          /* wall clock */
+    bool cannot_start;                         /* a worker that is ready is enough to end it */
+    uint64_t generation;                       /* workers up to this one lived before */
+    int64_t deaths_ms[PGQRS_RESTARTS_MAX + 1]; /* the last ones, a ring */
+    size_t deaths;
+};
+
 struct queue {
+    struct supervisor *s;
     const struct pgqrs_config_queue *config;
     int64_t wanted;        /* so many workers */
     struct place **places; /* in the order in which they were added */
     size_t place_count;
-    bool was_ready;   /* a worker of it has been ready */
-    bool given_up;    /* its plugin can not be started */
+    bool was_ready; /* a worker of it has been ready */
+    struct failing failing;
     char *last_error; /* of a failed start, so that the same one is reported once */
 };
 
@@ -154,7 +166,10 @@ const char *pgqrs_child_state_name(enum child_state state);
 /* ---- places.c ---- */
 /* "broker" or "queue \"mail\": worker 3" */
 const char *pgqrs_place_name(const struct place *place);
+/* Unless somebody is there, or the queue is failing. */
 void pgqrs_place_start(struct place *place);
+/* The same, when the queue is failing. */
+void pgqrs_place_try(struct place *place);
 /* A child in the place has become ready. */
 void pgqrs_place_ready(struct place *place);
 /* The place's process has ended with this status, as waitpid gives it. */
@@ -164,6 +179,13 @@ struct place *pgqrs_place_of_generation(struct supervisor *s, uint64_t generatio
 size_t pgqrs_workers_alive(const struct supervisor *s);
 typedef void place_fn(struct place *place);
 void pgqrs_each_worker(struct supervisor *s, place_fn *fn);
+
+/* ---- failing.c ---- */
+/* A worker has ended that should not have. True: its queue is failing, and sees to the place. */
+bool pgqrs_failing_died(struct place *place, bool was_ready, int exit_code, const char *why);
+/* A worker of the queue is ready. */
+void pgqrs_failing_ready(struct queue *queue);
+void pgqrs_failing_fini(struct queue *queue);
 
 /* ---- pool.c ---- */
 /* So many places, without processes. */
