@@ -67,6 +67,10 @@ int pgqrs_config_find_dsn(const char *dsn_flag, const char *path, char **dsn_out
  */
 int pgqrs_config_find_schema(const char *schema_flag, const char *path, char **schema_out,
                              struct pgqrs_error *err) PGQRS_MUST_CHECK;
+/* Which pgqrsd is meant, and where its sockets are: PGQRS_* over the file over the defaults. Free
+ * both; *dir_out is null when nothing names one. */
+int pgqrs_config_find_runtime(const char *path, char **name_out, char **dir_out,
+                              struct pgqrs_error *err) PGQRS_MUST_CHECK;
 void pgqrs_config_destroy(struct pgqrs_config **config);
 
 /* Prints every setting with its default and help, as the man page shows them. */

@@ -299,7 +299,7 @@ static void broker_ended(struct place *place, const struct child *child, int wai
     start_after(place, delay);
 }
 
-void pgqrs_place_ended(struct place *place, int wait_status)
+void pgqrs_place_ended(struct place *place, int wait_status, const struct rusage *usage)
 {
     struct supervisor *s = place->s;
     struct child *child = place->child;
@@ -315,7 +315,12 @@ void pgqrs_place_ended(struct place *place, int wait_status)
     describe(&copy, wait_status, last_words, why, sizeof why);
     pgqrs_log_debug("%s: ended: %s pid=%d generation=%" PRIu64, pgqrs_place_name(place), why,
                     (int)copy.pid, copy.generation);
-    if (place->role == PGQRS_ROLE_BROKER) {
+    bool broker = place->role == PGQRS_ROLE_BROKER;
+    if (wait_status != 0 && !copy.interrupted) {
+        pgqrs_deaths_add(broker ? &s->broker_deaths : &place->queue->deaths, &copy, place->slot,
+                         wait_status, usage, why);
+    }
+    if (broker) {
         broker_ended(place, &copy, wait_status, why);
     } else {
         worker_ended(place, &copy, wait_status, why);

@@ -25,6 +25,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "supervisor/ctl.h"
 
 #define LISTEN_BACKLOG 1024
 #define LISTEN_FD_MIN 16     /* out of the way of the spawn contract's descriptors */
@@ -50,8 +51,9 @@ static void on_sigchld(evutil_socket_t fd, short what, void *arg)
             (void)kill(-info.si_pid, SIGKILL);
         }
         int status = 0;
-        if (waitpid(info.si_pid, &status, WNOHANG) == info.si_pid && place != NULL) {
-            pgqrs_place_ended(place, status); /* a stranger, as PID 1, is only reaped */
+        struct rusage usage = {0};
+        if (wait4(info.si_pid, &status, WNOHANG, &usage) == info.si_pid && place != NULL) {
+            pgqrs_place_ended(place, status, &usage); /* a stranger, as PID 1, is only reaped */
         }
     }
 }
@@ -302,8 +304,8 @@ void pgqrs_supervisor_broker_ready(struct supervisor *s)
     if (s->state == SUPERVISOR_STARTING) {
         s->state = SUPERVISOR_RUNNING;
         /* Not before: another pgqrsd of that name, which has the store, has the socket, too. */
-        if (pgqrs_runtime_dir_publish(&s->runtime, "jobs", s->config->name, &err) < 0) {
-            pgqrs_log_error("the broker's socket has no name for others: %s", err.text);
+        if (pgqrs_runtime_dir_publish(&s->runtime, s->config->name, &err) < 0) {
+            pgqrs_log_error("our sockets have no names for others: %s", err.text);
         }
         pgqrs_each_worker(s, pgqrs_place_start);
     }
@@ -392,6 +394,9 @@ static int start(struct supervisor *s, struct pgqrs_error *err)
     if (s->base == NULL || watch_signals(s) < 0 || start_timers(s) < 0) {
         return pgqrs_error_memory(err);
     }
+    if (pgqrs_ctl_open(s, &s->ctl, err) < 0) {
+        return -1;
+    }
     raise_descriptor_limit();
     /* What a dead worker leaves behind comes to us, to be reaped. */
     (void)prctl(PR_SET_CHILD_SUBREAPER, 1);
@@ -410,8 +415,11 @@ static void supervisor_fini(struct supervisor *s)
         pgqrs_pool_destroy(&s->queues[i]);
         free(s->queues[i].last_error);
         pgqrs_failing_fini(&s->queues[i]);
+        pgqrs_deaths_fini(&s->queues[i].deaths);
     }
+    pgqrs_deaths_fini(&s->broker_deaths);
     free(s->queues);
+    pgqrs_ctl_close(&s->ctl);
     struct unreported_end *end;
     while ((end = STAILQ_FIRST(&s->unreported)) != NULL) {
         STAILQ_REMOVE_HEAD(&s->unreported, link);
