@@ -138,7 +138,8 @@ $(B)/examples/%: examples/clients/%.c include/pgqrs/pgqrs.h $(LIBPGQRS_SO)
 
 HANDLERS      := $(patsubst examples/handlers/%.c,$(B)/lib/pgqrs/handlers/%.so,$(call src,examples/handlers))
 TEST_HANDLERS := $(patsubst tests/handlers/%.c,$(B)/tests/handlers/%.so,$(call src,tests/handlers))
-BENCH_HANDLERS := $(patsubst bench/handlers/%.c,$(B)/bench/handlers/%.so,$(call src,bench/handlers))
+BENCH_HANDLERS := $(patsubst bench/handlers/%.c,$(B)/bench/handlers/%.so,$(call src,bench/handlers)) \
+                  $(patsubst bench/preload/%.c,$(B)/bench/preload/%.so,$(call src,bench/preload))
 
 HANDLER_LIBS_checksum = $(call PKG,libcrypto jansson)
 HANDLER_LIBS_exec     = $(call PKG,jansson)
@@ -153,6 +154,7 @@ endef
 $(eval $(call handler_rule,lib/pgqrs/handlers,examples/handlers))
 $(eval $(call handler_rule,tests/handlers,tests/handlers))
 $(eval $(call handler_rule,bench/handlers,bench/handlers))
+$(eval $(call handler_rule,bench/preload,bench/preload))
 
 PROGRAMS := $(B)/bin/pgqrsd $(B)/bin/pgqrs $(B)/libexec/pgqrs/pgqrs-broker $(B)/libexec/pgqrs/pgqrs-worker
 .PHONY: programs
@@ -216,10 +218,11 @@ $(B)/bench/%: $(B)/obj/bench/%.o $(foreach l,bench support store ipc base,$(call
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  LINK  $@")
 	$(Q)$(LINK) -o $@ $^ $(LIBS_STORE) $(LIBS_JSON) $(call PKG,cmocka) -lm -lpthread
-# All of it takes about an hour; BENCH_ARGS="--store sqlite --case drain --runs 1" a minute.
+# All of it takes about an hour, bench_supervisor three minutes of it;
+# BENCH_ARGS="--store sqlite --case drain --runs 1" SUPERVISOR_ARGS="--store sqlite" two minutes.
 bench: deps
 	$(MAKE) --no-print-directory programs bench-build
-	@$(B)/bench/bench_recovery $(B) && $(B)/bench/bench_queue $(BENCH_ARGS) $(B)
+	@$(B)/bench/bench_supervisor $(SUPERVISOR_ARGS) $(B) && $(B)/bench/bench_queue $(BENCH_ARGS) $(B)
 .PHONY: bench-build
 bench-build: $(BENCHES) $(BENCH_HANDLERS)
 

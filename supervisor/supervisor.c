@@ -34,11 +34,8 @@
 
 /* ---- reaping ---- */
 
-static void on_sigchld(evutil_socket_t fd, short what, void *arg)
+static void reap(struct supervisor *s)
 {
-    struct supervisor *s = arg;
-    (void)fd;
-    (void)what;
     for (;;) {
         siginfo_t info = {0};
         if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) < 0 || info.si_pid == 0) {
@@ -56,6 +53,13 @@ static void on_sigchld(evutil_socket_t fd, short what, void *arg)
             pgqrs_place_ended(place, status, &usage); /* a stranger, as PID 1, is only reaped */
         }
     }
+}
+
+static void on_sigchld(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    reap(arg);
 }
 
 /* ---- heartbeats ---- */
@@ -277,8 +281,21 @@ static void on_usr2(evutil_socket_t signal, short what, void *arg)
     pgqrs_each_worker(s, log_place);
 }
 
+void pgqrs_supervisor_hold_signals(void)
+{
+    sigset_t held;
+    (void)sigemptyset(&held);
+    (void)sigaddset(&held, SIGTERM);
+    (void)sigaddset(&held, SIGINT);
+    (void)sigaddset(&held, SIGQUIT);
+    if (getpid() == 1) {
+        (void)sigprocmask(SIG_SETMASK, &held, NULL);
+    }
+}
+
 static int watch_signals(struct supervisor *s)
 {
+    sigset_t none;
     static const struct {
         int number;
         event_callback_fn fn;
@@ -293,6 +310,9 @@ static int watch_signals(struct supervisor *s)
         }
         s->signals[s->signal_count++] = event;
     }
+    (void)sigemptyset(&none);
+    (void)sigprocmask(SIG_SETMASK, &none, NULL); /* our caller's mask is not for us */
+    reap(s); /* who exec'd us, such as an entrypoint, may have had children that have ended */
     return 0;
 }
 

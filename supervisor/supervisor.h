@@ -247,6 +247,9 @@ void pgqrs_status_deaths(const struct supervisor *s, const struct queue *only, j
 int64_t pgqrs_resident_memory(pid_t pid); /* bytes; 0 when nobody can tell */
 
 /* ---- supervisor.c ---- */
+/* For PID 1, to which the kernel gives no signal that has no handler: a stop that comes from here
+ * on waits until pgqrs_supervisor_run has its handlers. */
+void pgqrs_supervisor_hold_signals(void);
 int pgqrs_supervisor_run(const struct pgqrs_config *config,
                          struct pgqrs_error *err) PGQRS_MUST_CHECK;
 void pgqrs_supervisor_broker_ready(struct supervisor *s);
