@@ -10,7 +10,7 @@
 
 #define SAMPLE_MS 200
 #define SAMPLES_MIN 20
-#define GROWTH_MIN_KIB 8192 /* what is less than this and half is not looked at */
+#define GROWTH_MIN_KIB 8192 /* and half as much again: what a process may grow */
 #define DESCRIPTORS_MORE 16
 
 static int64_t resident_pages(pid_t pid)
@@ -52,16 +52,20 @@ static void take(struct chaos_run_state *c, pid_t pid, bool broker)
     }
 }
 
+/* Each child costs some, so only while all are there. */
 void chaos_sample(struct chaos_run_state *c)
 {
+    pid_t workers[64];
     pid_t broker;
     int64_t now = pgqrs_mono_ms();
     if (now - c->sampled_ms < SAMPLE_MS || c->daemon.pid <= 0) {
         return;
     }
     c->sampled_ms = now;
-    take(c, c->daemon.pid, false);
-    if (daemon_children(&c->daemon, "pgqrs-broker", &broker, 1) == 1) {
+    if (daemon_children(&c->daemon, "pgqrs-broker", &broker, 1) == 1 &&
+        daemon_children(&c->daemon, "pgqrs-worker", workers, 64) ==
+            CHAOS_WORKERS + CHAOS_FOLLOWERS) {
+        take(c, c->daemon.pid, false);
         take(c, broker, true);
     }
 }
