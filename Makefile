@@ -4,6 +4,7 @@
 #   make run        a demonstration             make bench    benchmarks
 #   make install    PREFIX=/usr/local DESTDIR=  make lint     clang-tidy, cppcheck, man pages
 #   make check-asan check-ubsan check-tsan check-valgrind     all tests, watched
+#   make chaos      SEED=N MINUTES=1 STORE=sqlite or postgres: harm to a pgqrsd under load
 
 VERSION  := 0.1.0
 B        ?= build
@@ -22,7 +23,7 @@ DEPS_CHECK := valgrind
 # V=1 shows the commands.
 Q := $(if $(V),,@)
 
-.PHONY: all run test check check-asan check-ubsan check-tsan check-valgrind bench fuzz install \
+.PHONY: all run test check chaos check-asan check-ubsan check-tsan check-valgrind bench fuzz install \
         uninstall clean format lint deps deps-build deps-lint deps-check
 all: programs
 
@@ -62,6 +63,7 @@ MAIN_supervisor := supervisor/pgqrsd.c
 MAIN_broker     := broker/pgqrs_broker.c
 MAIN_worker     := worker/pgqrs_worker.c
 MAIN_cli        := cli/pgqrs.c
+MAIN_chaos      := tests/chaos/chaos_main.c
 
 SRC_base       := $(call src,base)
 SRC_config     := $(call src,config)
@@ -73,9 +75,10 @@ SRC_worker     := $(filter-out $(MAIN_worker),$(call src,worker))
 SRC_cli        := $(filter-out $(MAIN_cli),$(call src,cli))
 SRC_client     := $(call src,lib)
 SRC_support    := $(call src,tests/support)
+SRC_chaos      := $(filter-out $(MAIN_chaos),$(call src,tests/chaos))
 SRC_bench      := $(filter-out bench/bench_%,$(call src,bench))
 
-ROOMS := base config ipc store supervisor broker worker cli client support bench
+ROOMS := base config ipc store supervisor broker worker cli client support chaos bench
 lib = $(B)/lib$(1).a
 define archive
 $(call lib,$(1)): $(call objs,$(SRC_$(1)))
@@ -163,7 +166,7 @@ programs: $(PROGRAMS) $(HANDLERS) $(LIBPGQRS) $(EXAMPLES)
 # ---- tests: tests/test_*.c are unit tests, tests/it_*.c start real processes ----
 
 TESTS   := $(patsubst tests/%.c,$(B)/tests/%,$(call src,tests))
-$(B)/tests/%: $(B)/obj/tests/%.o $(foreach l,support supervisor broker worker cli client config store ipc base,$(call lib,$(l)))
+$(B)/tests/%: $(B)/obj/tests/%.o $(foreach l,chaos support supervisor broker worker cli client config store ipc base,$(call lib,$(l)))
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  LINK  $@")
 	$(Q)$(LINK) -o $@ $< -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LIBS_EVENT) $(LIBS_NNG) \
@@ -177,6 +180,18 @@ test: deps
 # T=name runs one test program, such as make check T=it_first_light.
 check: test-build
 	@tests/run.sh $(B) $(T)
+
+# A pgqrsd under load while a seeded script does harm to it; a seed gives the same choices again.
+STORE   ?= sqlite
+MINUTES ?= 1
+CHAOS   := $(B)/chaos/chaos
+chaos: deps
+	$(MAKE) --no-print-directory programs $(TEST_HANDLERS) $(CHAOS)
+	@$(CHAOS) $(abspath $(B)) $(STORE) $(MINUTES) $(SEED)
+$(CHAOS): $(call objs,$(MAIN_chaos)) $(foreach l,chaos support client store ipc base,$(call lib,$(l)))
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  LINK  $@")
+	$(Q)$(LINK) -o $@ $^ $(LIBS_STORE) $(LIBS_JSON) $(call PKG,cmocka) -lpthread
 
 check-asan: deps
 	ASAN_OPTIONS=detect_leaks=1 LSAN_OPTIONS="suppressions=$(CURDIR)/tests/support/lsan.supp:print_suppressions=0" \
