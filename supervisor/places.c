@@ -230,7 +230,7 @@ static void failed_start(struct place *place, int exit_code, const char *why)
 {
     struct queue *queue = place->queue;
     int64_t delay = restart_delay(place, -1);
-    if (exit_code == PGQRS_EXIT_BAD_PLUGIN) {
+    if (exit_code == PGQRS_EXIT_BAD_PLUGIN || exit_code == PGQRS_EXIT_CONFIG) {
         give_up(place->s, queue, why, PGQRS_EXIT_CONFIG);
         return;
     }
