@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A real pgqrsd whose workers are isolated, seen from within a handler (tests/handlers/observe.c).
  */
+#include <grp.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -132,7 +133,9 @@ static void test_nothing_is_taken_that_is_not_configured(void **state)
 static void test_workers_of_another_user(void **state)
 {
     struct fixture *f = *state;
+    const gid_t group = 4243;
     need_root();
+    assert_int_equal(setgroups(1, &group), 0);
     start(f, "    isolation: {user: nobody, group: 4242, processes: 500}\n");
     run_job(f, "report");
     expect(f, R("uid") " = 65534 and " R("euid") " = 65534 and " R("gid") " = 4242");
@@ -170,6 +173,7 @@ static void test_a_worker_of_another_user_dies_with_pgqrsd(void **state)
     start(f, "    isolation: {user: nobody}\n");
     daemon_await_log(&f->daemon, WORKER_READY, 1);
     pid_t worker = daemon_await_children(&f->daemon, "pgqrs-worker", 1);
+    assert_int_equal(kill(worker, SIGSTOP), 0); /* it can not end by itself */
     assert_int_equal(daemon_stop(&f->daemon, SIGKILL), 128 + SIGKILL);
     assert_true(wait_for(is_gone, &worker, WAIT_MS));
 }
