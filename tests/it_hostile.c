@@ -26,7 +26,7 @@ static void run_hostile(struct fixture *f, uid_t uid, const char *isolation)
     char command[768];
     char *build = strdup(built(""));
     const char *dir = f->scratch.dir;
-    (void)umask(077); /* as pgqrsd(8) advises */
+    (void)umask(077); /* as pgqrsd.yaml(5) advises */
     (void)snprintf(command, sizeof command,
                    "umask 022 && chmod 711 %s && cp -r %s/bin %s/libexec %s/lib"
                    " %s/tests/handlers/hostile.so %s && chmod -R go+rX %s/bin %s/libexec %s/lib"
