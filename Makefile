@@ -15,7 +15,7 @@ endif
 SANITIZE ?=
 
 DEPS_BUILD := gcc libc6-dev make pkg-config libevent-dev libnng-dev libsqlite3-dev libpq-dev \
-              libjansson-dev libyaml-dev libcurl4-openssl-dev libssl-dev
+              libjansson-dev libyaml-dev libcurl4-openssl-dev libssl-dev libseccomp-dev
 DEPS_TEST  := libcmocka-dev procps postgresql postgresql-client pgbouncer
 DEPS_LINT  := clang libclang-rt-14-dev clang-tidy clang-format cppcheck mandoc man-db
 DEPS_CHECK := valgrind
@@ -53,6 +53,7 @@ LIBS_NNG   := -lnng
 LIBS_STORE = $(call PKG,sqlite3 libpq)
 LIBS_JSON  = $(call PKG,jansson)
 LIBS_YAML  = $(call PKG,yaml-0.1)
+LIBS_SECCOMP = $(call PKG,libseccomp)
 
 # ---- what is built: one archive a folder, a program from the file that has its main ----
 
@@ -104,7 +105,7 @@ $(B)/libexec/pgqrs/pgqrs-broker: $(call objs,$(MAIN_broker)) $(foreach l,broker 
 $(B)/libexec/pgqrs/pgqrs-worker: $(call objs,$(MAIN_worker)) $(foreach l,worker ipc base,$(call lib,$(l)))
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  LINK  $@")
-	$(Q)$(LINK) -o $@ $^ $(LIBS_NNG) $(LIBS_JSON) -ldl -lpthread
+	$(Q)$(LINK) -o $@ $^ $(LIBS_NNG) $(LIBS_JSON) $(LIBS_SECCOMP) -ldl -lpthread
 $(B)/bin/pgqrs: $(call objs,$(MAIN_cli)) $(foreach l,cli config store ipc base,$(call lib,$(l)))
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  LINK  $@")
@@ -208,7 +209,7 @@ check-valgrind: deps-check
 
 FUZZ_SECONDS ?= 30
 FUZZERS := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(call src,tests/fuzz))
-FUZZ_SRC := $(SRC_base) ipc/msg.c $(wildcard ipc/store_*.c) $(SRC_config) store/payload.c
+FUZZ_SRC := $(SRC_base) $(wildcard ipc/msg*.c ipc/store_*.c) $(SRC_config) store/payload.c
 $(B)/fuzz/%: tests/fuzz/%.c $(FUZZ_SRC) $(call lib,store)
 	@mkdir -p $(@D)
 	$(Q)clang $(filter-out -Werror,$(ALL_CFLAGS)) -fsanitize=fuzzer,address,undefined -o $@ $< \

@@ -14,6 +14,17 @@
 #include "base/error.h"
 #include "base/log.h"
 
+struct pgqrs_config_isolation {
+    char *user, *group; /* null: as pgqrsd */
+    uint32_t uid, gid;  /* of these; uid 0: as pgqrsd */
+    char *directory;    /* it exists; null: as pgqrsd */
+    char *environment;  /* names with a space behind each, * at an end; null: everything */
+    int64_t nice;       /* added to pgqrsd's */
+    int64_t open_files, processes, file_size, memory; /* 0: no limit of its own */
+    int64_t core;                                     /* bytes; -1: as pgqrsd */
+    bool no_new_privileges, seccomp;
+};
+
 struct pgqrs_config_queue {
     char *name;
     char *handler;     /* absolute path of the plugin; the file exists and can be read */
@@ -31,6 +42,7 @@ struct pgqrs_config_queue {
     int64_t recycle_jobs, recycle_age_ms, recycle_memory; /* bytes; each 0: never */
     bool delete_done;                                     /* `on_done: delete` */
     int64_t keep_done_ms, keep_failed_ms;                 /* keep.done, keep.failed; 0: for ever */
+    struct pgqrs_config_isolation isolation;
 };
 
 struct pgqrs_config {

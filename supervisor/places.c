@@ -3,6 +3,7 @@
 #include "supervisor/supervisor.h"
 
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -170,9 +171,11 @@ static void describe(const struct child *child, int wait_status, const char *las
     } else if (last_words[0] != 0) {
         (void)snprintf(out, size, "%s", last_words);
     } else if (WIFSIGNALED(wait_status)) {
-        (void)snprintf(out, size, "killed by signal %d (%s)%s", WTERMSIG(wait_status),
-                       strsignal(WTERMSIG(wait_status)),
-                       WCOREDUMP(wait_status) ? ", core dumped" : "");
+        int signal = WTERMSIG(wait_status);
+        (void)snprintf(out, size, "killed by signal %d (%s)%s", signal, strsignal(signal),
+                       WCOREDUMP(wait_status) ? ", core dumped"
+                       : signal == SIGKILL    ? ", not by pgqrsd: out of memory, or by hand"
+                                              : "");
     } else {
         (void)snprintf(out, size, "exited with status %d", WEXITSTATUS(wait_status));
     }

@@ -19,6 +19,7 @@
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -345,6 +346,13 @@ static int open_job_socket(struct supervisor *s, struct pgqrs_error *err)
         bind(s->listen_fd, (const struct sockaddr *)&address, sizeof address) < 0 ||
         listen(s->listen_fd, LISTEN_BACKLOG) < 0) {
         return pgqrs_error_sys(err, PGQRS_ERR_FAILED, errno, "%s", s->job_socket);
+    }
+    for (size_t q = 0; q < s->config->queue_count; q++) {
+        /* The directory's mode keeps others away; a worker of another user holds the socket from
+         * before it became that user, and may write to it. */
+        if (s->config->queues[q].isolation.uid != 0 && chmod(s->job_socket, 0666) < 0) {
+            return pgqrs_error_sys(err, PGQRS_ERR_FAILED, errno, "%s", s->job_socket);
+        }
     }
     return 0;
 }
