@@ -279,6 +279,12 @@ static void worker_ended(struct place *place, const struct child *child, int wai
         }
         return;
     }
+    if (child->stop_asked) {
+        pgqrs_log_info("%s: stopped by request, starting another one pid=%d",
+                       pgqrs_place_name(place), (int)child->pid);
+        pgqrs_place_start(place);
+        return;
+    }
     /* A limit that is kept says nothing against the worker, and paces itself. */
     int64_t delay = code == PGQRS_EXIT_TIMEOUT ? 0 : restart_delay(place, ready_ms(child));
     pgqrs_log_warn("%s: %s, starting it again in %" PRId64 " ms pid=%d generation=%" PRIu64,
