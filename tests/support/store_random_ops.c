@@ -2,7 +2,6 @@
 #include "tests/support/store_random.h"
 
 #include <stdio.h>
-#include <string.h>
 
 /* Each operation is put together in the model's ids, made on both, and what comes back compared. */
 
@@ -588,53 +587,20 @@ static void step_beat(struct random_run *r)
     struct pgqrs_error model_err;
     struct pgqrs_error err;
     size_t count = random_below(r, 4);
-    random_say(r, "beat");
+    bool orders = one_in(r, 2);
+    random_say(r, orders ? "orders" : "beat");
     for (size_t i = 0; i < count; i++) {
         ids[i] = pick_worker(r);
         real[i] = random_real(&r->workers, ids[i]);
         random_say(r, " %lld", (long long)ids[i]);
+    }
+    if (orders) {
+        random_same_orders(r, ids, count, one_in(r, 2));
+        return;
     }
     int model_rc = pgqrs_store_worker_beat(r->model, ids, count, &model_err);
     int rc = pgqrs_store_worker_beat(r->store, real, count, &err);
     (void)random_same_rc(r, model_rc, &model_err, rc, &err);
-}
-
-static void step_orders(struct random_run *r)
-{
-    enum { WORKERS = 3, ROOM = 50 };
-    int64_t ids[WORKERS];
-    int64_t real[WORKERS];
-    enum pgqrs_worker_state should[WORKERS] = {0};
-    enum pgqrs_worker_state states[WORKERS] = {0};
-    struct pgqrs_lease_ref wanted[ROOM];
-    struct pgqrs_lease_ref found[ROOM];
-    struct pgqrs_error model_err;
-    struct pgqrs_error err;
-    size_t count = 1 + random_below(r, WORKERS);
-    bool beat = one_in(r, 2);
-    random_say(r, "orders");
-    for (size_t i = 0; i < count; i++) {
-        ids[i] = pick_worker(r);
-        real[i] = random_real(&r->workers, ids[i]);
-        random_say(r, " %lld", (long long)ids[i]);
-    }
-    struct pgqrs_orders a = {ids, count, beat, should, wanted, ROOM, 0};
-    struct pgqrs_orders b = {real, count, beat, states, found, ROOM, 0};
-    int model_rc = pgqrs_store_worker_orders(r->model, &a, &model_err);
-    int rc = pgqrs_store_worker_orders(r->store, &b, &err);
-    if (!random_same_rc(r, model_rc, &model_err, rc, &err)) {
-        return;
-    }
-    bool same = a.cancel_count == b.cancel_count;
-    for (size_t i = 0; same && i < a.cancel_count; i++) {
-        same = found[i].message_id == random_real(&r->messages, wanted[i].message_id) &&
-               found[i].worker_id == random_real(&r->workers, wanted[i].worker_id) &&
-               found[i].attempt == wanted[i].attempt;
-    }
-    if (!same || memcmp(should, states, count * sizeof *states) != 0) {
-        random_wrong(r, "orders: other states or cancellations, %zu instead of %zu", b.cancel_count,
-                     a.cancel_count);
-    }
 }
 
 static void step_end(struct random_run *r)
@@ -716,10 +682,10 @@ void random_step(struct random_run *r, uint64_t seed)
         step_fn step;
         uint32_t weight;
     } kinds[] = {
-        {step_enqueue, 20},    {step_exchange, 40},    {step_renew, 6},    {step_act, 7},
-        {step_queue, 4},       {step_housekeeping, 5}, {step_register, 9}, {step_move, 9},
-        {step_beat, 6},        {step_orders, 6},       {step_end, 3},      {step_reconcile, 3},
-        {step_worker_rows, 2}, {step_clock, 14},
+        {step_enqueue, 20}, {step_exchange, 40},    {step_renew, 6},     {step_act, 7},
+        {step_queue, 4},    {step_housekeeping, 5}, {step_register, 9},  {step_move, 9},
+        {step_beat, 9},     {step_end, 3},          {step_reconcile, 3}, {step_worker_rows, 2},
+        {step_clock, 14},
     };
     uint32_t sum = 0;
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
