@@ -254,6 +254,12 @@ static void worker_ended(struct place *place, const struct child *child, int wai
     if (!ready && pgqrs_pool_give_up_replacing(place, why)) {
         return;
     }
+    if (child->stop_asked) {
+        pgqrs_log_info("%s: stopped by request, starting another one pid=%d",
+                       pgqrs_place_name(place), (int)child->pid);
+        pgqrs_place_start(place);
+        return;
+    }
     /* A limit that is kept says nothing against the worker, and paces itself. */
     bool limited = code == PGQRS_EXIT_TIMEOUT;
     if (!limited && pgqrs_failing_died(place, ready, code, why)) {

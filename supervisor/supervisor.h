@@ -67,6 +67,7 @@ struct child {
     int64_t ready_at_ms, beat_at_ms; /* monotonic; 0 never */
     struct pgqrs_child_beat beat;    /* the last one */
     bool interrupted;                /* we end it for a stop: its job has not spent its attempt */
+    bool stop_asked;                 /* somebody has marked its row stopped */
     char *kill_reason;               /* why we killed it; null: we did not */
 };
 
