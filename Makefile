@@ -191,7 +191,7 @@ check-valgrind: deps-check
 
 FUZZ_SECONDS ?= 30
 FUZZERS := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(call src,tests/fuzz))
-FUZZ_SRC := $(SRC_base) ipc/msg.c $(wildcard ipc/store_*.c) $(SRC_config) store/payload.c
+FUZZ_SRC := $(SRC_base) $(wildcard ipc/msg*.c ipc/store_*.c) $(SRC_config) store/payload.c
 $(B)/fuzz/%: tests/fuzz/%.c $(FUZZ_SRC) $(call lib,store)
 	@mkdir -p $(@D)
 	$(Q)clang $(filter-out -Werror,$(ALL_CFLAGS)) -fsanitize=fuzzer,address,undefined -o $@ $< \

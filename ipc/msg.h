@@ -89,6 +89,7 @@ enum pgqrs_msg_type { /* numbers go on the wire: append, never reuse */
                       PGQRS_MSG_CLIENT_WELCOME = 20, /* b>p accepted */
                       PGQRS_MSG_STORE_CALL = 21,     /* p>b run this on the store */
                       PGQRS_MSG_STORE_REPLY = 22,    /* b>p what came of it */
+                      PGQRS_MSG_LOG_LEVEL = 23,      /* s>c log from this level on */
                       PGQRS_MSG_COUNT
 };
 
@@ -190,6 +191,7 @@ struct pgqrs_worker_welcome {
     uint32_t slot, prefetch, max_attempts;
     int64_t heartbeat_ms;
     int64_t timeout_ms, cancel_grace_ms; /* of a job; timeout 0: none */
+    uint32_t log_lines;                  /* of output, a second; 0: no limit */
 };
 void pgqrs_encode_worker_welcome(struct pgqrs_buf *out, const struct pgqrs_worker_welcome *m);
 int pgqrs_decode_worker_welcome(const struct pgqrs_frame *f, struct pgqrs_worker_welcome *m,
@@ -213,6 +215,11 @@ int pgqrs_decode_worker_cancel(const struct pgqrs_frame *f, int64_t *job_id_out,
 void pgqrs_encode_worker_started(struct pgqrs_buf *out, const struct pgqrs_worker_started *m);
 int pgqrs_decode_worker_started(const struct pgqrs_frame *f, struct pgqrs_worker_started *m,
                                 struct pgqrs_error *err) PGQRS_MUST_CHECK;
+
+/* level: enum pgqrs_log_level */
+void pgqrs_encode_log_level(struct pgqrs_buf *out, uint8_t level);
+int pgqrs_decode_log_level(const struct pgqrs_frame *f, uint8_t *level_out,
+                           struct pgqrs_error *err) PGQRS_MUST_CHECK;
 
 enum pgqrs_end {
     PGQRS_END_CLEAN = 0,       /* it had finished: nothing it still holds had begun */
