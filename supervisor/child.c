@@ -412,6 +412,9 @@ static void dispatch(struct child *child, const struct pgqrs_frame *frame)
     case PGQRS_MSG_STORE_REPLY:
     case PGQRS_MSG_WORKER_ORDER:
     case PGQRS_MSG_LOG_LEVEL:
+    case PGQRS_MSG_BROKER_QUEUES:
+    case PGQRS_MSG_QUEUES_KNOWN:
+    case PGQRS_MSG_QUEUE_LOAD:
     case PGQRS_MSG_COUNT:
         break;
     }
