@@ -179,5 +179,7 @@ int pgqrs_cmd_worker_purge(struct pgqrs_cli *cli);
 int pgqrs_cmd_worker_scale(struct pgqrs_cli *cli);
 int pgqrs_cmd_ctl_status(struct pgqrs_cli *cli);
 int pgqrs_cmd_ctl_deaths(struct pgqrs_cli *cli);
+int pgqrs_cmd_ctl_reload(struct pgqrs_cli *cli);
+int pgqrs_cmd_ctl_log_level(struct pgqrs_cli *cli);
 
 #endif

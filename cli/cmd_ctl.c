@@ -182,3 +182,42 @@ int pgqrs_cmd_worker_scale(struct pgqrs_cli *cli)
     json_decref(reply);
     return status;
 }
+
+/* ---- reload, log-level ---- */
+
+int pgqrs_cmd_ctl_reload(struct pgqrs_cli *cli)
+{
+    json_t *reply = NULL;
+    int status = pgqrs_ctl_ask(cli, json_pack("{s:s}", "command", "reload"), &reply);
+    const json_t *changes = json_object_get(reply, "changes");
+    if (status == PGQRS_CLI_OK && cli->json) {
+        status = print_json(changes);
+    } else if (status == PGQRS_CLI_OK) {
+        for (size_t i = 0; i < json_array_size(changes); i++) {
+            struct pgqrs_buf shown = {0};
+            pgqrs_show(&shown, json_string_value(json_array_get(changes, i)));
+            pgqrs_buf_put_u8(&shown, 0);
+            (void)puts(shown.failed ? "?" : (char *)shown.data);
+            pgqrs_buf_fini(&shown);
+        }
+        if (json_array_size(changes) == 0) {
+            (void)puts("nothing has changed");
+        }
+    }
+    json_decref(reply);
+    return status;
+}
+
+int pgqrs_cmd_ctl_log_level(struct pgqrs_cli *cli)
+{
+    json_t *reply = NULL;
+    int status = pgqrs_ctl_ask(
+        cli, json_pack("{s:s,s:s}", "command", "log-level", "level", cli->words[0]), &reply);
+    if (status == PGQRS_CLI_OK && cli->json) {
+        status = print_json(reply);
+    } else if (status == PGQRS_CLI_OK) {
+        (void)printf("log level %s, before %s\n", cli->words[0], text(reply, "before"));
+    }
+    json_decref(reply);
+    return status;
+}

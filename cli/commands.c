@@ -40,6 +40,10 @@ static const char dlq_replay_help[] =
     "all queues.\n";
 static const char dlq_purge_help[] =
     "--older-than is needed; 0 is all. Without --queue: those of all queues.\n";
+static const char reload_help[] =
+    "Says what has changed. Where workers have to be replaced, one of the new version\n"
+    "is tried first, and the old ones go on when it does not do well: see the log, or\n"
+    "ctl status.\n";
 static const char scale_help[] =
     "Asks a running pgqrsd, until it is started or configured anew. Fewer: idle\n"
     "workers go first, a busy one finishes its job.\n";
@@ -271,6 +275,21 @@ const struct pgqrs_cli_command pgqrs_cli_commands[] = {
      .max_words = 1,
      .options = PGQRS_OPT(SOCKET),
      .run = pgqrs_cmd_ctl_deaths},
+    {.group = "ctl",
+     .name = "reload",
+     .words = "",
+     .help = "take the configuration file anew",
+     .more = reload_help,
+     .options = PGQRS_OPT(SOCKET),
+     .run = pgqrs_cmd_ctl_reload},
+    {.group = "ctl",
+     .name = "log-level",
+     .words = "LEVEL",
+     .help = "log from debug, info, warn or error on",
+     .min_words = 1,
+     .max_words = 1,
+     .options = PGQRS_OPT(SOCKET),
+     .run = pgqrs_cmd_ctl_log_level},
 };
 const size_t pgqrs_cli_command_count = sizeof pgqrs_cli_commands / sizeof *pgqrs_cli_commands;
 

@@ -343,14 +343,27 @@ int pgqrs_config_load(const char *path, struct pgqrs_config **config_out, struct
     return 0;
 }
 
+struct pgqrs_config_queue pgqrs_config_take_queue(struct pgqrs_config *config, size_t i)
+{
+    struct pgqrs_config_queue taken = config->queues[i];
+    config->queues[i] = (struct pgqrs_config_queue){0};
+    return taken;
+}
+
+void pgqrs_config_queue_fini(struct pgqrs_config_queue *queue)
+{
+    free(queue->name);
+    free(queue->handler);
+    free(queue->settings);
+    pgqrs_isolation_fini(&queue->isolation);
+    *queue = (struct pgqrs_config_queue){0};
+}
+
 void pgqrs_config_destroy(struct pgqrs_config **config)
 {
     struct pgqrs_config *c = *config;
     for (size_t i = 0; c != NULL && i < c->queue_count; i++) {
-        free(c->queues[i].name);
-        free(c->queues[i].handler);
-        free(c->queues[i].settings);
-        pgqrs_isolation_fini(&c->queues[i].isolation);
+        pgqrs_config_queue_fini(&c->queues[i]);
     }
     if (c != NULL) {
         free(c->queues);

@@ -85,6 +85,9 @@ int pgqrs_config_find_schema(const char *schema_flag, const char *path, char **s
 int pgqrs_config_find_runtime(const char *path, char **name_out, char **dir_out,
                               struct pgqrs_error *err) PGQRS_MUST_CHECK;
 void pgqrs_config_destroy(struct pgqrs_config **config);
+/* Takes the i-th queue out of the configuration, where an empty one is left. */
+struct pgqrs_config_queue pgqrs_config_take_queue(struct pgqrs_config *config, size_t i);
+void pgqrs_config_queue_fini(struct pgqrs_config_queue *queue);
 
 /* Prints every setting with its default and help, as the man page shows them. */
 void pgqrs_config_print_settings(void);

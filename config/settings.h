@@ -74,6 +74,12 @@ int pgqrs_settings_defaults(const struct pgqrs_settings *settings, void *object,
 int pgqrs_settings_environment(const struct pgqrs_settings *settings, void *object,
                                struct pgqrs_error *err) PGQRS_MUST_CHECK;
 
+/* ---- compare.c ---- */
+/* Whether two structs have the same there. Queues are not looked at. */
+bool pgqrs_setting_same(const struct pgqrs_setting *setting, const void *a, const void *b);
+/* Of a setting that is a number or a choice. */
+void pgqrs_setting_copy_number(const struct pgqrs_setting *setting, void *to, const void *from);
+
 /*
  * The keys that may stand below prefix ("" or such as "retry."), as "a, b, c", and the one of them
  * that is nearest to the unknown key, or an empty text when none is near.

@@ -22,6 +22,8 @@
 #define PGQRS_FD_TAIL 6       /* a sealed memory file: struct pgqrs_output_page */
 #define PGQRS_FD_OUTPUT 7     /* where to read what is written to standard output; never blocks */
 #define PGQRS_FD_OUTPUT_ERR 8 /* standard error */
+#define PGQRS_FD_PLUGIN 9     /* the plugin, when its path leads to another file by now */
+#define PGQRS_FD_PLUGIN_PATH "/proc/self/fd/9"
 
 #define PGQRS_FD_ABOVE 16 /* the supervisor's own are not below, where they would be in the way */
 

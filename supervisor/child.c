@@ -139,7 +139,7 @@ void pgqrs_child_describe_worker(const struct child *child, struct pgqrs_worker_
     m->generation = child->generation;
     m->slot = child->place->slot;
     m->pid = (uint32_t)child->pid;
-    m->queue = child->place->queue->config->name;
+    m->queue = child->place->queue->name;
     memcpy(m->token, child->token, sizeof m->token);
 }
 
@@ -164,10 +164,10 @@ static struct pgqrs_isolation isolation_of(const struct pgqrs_config_isolation *
 static void welcome_worker(struct child *child)
 {
     const struct supervisor *s = child->place->s;
-    const struct pgqrs_config_queue *queue = child->place->queue->config;
+    const struct pgqrs_config_queue *queue = &pgqrs_version_of(child->place)->config;
     struct pgqrs_worker_welcome m = {
         .queue = queue->name,
-        .handler = queue->handler,
+        .handler = child->pinned ? PGQRS_FD_PLUGIN_PATH : queue->handler,
         .settings = queue->settings,
         .job_socket = s->job_socket,
         .slot = child->place->slot,
@@ -185,8 +185,9 @@ static void welcome_worker(struct child *child)
     pgqrs_child_post(child, &out);
 }
 
-static struct pgqrs_queue_settings settings_of(const struct pgqrs_config_queue *queue)
+struct pgqrs_queue_settings pgqrs_queue_settings(const struct queue *q)
 {
+    const struct pgqrs_config_queue *queue = q->config;
     return (struct pgqrs_queue_settings){
         .name = queue->name,
         .max_attempts = (uint32_t)queue->max_attempts,
@@ -208,8 +209,8 @@ static size_t list_workers(struct supervisor *s, struct pgqrs_worker_started *ou
 {
     size_t n = 0;
     for (size_t q = 0; q < s->queue_count; q++) {
-        for (size_t i = 0; i < s->queues[q].place_count; i++) {
-            const struct child *worker = s->queues[q].places[i]->child;
+        for (size_t i = 0; i < s->queues[q]->place_count; i++) {
+            const struct child *worker = s->queues[q]->places[i]->child;
             if (worker != NULL) {
                 pgqrs_child_describe_worker(worker, &out[n++]);
             }
@@ -246,8 +247,9 @@ static void welcome_broker(struct child *child)
         out.failed = true; /* the broker is killed, and started again */
     } else {
         for (size_t i = 0; i < s->queue_count; i++) {
-            queues[i] = settings_of(s->queues[i].config);
+            queues[i] = pgqrs_queue_settings(s->queues[i]);
         }
+        child->welcome_serial = s->queues_serial;
         const char *wake_dsn = s->config->wake_dsn;
         pgqrs_encode_broker_welcome(&out, &(struct pgqrs_broker_welcome){
                                               .instance = s->instance,
@@ -369,6 +371,17 @@ static void on_order(struct child *broker, const struct pgqrs_frame *frame, stru
     }
 }
 
+static void on_queues_known(struct child *child, const struct pgqrs_frame *frame,
+                            struct pgqrs_error *err)
+{
+    uint32_t serial;
+    if (pgqrs_decode_queues_known(frame, &serial, err) < 0) {
+        pgqrs_child_kill(child, err->text);
+        return;
+    }
+    pgqrs_reload_known(child->place->s, serial);
+}
+
 static void dispatch(struct child *child, const struct pgqrs_frame *frame)
 {
     struct pgqrs_error err;
@@ -387,6 +400,9 @@ static void dispatch(struct child *child, const struct pgqrs_frame *frame)
         return;
     case PGQRS_MSG_COMPLAINT:
         on_complaint(child, frame, &err);
+        return;
+    case PGQRS_MSG_QUEUES_KNOWN:
+        on_queues_known(child, frame, &err);
         return;
     case PGQRS_MSG_ORDER:
         on_order(child, frame, &err);
@@ -413,7 +429,6 @@ static void dispatch(struct child *child, const struct pgqrs_frame *frame)
     case PGQRS_MSG_WORKER_ORDER:
     case PGQRS_MSG_LOG_LEVEL:
     case PGQRS_MSG_BROKER_QUEUES:
-    case PGQRS_MSG_QUEUES_KNOWN:
     case PGQRS_MSG_QUEUE_LOAD:
     case PGQRS_MSG_COUNT:
         break;
@@ -486,6 +501,13 @@ int pgqrs_child_create(struct place *place, struct pgqrs_error *err)
     child->log_level = pgqrs_log_level();
     child->generation = ++s->generations;
     child->beat_at_ms = pgqrs_mono_ms();
+    int plugin = -1;
+    if (place->queue != NULL) {
+        const struct version *version = pgqrs_version_of(place);
+        child->version = version->number;
+        child->pinned = pgqrs_version_is_pinned(version);
+        plugin = child->pinned ? version->plugin.fd : -1;
+    }
     STAILQ_INIT(&child->outbox);
     (void)snprintf(url, sizeof url, "ipc://%s/c%" PRIu64, s->runtime.path, child->generation);
     if (getrandom(child->token, sizeof child->token, 0) != sizeof child->token) {
@@ -499,8 +521,8 @@ int pgqrs_child_create(struct place *place, struct pgqrs_error *err)
         (void)pgqrs_error_memory(err);
         goto failed;
     }
-    if (pgqrs_spawn(place, child->generation, url, &child->pid, &child->lifeline, &child->output,
-                    err) < 0) {
+    if (pgqrs_spawn(place, child->generation, url, plugin, &child->pid, &child->lifeline,
+                    &child->output, err) < 0) {
         goto failed;
     }
     set_state(child, CHILD_STARTING);

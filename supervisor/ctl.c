@@ -48,10 +48,9 @@ static struct queue *find_queue(struct supervisor *s, const json_t *request,
                                 struct pgqrs_error *err)
 {
     const char *name = json_string_value(json_object_get(request, "queue"));
-    for (size_t i = 0; name != NULL && i < s->queue_count; i++) {
-        if (strcmp(s->queues[i].config->name, name) == 0) {
-            return &s->queues[i];
-        }
+    struct queue *queue = pgqrs_supervisor_find_queue(s, name);
+    if (queue != NULL && !queue->removed) {
+        return queue;
     }
     (void)pgqrs_error_set(err, PGQRS_ERR_NOT_FOUND,
                           "found queue \"%.100s\", expected one of the configuration",
@@ -105,10 +104,41 @@ static void on_scale(struct supervisor *s, const json_t *request, json_t *reply,
     (void)json_object_set_new(reply, "consumers", json_integer(queue->wanted));
 }
 
+static void on_reload(struct supervisor *s, const json_t *request, json_t *reply,
+                      struct pgqrs_error *err)
+{
+    json_t *changes = json_array();
+    (void)request;
+    if (pgqrs_reload(s, changes, err) < 0) {
+        pgqrs_log_error("reload: nothing is changed: %s", err->text);
+    }
+    (void)json_object_set_new(reply, "changes", changes);
+}
+
+static void on_log_level(struct supervisor *s, const json_t *request, json_t *reply,
+                         struct pgqrs_error *err)
+{
+    const char *name = json_string_value(json_object_get(request, "level"));
+    enum pgqrs_log_level level = name == NULL ? 0 : pgqrs_log_level_from(name);
+    if (level == 0) {
+        (void)pgqrs_error_set(err, PGQRS_ERR_INVALID,
+                              "level: found \"%.40s\", expected debug, info, warn or error",
+                              name == NULL ? "" : name);
+        return;
+    }
+    (void)json_object_set_new(reply, "before",
+                              json_string(pgqrs_log_level_name(pgqrs_log_level())));
+    pgqrs_supervisor_set_log_level(s, level);
+}
+
 static const struct {
     const char *name;
     command_fn *fn;
-} commands[] = {{"status", on_status}, {"deaths", on_deaths}, {"scale", on_scale}};
+} commands[] = {{"status", on_status},
+                {"deaths", on_deaths},
+                {"scale", on_scale},
+                {"reload", on_reload},
+                {"log-level", on_log_level}};
 
 static json_t *answer(struct supervisor *s, const char *line, size_t len)
 {

@@ -9,6 +9,8 @@
  *   {"command":"status"}
  *   {"command":"deaths"}  with "queue": of that one
  *   {"command":"scale","queue":"mail","consumers":4}
+ *   {"command":"reload"}
+ *   {"command":"log-level","level":"debug"}
  *
  * The answer has "ok"; when that is false, "error" says what was found and what was expected.
  */

@@ -32,7 +32,7 @@ static bool died_too_often(struct queue *queue)
 static void recovered(struct queue *queue)
 {
     pgqrs_failing_fini(queue);
-    pgqrs_log_info("queue \"%s\": works again, starting all its workers", queue->config->name);
+    pgqrs_log_info("queue \"%s\": works again, starting all its workers", queue->name);
     for (size_t i = 0; i < queue->place_count; i++) {
         queue->places[i]->restart = (struct pgqrs_restart){0};
         pgqrs_place_start(queue->places[i]);
@@ -64,6 +64,7 @@ static void on_retry(evutil_socket_t fd, short what, void *arg)
     if (empty == NULL) {
         recovered(queue); /* scaled down to those that work */
     } else {
+        pgqrs_version_look_again(queue->version);
         pgqrs_place_try(empty);
     }
 }
@@ -78,14 +79,14 @@ static void begin(struct queue *queue, const char *why)
     const struct timeval retry = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
     char every[32];
     pgqrs_duration_format(ms, every, sizeof every);
-    pgqrs_log_error("queue \"%s\": failing: %s; one worker is tried every %s", queue->config->name,
-                    why, every);
+    pgqrs_log_error("queue \"%s\": failing: %s; one worker is tried every %s", queue->name, why,
+                    every);
     failing->why = strdup(why);
     failing->since_us = pgqrs_wall_us();
     failing->generation = s->generations;
     failing->retry = event_new(s->base, -1, EV_PERSIST, on_retry, queue);
     if (failing->why == NULL || failing->retry == NULL || event_add(failing->retry, &retry) < 0) {
-        pgqrs_log_error("queue \"%s\": out of memory, it is not tried again", queue->config->name);
+        pgqrs_log_error("queue \"%s\": out of memory, it is not tried again", queue->name);
     }
     for (size_t i = 0; i < queue->place_count; i++) {
         if (queue->places[i]->restart_timer != NULL) {
@@ -98,7 +99,7 @@ static void begin(struct queue *queue, const char *why)
 static void end_if_hopeless(struct supervisor *s, int exit_status)
 {
     for (size_t i = 0; i < s->queue_count; i++) {
-        if (s->queues[i].was_ready || s->queues[i].failing.retry == NULL) {
+        if (s->queues[i]->was_ready || s->queues[i]->failing.retry == NULL) {
             return;
         }
     }
@@ -139,6 +140,13 @@ void pgqrs_failing_ready(struct queue *queue)
 {
     if (queue->failing.retry != NULL && queue->failing.cannot_start) {
         recovered(queue);
+    }
+}
+
+void pgqrs_failing_retry(struct queue *queue)
+{
+    if (queue->failing.retry != NULL) {
+        event_active(queue->failing.retry, EV_TIMEOUT, 0);
     }
 }
 

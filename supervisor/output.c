@@ -111,7 +111,7 @@ static struct pgqrs_log_tags tags_of(const struct child *child)
 {
     return (struct pgqrs_log_tags){.program = "pgqrs-worker",
                                    .pid = child->pid,
-                                   .queue = child->place->queue->config->name,
+                                   .queue = child->place->queue->name,
                                    .worker = child->place->slot};
 }
 

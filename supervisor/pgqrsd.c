@@ -104,7 +104,7 @@ int main(int argc, char **argv)
                      config->queue_count == 1 ? "queue" : "queues");
     } else {
         pgqrs_log_init("pgqrsd", config->log_format, config->log_level);
-        status = pgqrs_supervisor_run(config, &err);
+        status = pgqrs_supervisor_run(config, o.config, &err);
         if (status < 0) {
             pgqrs_log_error("%s", err.text);
             status = err.code == PGQRS_ERR_CONFIG ? PGQRS_EXIT_CONFIG : PGQRS_EXIT_FAILURE;

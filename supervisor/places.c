@@ -18,16 +18,15 @@ const char *pgqrs_place_name(const struct place *place)
     if (place->role == PGQRS_ROLE_BROKER) {
         return "broker";
     }
-    (void)snprintf(name, sizeof name, "queue \"%s\": worker %u", place->queue->config->name,
-                   place->slot);
+    (void)snprintf(name, sizeof name, "queue \"%s\": worker %u", place->queue->name, place->slot);
     return name;
 }
 
 void pgqrs_each_worker(struct supervisor *s, place_fn *fn)
 {
     for (size_t q = 0; q < s->queue_count; q++) {
-        for (size_t i = 0; i < s->queues[q].place_count; i++) {
-            fn(s->queues[q].places[i]);
+        for (size_t i = 0; i < s->queues[q]->place_count; i++) {
+            fn(s->queues[q]->places[i]);
         }
     }
 }
@@ -36,8 +35,8 @@ size_t pgqrs_workers_alive(const struct supervisor *s)
 {
     size_t alive = 0;
     for (size_t q = 0; q < s->queue_count; q++) {
-        for (size_t i = 0; i < s->queues[q].place_count; i++) {
-            alive += s->queues[q].places[i]->child != NULL ? 1 : 0;
+        for (size_t i = 0; i < s->queues[q]->place_count; i++) {
+            alive += s->queues[q]->places[i]->child != NULL ? 1 : 0;
         }
     }
     return alive;
@@ -60,8 +59,8 @@ static struct place *find(struct supervisor *s, bool (*matches)(const struct chi
         return &s->broker;
     }
     for (size_t q = 0; q < s->queue_count; q++) {
-        for (size_t i = 0; i < s->queues[q].place_count; i++) {
-            struct place *place = s->queues[q].places[i];
+        for (size_t i = 0; i < s->queues[q]->place_count; i++) {
+            struct place *place = s->queues[q]->places[i];
             if (place->child != NULL && matches(place->child, value)) {
                 return place;
             }
@@ -122,7 +121,9 @@ static bool wanted(const struct place *place)
 
 void pgqrs_place_start(struct place *place)
 {
-    if (place->queue == NULL || place->queue->failing.retry == NULL) {
+    const struct queue *queue = place->queue;
+    if (queue == NULL ||
+        (queue->failing.retry == NULL && queue->serial <= place->s->known_serial)) {
         pgqrs_place_try(place);
     }
 }
@@ -148,10 +149,12 @@ void pgqrs_place_ready(struct place *place)
     if (place->role == PGQRS_ROLE_BROKER) {
         pgqrs_log_info("broker: ready pid=%d generation=%" PRIu64, (int)child->pid,
                        child->generation);
+        pgqrs_reload_known(place->s, child->welcome_serial);
         pgqrs_supervisor_broker_ready(place->s);
         return;
     }
     place->queue->was_ready = true;
+    pgqrs_version_of(place)->proven = true;
     free(place->queue->last_error);
     place->queue->last_error = NULL;
     pgqrs_log_info("%s: ready pid=%d generation=%" PRIu64, pgqrs_place_name(place), (int)child->pid,
@@ -248,7 +251,7 @@ static void worker_ended(struct place *place, const struct child *child, int wai
         pgqrs_log_warn("%s: %s, while it was to end pid=%d", pgqrs_place_name(place), why,
                        (int)child->pid);
     }
-    if (pgqrs_pool_leave(place)) {
+    if (pgqrs_reload_canary_died(place, code, why) || pgqrs_pool_leave(place)) {
         return;
     }
     if (!ready && pgqrs_pool_give_up_replacing(place, why)) {

@@ -59,6 +59,7 @@ static void drop(struct place *place)
         }
     }
     queue->place_count = kept;
+    queue->canary = queue->canary == place ? NULL : queue->canary;
     if (place->restart_timer != NULL) {
         event_free(place->restart_timer);
     }
@@ -146,7 +147,7 @@ static void settle(struct supervisor *s, struct queue *queue)
         struct place *place = add(s, queue);
         if (place == NULL) {
             pgqrs_log_error("queue \"%s\": out of memory, it has fewer workers than it should",
-                            queue->config->name);
+                            queue->name);
             return;
         }
         if (s->state == SUPERVISOR_RUNNING) {
@@ -167,7 +168,7 @@ static int64_t wanted_by_all(const struct supervisor *s)
 {
     int64_t sum = 0;
     for (size_t i = 0; i < s->queue_count; i++) {
-        sum += s->queues[i].wanted;
+        sum += s->queues[i]->wanted;
     }
     return sum;
 }
@@ -180,8 +181,8 @@ void pgqrs_pool_scale(struct supervisor *s, struct queue *queue, int64_t wanted,
     if (s->state >= SUPERVISOR_DRAINING || wanted == queue->wanted) {
         return;
     }
-    pgqrs_log_info("%s: queue \"%s\": %" PRId64 " workers instead of %" PRId64, why,
-                   queue->config->name, wanted, queue->wanted);
+    pgqrs_log_info("%s: queue \"%s\": %" PRId64 " workers instead of %" PRId64, why, queue->name,
+                   wanted, queue->wanted);
     queue->wanted = wanted;
     settle(s, queue);
 }
@@ -218,10 +219,29 @@ void pgqrs_pool_ready(struct place *place)
         .at_ms = age == 0 ? 0 : pgqrs_mono_ms() + age,
         .memory = with_jitter(config->recycle_memory, seed >> 20),
     };
+    if (place == place->queue->canary) {
+        return; /* it may not do well */
+    }
+    pgqrs_pool_replaced(place);
+    if (old != NULL) {
+        pgqrs_pool_roll(place->queue);
+    }
+}
+
+void pgqrs_pool_replaced(struct place *place)
+{
+    struct place *old = place->replaces;
     place->replaces = NULL;
     if (old != NULL) {
         retire(old);
     }
+}
+
+void pgqrs_pool_retire(struct place *place)
+{
+    struct queue *queue = place->queue;
+    retire(place);
+    settle(queue->s, queue);
 }
 
 bool pgqrs_pool_give_up_replacing(struct place *place, const char *why)
@@ -245,6 +265,10 @@ static bool is_worn(const struct place *place, char *why, size_t size)
     const struct child *child = place->child;
     if (child == NULL || child->state != CHILD_READY || pgqrs_mono_ms() < limit->not_before_ms) {
         return false;
+    }
+    if (child->version < place->queue->version->number) {
+        (void)snprintf(why, size, "it runs an older version");
+        return true;
     }
     if (limit->jobs > 0 && child->beat.settled >= (uint64_t)limit->jobs) {
         (void)snprintf(why, size, "it has run %" PRIu64 " jobs", child->beat.settled);
@@ -276,40 +300,98 @@ static bool has_room(const struct supervisor *s)
 {
     size_t count = 0;
     for (size_t i = 0; i < s->queue_count; i++) {
-        count += s->queues[i].place_count;
+        count += s->queues[i]->place_count;
     }
     return count < PGQRS_WORKERS_MAX;
 }
 
-static void recycle_one(struct supervisor *s, struct queue *queue)
+/* A new worker for the place, which that one replaces. Null when there is no room. */
+static struct place *add_replacement(struct place *old)
+{
+    struct supervisor *s = old->s;
+    struct place *place = has_room(s) ? add(s, old->queue) : NULL;
+    if (place != NULL) {
+        place->replaces = old;
+    }
+    return place;
+}
+
+/* True: one is on its way out. */
+static bool recycle_one(struct queue *queue)
 {
     char why[64];
     for (size_t i = 0; i < queue->place_count; i++) {
         struct place *old = queue->places[i];
-        if (!is_worn(old, why, sizeof why)) {
+        if (old->retiring || !is_worn(old, why, sizeof why)) {
             continue;
         }
         pgqrs_log_info("%s: %s, replacing it pid=%d", pgqrs_place_name(old), why,
                        (int)old->child->pid);
-        struct place *place = has_room(s) ? add(s, queue) : NULL;
+        struct place *place = add_replacement(old);
         if (place == NULL) {
             retire(old); /* the other comes when it has ended */
         } else {
-            place->replaces = old;
             pgqrs_place_start(place);
         }
-        return;
+        return true;
     }
+    return false;
+}
+
+static bool may_replace(const struct queue *queue)
+{
+    return queue->s->state == SUPERVISOR_RUNNING && queue->failing.retry == NULL &&
+           queue->next == NULL && !queue->removed;
 }
 
 void pgqrs_pool_recycle(struct supervisor *s)
 {
-    for (size_t i = 0; s->state == SUPERVISOR_RUNNING && i < s->queue_count; i++) {
-        const struct pgqrs_config_queue *config = s->queues[i].config;
+    for (size_t i = 0; i < s->queue_count; i++) {
+        struct queue *queue = s->queues[i];
+        const struct pgqrs_config_queue *config = queue->config;
         bool limited =
             config->recycle_jobs > 0 || config->recycle_age_ms > 0 || config->recycle_memory > 0;
-        if (limited && s->queues[i].failing.retry == NULL && !is_replacing(&s->queues[i])) {
-            recycle_one(s, &s->queues[i]);
+        if (queue->rolling) {
+            pgqrs_pool_roll(queue);
+        } else if (limited && may_replace(queue) && !is_replacing(queue)) {
+            (void)recycle_one(queue);
         }
+    }
+}
+
+/* ---- rolling ---- */
+
+static bool is_old(const struct place *place)
+{
+    return place->child != NULL && place->child->version < place->queue->version->number;
+}
+
+void pgqrs_pool_roll(struct queue *queue)
+{
+    bool old = false;
+    if (!queue->rolling || !may_replace(queue)) {
+        return;
+    }
+    for (size_t i = 0; i < queue->place_count; i++) {
+        if (queue->places[i]->replaces != NULL) {
+            return; /* one starts at a time; those that finish their jobs are not waited for */
+        }
+        old = old || is_old(queue->places[i]);
+    }
+    if (!old) {
+        queue->rolling = false;
+        pgqrs_log_info("queue \"%s\": all its workers run the new version", queue->name);
+        return;
+    }
+    (void)recycle_one(queue);
+}
+
+void pgqrs_pool_start_canary(struct queue *queue)
+{
+    struct place *old = least_missed(queue);
+    struct place *place = old == NULL ? NULL : add_replacement(old);
+    queue->canary = place;
+    if (place != NULL) {
+        pgqrs_place_start(place);
     }
 }

@@ -25,6 +25,7 @@
 struct inherited {
     int lifeline;
     int listen_fd;              /* -1: a worker */
+    int plugin;                 /* -1: it is to use its path */
     struct output_ends *output; /* null: the broker */
 };
 
@@ -72,7 +73,7 @@ static char **make_environment(const struct place *place, uint64_t generation, c
     char **env = calloc(SPAWN_VARIABLES + inherited + 1, sizeof *env);
     const struct pgqrs_config *config = place->s->config;
     const struct pgqrs_config_isolation *isolation =
-        place->queue == NULL ? NULL : &place->queue->config->isolation;
+        place->queue == NULL ? NULL : &pgqrs_version_of(place)->config.isolation;
     const char *names = isolation == NULL ? NULL : isolation->environment;
     if (env == NULL || asprintf(&env[0], PGQRS_ENV_GENERATION "=%" PRIu64, generation) < 0 ||
         asprintf(&env[1], PGQRS_ENV_CONTROL "=%s", url) < 0 ||
@@ -104,6 +105,7 @@ static int set_actions(posix_spawn_file_actions_t *actions, const struct inherit
         {from->output == NULL ? -1 : from->output->memory, PGQRS_FD_TAIL},
         {from->output == NULL ? -1 : from->output->read[0], PGQRS_FD_OUTPUT},
         {from->output == NULL ? -1 : from->output->read[1], PGQRS_FD_OUTPUT_ERR},
+        {from->plugin, PGQRS_FD_PLUGIN},
         {from->output == NULL ? -1 : from->output->write[0], STDOUT_FILENO},
         {from->output == NULL ? -1 : from->output->write[1], STDERR_FILENO},
     };
@@ -178,7 +180,7 @@ static int open_lifeline(int *ours_out, int *theirs_out, struct pgqrs_error *err
     return 0;
 }
 
-int pgqrs_spawn(const struct place *place, uint64_t generation, const char *control_url,
+int pgqrs_spawn(const struct place *place, uint64_t generation, const char *control_url, int plugin,
                 pid_t *pid_out, int *lifeline_out, struct child_output *output,
                 struct pgqrs_error *err)
 {
@@ -187,6 +189,7 @@ int pgqrs_spawn(const struct place *place, uint64_t generation, const char *cont
     int lifeline = -1;
     struct output_ends ends;
     struct inherited from = {.listen_fd = broker ? place->s->listen_fd : -1,
+                             .plugin = plugin,
                              .output = broker ? NULL : &ends};
     if (pgqrs_path_installed(broker ? "libexec/pgqrs/pgqrs-broker" : "libexec/pgqrs/pgqrs-worker",
                              program, sizeof program, err) < 0 ||

@@ -77,7 +77,7 @@ static json_t *describe_queue(const struct queue *queue)
 {
     json_t *out = json_object();
     json_t *workers = json_array();
-    put(out, "queue", json_string(queue->config->name));
+    put(out, "queue", json_string(queue->name));
     put(out, "consumers", json_integer(queue->wanted));
     put(out, "failing",
         queue->failing.retry == NULL ? json_null() : json_string(queue->failing.why));
@@ -85,6 +85,11 @@ static json_t *describe_queue(const struct queue *queue)
         put(out, "failing_since", time_of(queue->failing.since_us));
     }
     put(out, "deaths", json_integer((json_int_t)queue->deaths.count));
+    put(out, "reload",
+        json_string(queue->removed        ? "removed"
+                    : queue->next != NULL ? "trying"
+                    : queue->rolling      ? "rolling"
+                                          : "done"));
     for (size_t i = 0; i < queue->place_count; i++) {
         (void)json_array_append_new(workers, describe_place(queue->places[i]));
     }
@@ -103,7 +108,7 @@ void pgqrs_status_whole(const struct supervisor *s, json_t *out)
     put(out, "memory", json_integer(pgqrs_resident_memory(getpid())));
     put(out, "broker", describe_place(&s->broker));
     for (size_t i = 0; i < s->queue_count; i++) {
-        (void)json_array_append_new(queues, describe_queue(&s->queues[i]));
+        (void)json_array_append_new(queues, describe_queue(s->queues[i]));
     }
     put(out, "queues", queues);
 }
@@ -146,8 +151,8 @@ void pgqrs_status_deaths(const struct supervisor *s, const struct queue *only, j
         put_deaths(list, &s->broker_deaths, NULL);
     }
     for (size_t i = 0; i < s->queue_count; i++) {
-        if (only == NULL || only == &s->queues[i]) {
-            put_deaths(list, &s->queues[i].deaths, s->queues[i].config->name);
+        if (only == NULL || only == s->queues[i]) {
+            put_deaths(list, &s->queues[i]->deaths, s->queues[i]->name);
         }
     }
     put(out, "deaths", list);

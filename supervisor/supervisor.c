@@ -100,6 +100,7 @@ static void on_beat_check(evutil_socket_t fd, short what, void *arg)
         check_beat(&s->broker);
         pgqrs_each_worker(s, check_beat);
         pgqrs_pool_recycle(s);
+        pgqrs_reload_check(s);
     }
 }
 
@@ -244,7 +245,10 @@ static void on_scale(evutil_socket_t signal, short what, void *arg)
     struct supervisor *s = arg;
     (void)what;
     for (size_t i = 0; i < s->queue_count; i++) {
-        struct queue *queue = &s->queues[i];
+        struct queue *queue = s->queues[i];
+        if (queue->removed) {
+            continue;
+        }
         pgqrs_pool_scale(s, queue, queue->wanted + (signal == SIGTTIN ? 1 : -1),
                          signal == SIGTTIN ? "SIGTTIN" : "SIGTTOU");
     }
@@ -279,12 +283,17 @@ static void on_usr1(evutil_socket_t signal, short what, void *arg)
     pgqrs_supervisor_set_log_level(s, level);
 }
 
-/* Signals whose default would end or stop us, and that a later version gives a meaning. */
-static void on_unsupported(evutil_socket_t signal, short what, void *arg)
+static void on_hup(evutil_socket_t signal, short what, void *arg)
 {
+    struct supervisor *s = arg;
+    struct pgqrs_error err;
+    json_t *changes = json_array();
+    (void)signal;
     (void)what;
-    (void)arg;
-    pgqrs_log_warn("SIG%s: this version does nothing on it", sigabbrev_np((int)signal));
+    if (pgqrs_reload(s, changes, &err) < 0) {
+        pgqrs_log_error("SIGHUP: nothing is changed: %s", err.text);
+    }
+    json_decref(changes);
 }
 
 static void log_place(struct place *place)
@@ -329,7 +338,7 @@ static int watch_signals(struct supervisor *s)
         int number;
         event_callback_fn fn;
     } table[] = {{SIGCHLD, on_sigchld}, {SIGTERM, on_term},  {SIGINT, on_term},
-                 {SIGQUIT, on_quit},    {SIGUSR2, on_usr2},  {SIGHUP, on_unsupported},
+                 {SIGQUIT, on_quit},    {SIGUSR2, on_usr2},  {SIGHUP, on_hup},
                  {SIGUSR1, on_usr1},    {SIGTTIN, on_scale}, {SIGTTOU, on_scale}};
     (void)signal(SIGPIPE, SIG_IGN); /* a closed peer is an error of write */
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
@@ -375,12 +384,10 @@ static int open_job_socket(struct supervisor *s, struct pgqrs_error *err)
         listen(s->listen_fd, LISTEN_BACKLOG) < 0) {
         return pgqrs_error_sys(err, PGQRS_ERR_FAILED, errno, "%s", s->job_socket);
     }
-    for (size_t q = 0; q < s->config->queue_count; q++) {
-        /* The directory's mode keeps others away; a worker of another user holds the socket from
-         * before it became that user, and may write to it. */
-        if (s->config->queues[q].isolation.uid != 0 && chmod(s->job_socket, 0666) < 0) {
-            return pgqrs_error_sys(err, PGQRS_ERR_FAILED, errno, "%s", s->job_socket);
-        }
+    /* The directory's mode keeps others away; a worker of another user holds the socket from before
+     * it became that user, and may write to it. */
+    if (chmod(s->job_socket, 0666) < 0) {
+        return pgqrs_error_sys(err, PGQRS_ERR_FAILED, errno, "%s", s->job_socket);
     }
     return 0;
 }
@@ -400,18 +407,15 @@ static int make_instance(struct supervisor *s, struct pgqrs_error *err)
 static int make_places(struct supervisor *s, struct pgqrs_error *err)
 {
     s->broker = (struct place){.s = s, .role = PGQRS_ROLE_BROKER};
-    s->queues = calloc(s->config->queue_count + 1, sizeof *s->queues);
-    if (s->queues == NULL) {
-        return pgqrs_error_memory(err);
-    }
     for (size_t q = 0; q < s->config->queue_count; q++) {
-        struct queue *queue = &s->queues[s->queue_count++];
-        queue->s = s;
-        queue->config = &s->config->queues[q];
-        if (pgqrs_pool_create(s, queue, queue->config->consumers, err) < 0) {
+        struct pgqrs_config_queue config = pgqrs_config_take_queue(s->config, q);
+        const struct queue *queue = pgqrs_supervisor_add_queue(s, &config, err);
+        pgqrs_config_queue_fini(&config);
+        if (queue == NULL) {
             return -1;
         }
     }
+    s->config->queue_count = 0;
     return 0;
 }
 
@@ -467,14 +471,8 @@ static void supervisor_fini(struct supervisor *s)
     if (s->broker.restart_timer != NULL) {
         event_free(s->broker.restart_timer);
     }
-    for (size_t i = 0; i < s->queue_count; i++) {
-        pgqrs_pool_destroy(&s->queues[i]);
-        free(s->queues[i].last_error);
-        pgqrs_failing_fini(&s->queues[i]);
-        pgqrs_deaths_fini(&s->queues[i].deaths);
-    }
+    pgqrs_queues_fini(s);
     pgqrs_deaths_fini(&s->broker_deaths);
-    free(s->queues);
     pgqrs_ctl_close(&s->ctl);
     struct unreported_end *end;
     while ((end = STAILQ_FIRST(&s->unreported)) != NULL) {
@@ -500,9 +498,10 @@ static void supervisor_fini(struct supervisor *s)
     pgqrs_control_end();
 }
 
-int pgqrs_supervisor_run(const struct pgqrs_config *config, struct pgqrs_error *err)
+int pgqrs_supervisor_run(struct pgqrs_config *config, const char *config_path,
+                         struct pgqrs_error *err)
 {
-    struct supervisor s = {.config = config, .listen_fd = -1};
+    struct supervisor s = {.config = config, .config_path = config_path, .listen_fd = -1};
     STAILQ_INIT(&s.unreported);
     int rc = start(&s, err);
     if (rc == 0 && event_base_dispatch(s.base) < 0) {

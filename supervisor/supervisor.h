@@ -11,6 +11,8 @@
  *   child.c        one process from its start to its end: messages, deadlines, last words
  *   places.c       where processes run, and when one is started again
  *   failing.c      a queue whose workers can not start or die too often
+ *   queue.c        a queue, and the version of configuration and plugin it runs
+ *   reload.c       a new configuration, tried on one worker first
  *   pool.c         how many places a queue has: scaling, and replacing old workers
  *   deaths.c       the last deaths
  *   status.c       what we know, as JSON
@@ -79,6 +81,9 @@ struct child {
     char *kill_reason;               /* why we killed it; null: we did not */
     struct child_output output;
     enum pgqrs_log_level log_level; /* with which it was started */
+    uint32_t version;               /* of its queue, with which it was started */
+    bool pinned;                    /* its plugin is the file we hold, not the one at the path */
+    uint32_t welcome_serial;        /* of the queues that its welcome knew; of a broker */
 };
 
 struct pgqrs_recycle { /* when the worker at hand is to be replaced; each 0: never */
@@ -116,9 +121,32 @@ struct deaths {
     size_t count; /* of all time */
 };
 
+struct plugin_file {
+    int fd; /* -1: it could not be opened */
+    dev_t device;
+    ino_t inode;
+    off_t size;
+    struct timespec changed;
+};
+
+struct version { /* what a queue's workers run */
+    uint32_t number;
+    struct pgqrs_config_queue config;
+    struct plugin_file plugin;
+    bool proven; /* a worker of it has been ready */
+};
+
 struct queue {
     struct supervisor *s;
-    const struct pgqrs_config_queue *config;
+    char *name;
+    struct version *version;
+    const struct pgqrs_config_queue *config; /* the version's */
+    struct version *next;                    /* what the canary runs; null: no reload goes on */
+    struct place *canary;
+    uint32_t versions;     /* the last number that was given out */
+    uint32_t serial;       /* workers are not started before the broker knows this one */
+    bool rolling;          /* workers of an older version are being replaced */
+    bool removed;          /* not in the configuration any more: it goes with its last worker */
     int64_t wanted;        /* so many workers */
     struct place **places; /* in the order in which they were added */
     size_t place_count;
@@ -152,14 +180,15 @@ enum supervisor_state {
 /* A worker that ended while no broker could be told; the next one is. */
 struct unreported_end {
     STAILQ_ENTRY(unreported_end) link;
-    struct pgqrs_worker_started worker; /* queue is the configuration's */
+    struct pgqrs_worker_started worker; /* its queue is not freed before */
     enum pgqrs_end how;
     char reason[512];
 };
 STAILQ_HEAD(unreported_ends, unreported_end);
 
 struct supervisor {
-    const struct pgqrs_config *config;
+    struct pgqrs_config *config; /* its queues were taken out */
+    const char *config_path;
     enum supervisor_state state;
     struct event_base *base;
     struct pgqrs_runtime_dir runtime;
@@ -170,8 +199,10 @@ struct supervisor {
     struct place broker;
     struct deaths broker_deaths;
     struct ctl *ctl;
-    struct queue *queues;
+    struct queue **queues;
     size_t queue_count;
+    uint32_t queues_serial; /* of what the broker was told last */
+    uint32_t known_serial;  /* of what it has confirmed */
     struct unreported_ends unreported;
     size_t unreported_count;
     struct event *signals[12];
@@ -183,8 +214,9 @@ struct supervisor {
 };
 
 /* ---- spawn.c ---- */
-/* Execs the place's program. *lifeline_out is our end. output is opened for a worker. */
-int pgqrs_spawn(const struct place *place, uint64_t generation, const char *control_url,
+/* Execs the place's program. plugin: its file, for the worker to use; -1: what is at its path.
+ * *lifeline_out is our end. output is opened for a worker. */
+int pgqrs_spawn(const struct place *place, uint64_t generation, const char *control_url, int plugin,
                 pid_t *pid_out, int *lifeline_out, struct child_output *output,
                 struct pgqrs_error *err) PGQRS_MUST_CHECK;
 
@@ -216,6 +248,7 @@ void pgqrs_child_drain(struct child *child);
 /* Tells this broker that a worker has ended. */
 void pgqrs_child_post_ended(struct child *broker, uint64_t generation, enum pgqrs_end how,
                             const char *reason);
+struct pgqrs_queue_settings pgqrs_queue_settings(const struct queue *queue);
 void pgqrs_child_describe_worker(const struct child *worker, struct pgqrs_worker_started *m);
 const char *pgqrs_child_state_name(enum child_state state);
 
@@ -243,6 +276,40 @@ bool pgqrs_failing_died(struct place *place, bool was_ready, int exit_code, cons
 void pgqrs_failing_ready(struct queue *queue);
 void pgqrs_failing_fini(struct queue *queue);
 
+/* A failing queue is tried at once. */
+void pgqrs_failing_retry(struct queue *queue);
+
+/* ---- queue.c ---- */
+/* Takes the configuration, of which nothing is left. */
+struct queue *pgqrs_supervisor_add_queue(struct supervisor *s, struct pgqrs_config_queue *config,
+                                         struct pgqrs_error *err);
+struct queue *pgqrs_supervisor_find_queue(struct supervisor *s,
+                                          const char *name); /* null: not there */
+/* Frees those that were removed and have no process any more. */
+void pgqrs_queues_sweep(struct supervisor *s);
+void pgqrs_queues_fini(struct supervisor *s);
+struct version *pgqrs_version_create(struct queue *queue, struct pgqrs_config_queue *config);
+void pgqrs_version_destroy(struct version **version); /* accepts null */
+/* What a process in the place is to run. */
+struct version *pgqrs_version_of(const struct place *place);
+/* Whether the plugin's path leads to the version's file. */
+bool pgqrs_version_is_current(const struct version *version);
+/* Whether the file we hold has to be used instead of what is at the path. */
+bool pgqrs_version_is_pinned(const struct version *version);
+/* When no worker of it was ever ready, takes what is at the path now. */
+void pgqrs_version_look_again(struct version *version);
+
+/* ---- reload.c ---- */
+/* Takes the configuration file anew. Appends what it changes to an array, as texts. A bad file
+ * changes nothing. */
+int pgqrs_reload(struct supervisor *s, json_t *changes, struct pgqrs_error *err) PGQRS_MUST_CHECK;
+/* The broker has the queues of this serial in the store. */
+void pgqrs_reload_known(struct supervisor *s, uint32_t serial);
+/* A worker has ended that should not have. True: it was a canary, and its place has gone. */
+bool pgqrs_reload_canary_died(struct place *place, int exit_code, const char *why);
+/* From time to time: canaries that have done well, queues that can go. */
+void pgqrs_reload_check(struct supervisor *s);
+
 /* ---- pool.c ---- */
 /* So many places, without processes. */
 int pgqrs_pool_create(struct supervisor *s, struct queue *queue, int64_t wanted,
@@ -257,6 +324,14 @@ void pgqrs_pool_ready(struct place *place);
 bool pgqrs_pool_give_up_replacing(struct place *place, const char *why);
 /* The place's worker has ended. True: the place had to go with it, and has gone. */
 bool pgqrs_pool_leave(struct place *place);
+/* A worker of queue->next beside the others: queue->canary, null when there is no room. */
+void pgqrs_pool_start_canary(struct queue *queue);
+/* The worker in the place stays, the one it replaces retires. */
+void pgqrs_pool_replaced(struct place *place);
+/* The place goes, with its worker once that has finished. */
+void pgqrs_pool_retire(struct place *place);
+/* Replaces the next worker of an older version. */
+void pgqrs_pool_roll(struct queue *queue);
 /* From time to time: begins to replace workers that have reached a limit. */
 void pgqrs_pool_recycle(struct supervisor *s);
 
@@ -278,7 +353,7 @@ int64_t pgqrs_resident_memory(pid_t pid); /* bytes; 0 when nobody can tell */
 /* For PID 1, to which the kernel gives no signal that has no handler: a stop that comes from here
  * on waits until pgqrs_supervisor_run has its handlers. */
 void pgqrs_supervisor_hold_signals(void);
-int pgqrs_supervisor_run(const struct pgqrs_config *config,
+int pgqrs_supervisor_run(struct pgqrs_config *config, const char *config_path,
                          struct pgqrs_error *err) PGQRS_MUST_CHECK;
 void pgqrs_supervisor_broker_ready(struct supervisor *s);
 /* Something has ended: goes on with a drain or a stop that is under way. */

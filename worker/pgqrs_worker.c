@@ -96,6 +96,9 @@ static int serve(struct pgqrs_worker *worker, struct pgqrs_error *err)
         pgqrs_child_last_words(&worker->child, err->text);
         return PGQRS_EXIT_BAD_PLUGIN;
     }
+    if (strcmp(worker->plugin_path, PGQRS_FD_PLUGIN_PATH) == 0) {
+        (void)close(PGQRS_FD_PLUGIN); /* it is mapped */
+    }
     if (pgqrs_plugin_init(&worker->plugin, worker->queue, worker->settings, &pgqrs_host_functions,
                           err) < 0) {
         return -1;

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What is different in two configurations, row by row. */
+#include <string.h>
+
+#include "config/settings.h"
+
+static bool same_text(const void *a, const void *b)
+{
+    const char *x;
+    const char *y;
+    memcpy(&x, a, sizeof x);
+    memcpy(&y, b, sizeof y);
+    return x == NULL || y == NULL ? x == y : strcmp(x, y) == 0;
+}
+
+bool pgqrs_setting_same(const struct pgqrs_setting *setting, const void *a, const void *b)
+{
+    const char *x = (const char *)a + setting->offset;
+    const char *y = (const char *)b + setting->offset;
+    switch (setting->type) {
+    case PGQRS_SETTING_INTEGER:
+    case PGQRS_SETTING_DURATION:
+    case PGQRS_SETTING_SIZE:
+    case PGQRS_SETTING_CHOICE:
+        return memcmp(x, y, setting->size) == 0;
+    case PGQRS_SETTING_QUEUES:
+    case PGQRS_SETTING_NONE:
+        return true;
+    default:
+        return same_text(x, y);
+    }
+}
+
+void pgqrs_setting_copy_number(const struct pgqrs_setting *setting, void *to, const void *from)
+{
+    memcpy((char *)to + setting->offset, (const char *)from + setting->offset, setting->size);
+}

@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A new configuration is taken while everything runs. Only what changed is touched. Where workers
+ * have to be replaced, because what they are told or their plugin's file has changed, one of the
+ * new version works beside the old ones first, the canary. When it dies, the old version goes on;
+ * when it does well, the new version is the queue's, and the others are replaced one after another.
+ */
+#include "supervisor/supervisor.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "config/settings.h"
+
+/* A canary has done well after so many jobs, or when it has lived for so long. */
+#define CANARY_JOBS 5
+#define CANARY_MS 5000
+
+static const char *const applied_at_once[] = {"shutdown.drain", "shutdown.cancel_grace",
+                                              "start_timeout", "log.level"};
+/* What only pgqrsd and the broker need to know; anything else is for the workers. */
+static const char *const not_for_workers[] = {"consumers", "on_crash", "retry.", "restart.",
+                                              "recycle.",  "on_done",  "keep."};
+
+static void note(json_t *changes, const char *fmt, ...) PGQRS_PRINTF(2, 3);
+static void note(json_t *changes, const char *fmt, ...)
+{
+    char text[512];
+    va_list args;
+    va_start(args, fmt);
+    (void)vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    pgqrs_log_info("reload: %s", text);
+    (void)json_array_append_new(changes, json_string(text));
+}
+
+static bool is_one_of(const char *const *keys, size_t count, const char *key)
+{
+    for (size_t i = 0; i < count; i++) {
+        size_t len = strlen(keys[i]);
+        bool group = keys[i][len - 1] == '.';
+        if (strncmp(keys[i], key, len) == 0 && (group || key[len] == 0 || key[len] == '.')) {
+            return true;
+        }
+    }
+    return false;
+}
+#define IS_ONE_OF(keys, key) is_one_of(keys, sizeof(keys) / sizeof *(keys), key)
+
+/* ---- the broker ---- */
+
+static void tell_broker(struct supervisor *s)
+{
+    struct child *broker = s->broker.child;
+    s->queues_serial++;
+    if (broker == NULL || broker->state < CHILD_WELCOMED || broker->state == CHILD_KILLED) {
+        return; /* its welcome will say it */
+    }
+    struct pgqrs_queue_settings *settings = calloc(s->queue_count + 1, sizeof *settings);
+    struct pgqrs_buf out = {0};
+    if (settings == NULL) {
+        pgqrs_child_kill(broker, "out of memory"); /* the next one gets a welcome */
+        return;
+    }
+    size_t count = 0;
+    for (size_t i = 0; i < s->queue_count; i++) {
+        if (!s->queues[i]->removed) {
+            settings[count++] = pgqrs_queue_settings(s->queues[i]);
+        }
+    }
+    pgqrs_encode_broker_queues(&out, s->queues_serial, settings, count);
+    free(settings);
+    pgqrs_child_post(broker, &out);
+}
+
+void pgqrs_reload_known(struct supervisor *s, uint32_t serial)
+{
+    uint32_t before = s->known_serial;
+    s->known_serial = serial;
+    for (size_t q = 0; s->state == SUPERVISOR_RUNNING && q < s->queue_count; q++) {
+        struct queue *queue = s->queues[q];
+        if (queue->serial > before && queue->serial <= serial) {
+            for (size_t i = 0; i < queue->place_count; i++) {
+                pgqrs_place_start(queue->places[i]);
+            }
+        }
+    }
+}
+
+/* ---- canaries ---- */
+
+static void accept_next(struct queue *queue)
+{
+    struct version *old = queue->version;
+    struct place *canary = queue->canary;
+    queue->version = queue->next;
+    queue->config = &queue->version->config;
+    queue->next = NULL;
+    queue->canary = NULL;
+    queue->rolling = true;
+    int64_t consumers = queue->config->consumers;
+    bool scaled = consumers != old->config.consumers;
+    pgqrs_version_destroy(&old);
+    tell_broker(queue->s);
+    if (canary != NULL) {
+        pgqrs_pool_replaced(canary);
+    }
+    if (scaled) {
+        pgqrs_pool_scale(queue->s, queue, consumers, "reload");
+    }
+    pgqrs_pool_roll(queue);
+    pgqrs_failing_retry(queue);
+}
+
+static void forget_next(struct queue *queue)
+{
+    struct place *canary = queue->canary;
+    queue->canary = NULL;
+    if (canary != NULL) {
+        pgqrs_pool_retire(canary);
+    }
+    pgqrs_version_destroy(&queue->next);
+}
+
+/* Whether some worker is at work, so that there is something to lose. */
+static bool has_worker(const struct queue *queue)
+{
+    for (size_t i = 0; i < queue->place_count; i++) {
+        const struct child *child = queue->places[i]->child;
+        if (child != NULL && child->state == CHILD_READY && !queue->places[i]->retiring) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void begin_roll(struct queue *queue, const char *why, json_t *changes)
+{
+    if (queue->failing.retry != NULL || !has_worker(queue)) {
+        note(changes, "queue \"%s\": %s; no worker of it is at work, the new version is used",
+             queue->name, why);
+        accept_next(queue);
+        return;
+    }
+    note(changes, "queue \"%s\": %s; one worker of the new version is tried first", queue->name,
+         why);
+    pgqrs_pool_start_canary(queue);
+    if (queue->canary == NULL) {
+        pgqrs_log_error("queue \"%s\": no room for one more worker, the old version goes on",
+                        queue->name);
+        forget_next(queue);
+    }
+}
+
+bool pgqrs_reload_canary_died(struct place *place, int exit_code, const char *why)
+{
+    struct queue *queue = place->queue;
+    if (place != queue->canary || exit_code == PGQRS_EXIT_TIMEOUT) {
+        return false;
+    }
+    pgqrs_log_error("queue \"%s\": the new version is NOT used, the old one goes on: its first "
+                    "worker did not do well: %s; mend it and reload",
+                    queue->name, why);
+    forget_next(queue);
+    return true;
+}
+
+void pgqrs_reload_check(struct supervisor *s)
+{
+    for (size_t i = 0; s->state == SUPERVISOR_RUNNING && i < s->queue_count; i++) {
+        struct queue *queue = s->queues[i];
+        const struct child *child = queue->canary == NULL ? NULL : queue->canary->child;
+        if (child != NULL && child->state == CHILD_READY &&
+            (child->beat.settled >= CANARY_JOBS ||
+             pgqrs_mono_ms() - child->ready_at_ms >= CANARY_MS)) {
+            pgqrs_log_info("queue \"%s\": the new version does well, replacing its other workers",
+                           queue->name);
+            accept_next(queue);
+        }
+    }
+    pgqrs_queues_sweep(s);
+}
+
+/* ---- what has changed ---- */
+
+struct differences {
+    bool any, for_workers, consumers;
+    char keys[200];
+};
+
+static struct differences compare(const struct pgqrs_config_queue *old,
+                                  const struct pgqrs_config_queue *fresh)
+{
+    struct differences d = {0};
+    for (size_t i = 0; i < pgqrs_settings_of_queue.count; i++) {
+        const struct pgqrs_setting *row = &pgqrs_settings_of_queue.rows[i];
+        if (pgqrs_setting_same(row, old, fresh)) {
+            continue;
+        }
+        size_t len = strlen(d.keys);
+        (void)snprintf(d.keys + len, sizeof d.keys - len, "%s%s", len == 0 ? "" : ", ", row->key);
+        d.any = true;
+        d.for_workers = d.for_workers || !IS_ONE_OF(not_for_workers, row->key);
+        d.consumers = d.consumers || strcmp(row->key, "consumers") == 0;
+    }
+    return d;
+}
+
+static int change_queue(struct queue *queue, struct pgqrs_config_queue *fresh, json_t *changes,
+                        struct pgqrs_error *err)
+{
+    char why[256];
+    struct differences d = compare(queue->config, fresh);
+    bool back = queue->removed;
+    bool other_file = !pgqrs_version_is_current(queue->version);
+    if (queue->next != NULL) {
+        forget_next(queue);
+    }
+    queue->removed = false;
+    (void)snprintf(why, sizeof why, "%s%s%s", d.any ? "changed: " : "", d.keys,
+                   !other_file ? ""
+                   : d.any     ? ", and its plugin's file"
+                               : "its plugin's file has changed");
+    if (d.for_workers || other_file) {
+        queue->next = pgqrs_version_create(queue, fresh);
+        if (queue->next == NULL) {
+            return pgqrs_error_memory(err);
+        }
+        begin_roll(queue, why, changes);
+    } else if (d.any) {
+        note(changes, "queue \"%s\": %s", queue->name, why);
+        pgqrs_config_queue_fini(&queue->version->config);
+        queue->version->config = *fresh;
+        *fresh = (struct pgqrs_config_queue){0};
+    }
+    if (back || (d.consumers && queue->next == NULL)) {
+        pgqrs_pool_scale(queue->s, queue, queue->config->consumers, "reload");
+    }
+    return 0;
+}
+
+static int add_queue(struct supervisor *s, struct pgqrs_config_queue *fresh, json_t *changes,
+                     struct pgqrs_error *err)
+{
+    struct queue *queue = pgqrs_supervisor_add_queue(s, fresh, err);
+    if (queue == NULL) {
+        return -1;
+    }
+    queue->serial = s->queues_serial + 1;
+    note(changes, "queue \"%s\": new", queue->name);
+    return 0;
+}
+
+static void remove_queue(struct queue *queue, json_t *changes)
+{
+    note(changes, "queue \"%s\": not served any more", queue->name);
+    queue->removed = true;
+    if (queue->next != NULL) {
+        forget_next(queue);
+    }
+    pgqrs_failing_fini(queue);
+    pgqrs_pool_scale(queue->s, queue, 0, "reload");
+}
+
+static bool is_in(const struct pgqrs_config *config, const char *name)
+{
+    for (size_t i = 0; i < config->queue_count; i++) {
+        if (config->queues[i].name != NULL && strcmp(config->queues[i].name, name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void apply_top(struct supervisor *s, const struct pgqrs_config *fresh, json_t *changes)
+{
+    enum pgqrs_log_level level = s->config->log_level;
+    for (size_t i = 0; i < pgqrs_settings_top.count; i++) {
+        const struct pgqrs_setting *row = &pgqrs_settings_top.rows[i];
+        if (pgqrs_setting_same(row, s->config, fresh)) {
+            continue;
+        }
+        if (IS_ONE_OF(applied_at_once, row->key)) {
+            pgqrs_setting_copy_number(row, s->config, fresh);
+            note(changes, "%s: changed", row->key);
+        } else {
+            pgqrs_log_warn("reload: %s: changed in the file, which takes effect when pgqrsd is "
+                           "started again",
+                           row->key);
+            note(changes, "%s: not changed before pgqrsd is started again", row->key);
+        }
+    }
+    if (s->config->log_level != level) {
+        pgqrs_supervisor_set_log_level(s, s->config->log_level);
+    }
+}
+
+static int apply_queues(struct supervisor *s, struct pgqrs_config *fresh, json_t *changes,
+                        struct pgqrs_error *err)
+{
+    for (size_t i = 0; i < s->queue_count; i++) {
+        if (!s->queues[i]->removed && !is_in(fresh, s->queues[i]->name)) {
+            remove_queue(s->queues[i], changes);
+        }
+    }
+    for (size_t i = 0; i < fresh->queue_count; i++) {
+        struct pgqrs_config_queue config = pgqrs_config_take_queue(fresh, i);
+        struct queue *queue = pgqrs_supervisor_find_queue(s, config.name);
+        int rc = queue == NULL ? add_queue(s, &config, changes, err)
+                               : change_queue(queue, &config, changes, err);
+        pgqrs_config_queue_fini(&config);
+        if (rc < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+int pgqrs_reload(struct supervisor *s, json_t *changes, struct pgqrs_error *err)
+{
+    struct pgqrs_config *fresh = NULL;
+    if (s->state != SUPERVISOR_RUNNING) {
+        return pgqrs_error_set(err, PGQRS_ERR_CONFLICT, "pgqrsd is %s",
+                               s->state == SUPERVISOR_STARTING ? "starting" : "stopping");
+    }
+    if (pgqrs_config_load(s->config_path, &fresh, err) < 0) {
+        return -1;
+    }
+    apply_top(s, fresh, changes);
+    int rc = apply_queues(s, fresh, changes, err);
+    pgqrs_config_destroy(&fresh);
+    if (json_array_size(changes) == 0) {
+        pgqrs_log_info("reload: nothing has changed");
+    }
+    tell_broker(s);
+    return rc;
+}

@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A real supervisor takes its configuration anew while it works. */
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "tests/support/daemon.h"
+
+#define DONE_AT_ONCE                                                                               \
+    "select count(*) from pgqrs_messages where pgqrsd_outcome = 'done' and read_ct = 1 and"        \
+    " pgqrsd_crash_ct = 0"
+
+static void put_link(const struct fixture *f, const char *name, const char *target)
+{
+    char path[sizeof f->scratch.dir + 32];
+    char fresh[sizeof path];
+    (void)snprintf(path, sizeof path, "%s/%s", f->scratch.dir, name);
+    (void)snprintf(fresh, sizeof fresh, "%s/fresh", f->scratch.dir);
+    assert_int_equal(symlink(target, fresh), 0);
+    assert_int_equal(rename(fresh, path), 0);
+}
+
+static void config(const struct fixture *f, const char *settings)
+{
+    daemon_config(&f->scratch, "queues:\n  work: {handler: %s/copy.so, settings: {file: %s}%s}\n",
+                  f->scratch.dir, f->scratch.effects, settings);
+}
+
+static void start(struct fixture *f, const char *settings, int workers)
+{
+    put_link(f, "copy.so", built("tests/handlers/effect.so"));
+    config(f, settings);
+    daemon_start(&f->daemon, &f->scratch);
+    daemon_await_log(&f->daemon, ": ready pid=", 1 + workers);
+}
+
+static int reload(const struct fixture *f)
+{
+    char path[96];
+    (void)snprintf(path, sizeof path, "%s/pgqrsd.yaml", f->scratch.dir);
+    return cli(&f->scratch, NULL, "--config", path, "ctl", "reload", (char *)NULL);
+}
+
+static bool said(const struct fixture *f, const char *text)
+{
+    char command[512];
+    (void)snprintf(command, sizeof command, "grep -qF \"%s\" %s/out", text, f->scratch.dir);
+    return system(command) == 0;
+}
+
+static void enqueue(const struct fixture *f, const char *queue, const char *payload, int count)
+{
+    for (int i = 0; i < count; i++) {
+        cli_ok(&f->scratch, NULL, "message", "enqueue", queue, payload);
+    }
+}
+
+static void test_what_has_not_changed_is_left_alone(void **state)
+{
+    struct fixture *f = *state;
+    start(f, ", consumers: 2", 2);
+    assert_int_equal(reload(f), 0);
+    assert_true(said(f, "nothing has changed"));
+    config(f, ", consumers: 4, recycle: {jobs: 100000}, retry: {base: 5ms}");
+    assert_int_equal(kill(f->daemon.pid, SIGHUP), 0);
+    daemon_await_log(&f->daemon,
+                     "reload: queue \"work\": changed: consumers, retry.base, recycle.jobs", 1);
+    (void)daemon_await_children(&f->daemon, "pgqrs-worker", 4);
+    config(f, ", consumers: 1, retry: {base: 5ms}");
+    assert_int_equal(reload(f), 0);
+    (void)daemon_await_children(&f->daemon, "pgqrs-worker", 1);
+    /* The first two have seen all of it; nobody was replaced. */
+    assert_int_equal(daemon_log_count(&f->daemon, "replacing"), 0);
+    assert_int_equal(daemon_log_count(&f->daemon, ": ready pid="), 1 + 4);
+    assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
+}
+
+static void test_a_bad_configuration_changes_nothing(void **state)
+{
+    struct fixture *f = *state;
+    start(f, ", consumers: 1", 1);
+    config(f, ", consumers: 2, conusmers: 3");
+    assert_int_equal(reload(f), 1);
+    assert_true(daemon_log_has(&f->daemon, "reload: nothing is changed: "));
+    assert_true(daemon_log_has(&f->daemon, "expected \"consumers\"?"));
+    assert_int_equal(kill(f->daemon.pid, SIGHUP), 0);
+    daemon_await_log(&f->daemon, "SIGHUP: nothing is changed: ", 1);
+    enqueue(f, "work", "{}", 1);
+    db_await(&f->scratch, DONE_AT_ONCE, 1);
+    assert_int_equal(daemon_log_count(&f->daemon, ": ready pid="), 2);
+    assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
+}
+
+/* The broker applies what is its own at once: the limit of attempts of a job that fails. */
+static void test_new_settings_reach_workers_and_broker(void **state)
+{
+    struct fixture *f = *state;
+    start(f, ", consumers: 2, retry: {base: 1ms}", 2);
+    enqueue(f, "work", "{\"ms\":3000}", 1);
+    effects_await(&f->scratch, "start ", 1);
+    config(f, ", consumers: 2, retry: {base: 1ms}, max_attempts: 2, timeout: 1h");
+    assert_int_equal(reload(f), 0);
+    assert_true(said(f, "changed: max_attempts, timeout; one worker of the new version is tried"));
+    enqueue(f, "work", "{}", 30);
+    daemon_await_log(&f->daemon, "the new version does well", 1);
+    daemon_await_log(&f->daemon, "queue \"work\": all its workers run the new version", 1);
+    enqueue(f, "work", "{\"crash\":9}", 1);
+    db_await(&f->scratch,
+             "select count(*) from pgqrs_messages where pgqrsd_outcome = 'failed' and read_ct = 2",
+             1);
+    db_await(&f->scratch, DONE_AT_ONCE, 31); /* nobody was disturbed */
+    (void)daemon_await_children(&f->daemon, "pgqrs-worker", 2);
+    assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
+}
+
+static void test_queues_come_and_go(void **state)
+{
+    struct fixture *f = *state;
+    start(f, "", 1);
+    enqueue(f, "work", "{\"ms\":1500}", 1);
+    effects_await(&f->scratch, "start ", 1);
+    daemon_config(&f->scratch, "queues:\n  other: {handler: %s, settings: {file: %s}}\n",
+                  built("tests/handlers/effect.so"), f->scratch.effects);
+    assert_int_equal(reload(f), 0);
+    assert_true(said(f, "other"));
+    assert_true(said(f, ": not served any more"));
+    daemon_await_log(&f->daemon, "queue \"other\": worker 0: ready", 1);
+    enqueue(f, "other", "{}", 1);
+    db_await(&f->scratch, DONE_AT_ONCE, 2);
+    (void)daemon_await_children(&f->daemon, "pgqrs-worker", 1);
+    enqueue(f, "work", "{}", 1);
+    /* It comes back, and what waited meanwhile is run; a broker that is started anew knows it. */
+    pid_t broker = daemon_await_children(&f->daemon, "pgqrs-broker", 1);
+    assert_int_equal(kill(broker, SIGKILL), 0);
+    daemon_await_log(&f->daemon, "broker: ready", 2);
+    config(f, "");
+    assert_int_equal(reload(f), 0);
+    db_await(&f->scratch, DONE_AT_ONCE, 3);
+    assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
+}
+
+static void test_a_new_plugin_replaces_the_old_one_worker_by_worker(void **state)
+{
+    struct fixture *f = *state;
+    start(f, ", consumers: 3", 3);
+    enqueue(f, "work", "{\"ms\":20}", 40);
+    put_link(f, "copy.so", built("lib/pgqrs/handlers/hello.so"));
+    assert_int_equal(reload(f), 0);
+    assert_true(said(f, "its plugin's file has changed"));
+    daemon_await_log(&f->daemon, "all its workers run the new version", 1);
+    int effects = effects_count(&f->scratch, "end ");
+    enqueue(f, "work", "{\"name\":\"you\"}", 5);
+    db_await(&f->scratch, DONE_AT_ONCE, 45);
+    assert_int_equal(effects_count(&f->scratch, "end "), effects);
+    (void)daemon_await_children(&f->daemon, "pgqrs-worker", 3);
+    assert_int_equal(daemon_log_count(&f->daemon, " error "), 0);
+    assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
+}
+
+static void test_a_plugin_that_can_not_start_replaces_nothing(void **state)
+{
+    struct fixture *f = *state;
+    start(f, ", consumers: 2", 2);
+    put_link(f, "copy.so", built("tests/handlers/wrong_abi.so"));
+    assert_int_equal(reload(f), 0);
+    daemon_await_log(&f->daemon, "the new version is NOT used, the old one goes on", 1);
+    /* Not even when a worker is lost: the old file is held. */
+    pid_t pid = daemon_await_children(&f->daemon, "pgqrs-worker", 2);
+    assert_int_equal(kill(pid, SIGKILL), 0);
+    daemon_await_log(&f->daemon, ": ready pid=", 4);
+    enqueue(f, "work", "{}", 5);
+    db_await(&f->scratch, DONE_AT_ONCE, 5);
+    assert_int_equal(effects_count(&f->scratch, "end "), 5);
+    /* Mended, it is taken. */
+    put_link(f, "copy.so", built("lib/pgqrs/handlers/hello.so"));
+    assert_int_equal(reload(f), 0);
+    enqueue(f, "work", "{\"name\":\"you\"}", 10);
+    daemon_await_log(&f->daemon, "all its workers run the new version", 1);
+    assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
+}
+
+static void test_a_plugin_whose_first_jobs_crash_replaces_nothing(void **state)
+{
+    struct fixture *f = *state;
+    start(f, ", consumers: 2, on_crash: 0, retry: {base: 1ms}", 2);
+    put_link(f, "copy.so", built("tests/handlers/crash.so"));
+    assert_int_equal(reload(f), 0);
+    fixture_enqueue(f, 20, "{\"ms\":200}"); /* so many at once that it gets some */
+    daemon_await_log(&f->daemon, "the new version is NOT used, the old one goes on", 1);
+    db_await(&f->scratch, "select count(*) from pgqrs_messages where pgqrsd_outcome = 'done'", 20);
+    assert_int_equal(daemon_log_count(&f->daemon, "does well"), 0);
+    (void)daemon_await_children(&f->daemon, "pgqrs-worker", 2);
+    assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
+}
+
+static void test_what_needs_a_start_is_said(void **state)
+{
+    struct fixture *f = *state;
+    start(f, "", 1);
+    daemon_config(&f->scratch,
+                  "lease: 77s\nlog: {level: debug}\nshutdown: {drain: 7s}\n"
+                  "queues:\n  work: {handler: %s/copy.so, settings: {file: %s}}\n",
+                  f->scratch.dir, f->scratch.effects);
+    assert_int_equal(reload(f), 0);
+    assert_true(said(f, "lease: not changed before pgqrsd is started again"));
+    assert_true(said(f, "log.level: changed"));
+    assert_true(said(f, "shutdown.drain: changed"));
+    enqueue(f, "work", "{}", 1);
+    db_await(&f->scratch, DONE_AT_ONCE, 1);
+    assert_int_equal(kill(f->daemon.pid, SIGTERM), 0);
+    daemon_await_log(&f->daemon, "for at most 7000 ms", 1);
+    assert_int_equal(daemon_wait(&f->daemon), 0);
+}
+
+int main(void)
+{
+#define WITH_SCRATCH(test) cmocka_unit_test_setup_teardown(test, fixture_setup, fixture_teardown)
+    const struct CMUnitTest tests[] = {
+        WITH_SCRATCH(test_what_has_not_changed_is_left_alone),
+        WITH_SCRATCH(test_a_bad_configuration_changes_nothing),
+        WITH_SCRATCH(test_new_settings_reach_workers_and_broker),
+        WITH_SCRATCH(test_queues_come_and_go),
+        WITH_SCRATCH(test_a_new_plugin_replaces_the_old_one_worker_by_worker),
+        WITH_SCRATCH(test_a_plugin_that_can_not_start_replaces_nothing),
+        WITH_SCRATCH(test_a_plugin_whose_first_jobs_crash_replaces_nothing),
+        WITH_SCRATCH(test_what_needs_a_start_is_said),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
