@@ -23,7 +23,8 @@
 #include "ipc/msg.h"
 
 #define CHUNK 65536
-#define HELLO_KEY 16 /* type, zero, major, minor and generation of a JOB_HELLO */
+#define REGION_MAX (64UL * 1024 * 1024) /* not a sanitizer's shadow */
+#define HELLO_KEY 16                    /* type, zero, major, minor and generation of a JOB_HELLO */
 #define ANSWER_MS 5000
 
 struct state {
@@ -164,7 +165,8 @@ static bool steal_token(pid_t pid, uint64_t generation, uint8_t token[PGQRS_TOKE
         unsigned long from;
         unsigned long to;
         /* Not our own copies of the key: stacks, and the data of programs. */
-        if (sscanf(line, "%lx-%lx", &from, &to) == 2 && strstr(line, " rw-p ") != NULL &&
+        if (sscanf(line, "%lx-%lx", &from, &to) == 2 && to - from < REGION_MAX &&
+            strstr(line, " rw-p ") != NULL &&
             (strstr(line, "[heap]") != NULL || strpbrk(line, "/[") == NULL)) {
             found = search(pid, from, to, key, token);
         }
