@@ -125,6 +125,8 @@ static int dispatch(struct broker *b, const struct pgqrs_frame *frame, struct pg
     case PGQRS_MSG_CLIENT_WELCOME:
     case PGQRS_MSG_STORE_CALL:
     case PGQRS_MSG_STORE_REPLY:
+    case PGQRS_MSG_ORDER:
+    case PGQRS_MSG_WORKER_ORDER:
     case PGQRS_MSG_COUNT:
         break;
     }
@@ -373,7 +375,7 @@ static int start_events(struct broker *b, struct pgqrs_error *err)
         return pgqrs_error_memory(err);
     }
     if (pgqrs_store_thread_start(b->base, b->store, b, &b->store_thread, err) < 0 ||
-        pgqrs_chores_start(b, err) < 0) {
+        pgqrs_chores_start(b, err) < 0 || pgqrs_orders_start(b, err) < 0) {
         return -1;
     }
     return pgqrs_peers_listen(b, PGQRS_FD_LISTEN, err);
@@ -381,10 +383,9 @@ static int start_events(struct broker *b, struct pgqrs_error *err)
 
 static void broker_fini(struct broker *b)
 {
-    struct event *events[] = {b->turn,    b->retry,    b->due,         b->gather,
-                              b->control, b->lifeline, b->wake,        b->listen_again,
-                              b->poll,    b->renew,    b->beat,        b->row_beat,
-                              b->listen,  b->spare,    b->housekeeping};
+    struct event *events[] = {b->turn,     b->retry,  b->due,          b->gather,      b->control,
+                              b->lifeline, b->wake,   b->listen_again, b->poll,        b->renew,
+                              b->beat,     b->listen, b->spare,        b->housekeeping};
     pgqrs_peers_fini(b); /* they know of tasks, which the thread's end drops */
     if (!pgqrs_store_thread_stop(&b->store_thread, JOIN_MS)) {
         pgqrs_log_error("broker: a call of the store does not end, ending without it");
@@ -393,6 +394,7 @@ static void broker_fini(struct broker *b)
     pgqrs_workers_fini(b);
     pgqrs_commit_fini(b);
     pgqrs_chores_fini(b);
+    pgqrs_orders_fini(b);
     for (size_t i = 0; i < sizeof events / sizeof *events; i++) {
         if (events[i] != NULL) {
             event_free(events[i]);

@@ -116,6 +116,7 @@ void pgqrs_worker_attach(struct broker *b, struct worker *worker, struct peer *p
         pgqrs_worker_hold_sent(worker, hello->held[i]);
     }
     worker->queue->maybe_ready = true;
+    pgqrs_orders_attached(b, worker);
     pgqrs_log_debug("broker: worker %s/%u connected pid=%d generation=%llu held=%zu",
                     worker->queue->settings.name, worker->slot, (int)worker->pid,
                     (unsigned long long)worker->generation, worker->held_count);
@@ -165,9 +166,12 @@ static int gather(struct broker *b, struct worker *worker, struct pgqrs_error *e
     while (worker->held_count > 0) {
         /* From the back, so that a failure leaves the running job the first one. */
         const struct held_job *job = &worker->held[worker->held_count - 1];
-        bool charged = worker->held_count == 1 && job->sent && spends_an_attempt(worker);
-        int rc = charged ? pgqrs_group_add_charged(b, worker, job, reason, err)
-                         : pgqrs_group_add_returned(b, worker, job->key, err);
+        bool told = job->order == PGQRS_ORDER_INTERRUPT && worker->how == PGQRS_END_TIMEOUT;
+        bool charged = worker->held_count == 1 && job->sent && spends_an_attempt(worker) && !told;
+        int rc = job->order == PGQRS_ORDER_CANCEL
+                     ? pgqrs_group_add_cancelled(b, worker, job->key, err)
+                 : charged ? pgqrs_group_add_charged(b, worker, job, reason, err)
+                           : pgqrs_group_add_returned(b, worker, job->key, err);
         if (rc < 0) {
             return -1;
         }
@@ -239,6 +243,7 @@ static void on_buried(void *arg, struct store_task *task)
                        (unsigned long long)worker->generation);
         worker->queue->maybe_ready = true;
     }
+    pgqrs_orders_buried(b, worker);
     worker_destroy(b, worker);
     pgqrs_peers_announced(b);
     pgqrs_commit_wake(b);

@@ -38,6 +38,7 @@ struct pgqrs_config_queue {
     int64_t retry_strategy;  /* enum pgqrs_retry_strategy of ipc/msg.h */
     int64_t retry_base_ms, retry_max_ms;
     bool retry_jitter;
+    int64_t restart_max, restart_window_ms, restart_retry_ms;
     int64_t recycle_jobs, recycle_age_ms, recycle_memory; /* bytes; each 0: never */
     bool delete_done;                                     /* `on_done: delete` */
     int64_t keep_done_ms, keep_failed_ms;                 /* keep.done, keep.failed; 0: for ever */
@@ -78,6 +79,10 @@ int pgqrs_config_find_dsn(const char *dsn_flag, const char *path, char **dsn_out
  */
 int pgqrs_config_find_schema(const char *schema_flag, const char *path, char **schema_out,
                              struct pgqrs_error *err) PGQRS_MUST_CHECK;
+/* Which pgqrsd is meant, and where its sockets are: PGQRS_* over the file over the defaults. Free
+ * both; *dir_out is null when nothing names one. */
+int pgqrs_config_find_runtime(const char *path, char **name_out, char **dir_out,
+                              struct pgqrs_error *err) PGQRS_MUST_CHECK;
 void pgqrs_config_destroy(struct pgqrs_config **config);
 
 /* Prints every setting with its default and help, as the man page shows them. */

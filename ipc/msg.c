@@ -42,6 +42,8 @@ const struct pgqrs_msg_desc pgqrs_msg_descs[PGQRS_MSG_COUNT] = {
     [PGQRS_MSG_CLIENT_WELCOME] = {"client_welcome", B, P, 4 + 2 * TEXT_MIN, 256},
     [PGQRS_MSG_STORE_CALL] = {"store_call", P, B, 9, PGQRS_BODY_MAX},
     [PGQRS_MSG_STORE_REPLY] = {"store_reply", B, P, 10, PGQRS_BODY_MAX},
+    [PGQRS_MSG_ORDER] = {"order", B, S, 21, 21},
+    [PGQRS_MSG_WORKER_ORDER] = {"worker_order", S, W, 21, 21},
 };
 
 #undef S

@@ -40,6 +40,7 @@
 #define PGQRS_PREFETCH_MAX 1000
 #define PGQRS_CONSUMERS_MAX 1024
 #define PGQRS_QUEUES_MAX 1024
+#define PGQRS_RESTARTS_MAX 100
 #define PGQRS_WORKERS_MAX 2048  /* of all queues; the broker's welcome has room for them */
 #define PGQRS_ENQUEUES_MAX 1000 /* follow-up jobs of one job */
 #define PGQRS_ENQUEUES_BYTES_MAX (8u * 1024 * 1024)
@@ -89,6 +90,9 @@ enum pgqrs_msg_type { /* numbers go on the wire: append, never reuse */
                       PGQRS_MSG_CLIENT_WELCOME = 20, /* b>p accepted */
                       PGQRS_MSG_STORE_CALL = 21,     /* p>b run this on the store */
                       PGQRS_MSG_STORE_REPLY = 22,    /* b>p what came of it */
+                      /* control: somebody asks for it in the store */
+                      PGQRS_MSG_ORDER = 23,        /* b>s for this worker */
+                      PGQRS_MSG_WORKER_ORDER = 24, /* s>w the same, handed on */
                       PGQRS_MSG_COUNT
 };
 
@@ -233,6 +237,30 @@ void pgqrs_encode_worker_ended(struct pgqrs_buf *out, const struct pgqrs_worker_
 int pgqrs_decode_worker_ended(const struct pgqrs_frame *f, struct pgqrs_worker_ended *m,
                               struct pgqrs_error *err) PGQRS_MUST_CHECK;
 
+struct pgqrs_job_key {
+    int64_t id;
+    uint32_t attempt;
+};
+
+enum pgqrs_order_kind {
+    PGQRS_ORDER_NONE = 0,
+    PGQRS_ORDER_CANCEL = 1,    /* this job: it stops, or comes back if it has not begun */
+    PGQRS_ORDER_INTERRUPT = 2, /* the job that runs stops, what has not begun comes back */
+    PGQRS_ORDER_SUSPEND = 3,   /* what has not begun comes back */
+    PGQRS_ORDER_STOP = 4,      /* as interrupt, then the worker ends. Not for the worker */
+};
+
+struct pgqrs_order {
+    uint64_t generation;
+    enum pgqrs_order_kind kind;
+    struct pgqrs_job_key key; /* of the job; zeros but for a cancellation */
+};
+/* ipc/msg_order.c */
+void pgqrs_encode_order(struct pgqrs_buf *out, enum pgqrs_msg_type type,
+                        const struct pgqrs_order *m);
+int pgqrs_decode_order(const struct pgqrs_frame *f, struct pgqrs_order *m,
+                       struct pgqrs_error *err) PGQRS_MUST_CHECK;
+
 struct pgqrs_complaint {
     uint64_t generation;
     const char *text;
@@ -242,11 +270,6 @@ int pgqrs_decode_complaint(const struct pgqrs_frame *f, struct pgqrs_complaint *
                            struct pgqrs_error *err) PGQRS_MUST_CHECK;
 
 /* ---- jobs ---- */
-
-struct pgqrs_job_key {
-    int64_t id;
-    uint32_t attempt;
-};
 
 struct pgqrs_job_hello {
     uint16_t major, minor;

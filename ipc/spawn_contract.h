@@ -36,7 +36,7 @@ enum pgqrs_exit {
     PGQRS_EXIT_OK = 0,
     PGQRS_EXIT_FAILURE = 1,      /* may go away: start again */
     PGQRS_EXIT_USAGE = 2,        /* also: a child that was started by hand */
-    PGQRS_EXIT_BAD_PLUGIN = 65,  /* the plugin can never be loaded as it is: do not start again */
+    PGQRS_EXIT_BAD_PLUGIN = 65,  /* the plugin can never be loaded as it is */
     PGQRS_EXIT_UNAVAILABLE = 69, /* the store can not be opened */
     PGQRS_EXIT_TIMEOUT = 73,     /* a job did not stop at its time limit */
     PGQRS_EXIT_RETURNED = 75,    /* drained, but a running job had to be given back */

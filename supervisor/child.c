@@ -333,6 +333,31 @@ static void on_complaint(struct child *child, const struct pgqrs_frame *frame,
     }
 }
 
+/* Of the broker, for a worker. */
+static void on_order(struct child *broker, const struct pgqrs_frame *frame, struct pgqrs_error *err)
+{
+    struct pgqrs_order m;
+    struct pgqrs_buf out = {0};
+    if (pgqrs_decode_order(frame, &m, err) < 0) {
+        pgqrs_child_kill(broker, err->text);
+        return;
+    }
+    struct place *place = pgqrs_place_of_generation(broker->place->s, m.generation);
+    struct child *child = place == NULL ? NULL : place->child;
+    if (child == NULL || place->role != PGQRS_ROLE_WORKER || child->state < CHILD_WELCOMED ||
+        child->state == CHILD_KILLED) {
+        return;
+    }
+    bool stop = m.kind == PGQRS_ORDER_STOP;
+    m.kind = stop ? PGQRS_ORDER_INTERRUPT : m.kind;
+    pgqrs_encode_order(&out, PGQRS_MSG_WORKER_ORDER, &m);
+    pgqrs_child_post(child, &out);
+    if (stop) {
+        child->stop_asked = true;
+        pgqrs_child_drain(child);
+    }
+}
+
 static void dispatch(struct child *child, const struct pgqrs_frame *frame)
 {
     struct pgqrs_error err;
@@ -351,6 +376,9 @@ static void dispatch(struct child *child, const struct pgqrs_frame *frame)
         return;
     case PGQRS_MSG_COMPLAINT:
         on_complaint(child, frame, &err);
+        return;
+    case PGQRS_MSG_ORDER:
+        on_order(child, frame, &err);
         return;
     case PGQRS_MSG_NONE:
     case PGQRS_MSG_REFUSE:
@@ -371,6 +399,7 @@ static void dispatch(struct child *child, const struct pgqrs_frame *frame)
     case PGQRS_MSG_CLIENT_WELCOME:
     case PGQRS_MSG_STORE_CALL:
     case PGQRS_MSG_STORE_REPLY:
+    case PGQRS_MSG_WORKER_ORDER:
     case PGQRS_MSG_COUNT:
         break;
     }

@@ -71,6 +71,11 @@ static int decode_any(const struct pgqrs_frame *f)
         struct pgqrs_worker_ended m;
         return pgqrs_decode_worker_ended(f, &m, &err);
     }
+    case PGQRS_MSG_ORDER:
+    case PGQRS_MSG_WORKER_ORDER: {
+        struct pgqrs_order m;
+        return pgqrs_decode_order(f, &m, &err);
+    }
     case PGQRS_MSG_COMPLAINT: {
         struct pgqrs_complaint m;
         return pgqrs_decode_complaint(f, &m, &err);
@@ -201,6 +206,13 @@ static void encode_example(struct pgqrs_buf *out, enum pgqrs_msg_type type)
         pgqrs_encode_worker_ended(out, &(struct pgqrs_worker_ended){.generation = 1,
                                                                     .how = PGQRS_END_TIMEOUT,
                                                                     .reason = "gone"});
+        break;
+    case PGQRS_MSG_ORDER:
+    case PGQRS_MSG_WORKER_ORDER:
+        pgqrs_encode_order(out, type,
+                           &(struct pgqrs_order){.generation = 1,
+                                                 .kind = PGQRS_ORDER_CANCEL,
+                                                 .key = {.id = 2, .attempt = 3}});
         break;
     case PGQRS_MSG_COMPLAINT:
         pgqrs_encode_complaint(out, &(struct pgqrs_complaint){.generation = 1, .text = "bad"});

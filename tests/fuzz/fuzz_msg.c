@@ -36,6 +36,7 @@ static void read_control(const struct pgqrs_frame *f)
     struct pgqrs_worker_ended ended;
     struct pgqrs_child_beat beat;
     struct pgqrs_complaint complaint;
+    struct pgqrs_order order;
     struct pgqrs_broker_welcome broker;
     (void)!pgqrs_decode_child_hello(f, &hello, NULL);
     (void)!pgqrs_decode_worker_welcome(f, &worker, NULL);
@@ -43,6 +44,7 @@ static void read_control(const struct pgqrs_frame *f)
     (void)!pgqrs_decode_worker_ended(f, &ended, NULL);
     (void)!pgqrs_decode_child_beat(f, &beat, NULL);
     (void)!pgqrs_decode_complaint(f, &complaint, NULL);
+    (void)!pgqrs_decode_order(f, &order, NULL);
     if (pgqrs_decode_broker_welcome(f, &broker, NULL) == 0) {
         pgqrs_broker_welcome_fini(&broker);
     }
