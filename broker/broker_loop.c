@@ -106,6 +106,8 @@ static int dispatch(struct broker *b, const struct pgqrs_frame *frame, struct pg
         return on_worker_started(b, frame, err);
     case PGQRS_MSG_WORKER_ENDED:
         return on_worker_ended(b, frame, err);
+    case PGQRS_MSG_LOG_LEVEL:
+        return pgqrs_child_on_log_level(frame, err);
     case PGQRS_MSG_NONE:
     case PGQRS_MSG_CHILD_HELLO:
     case PGQRS_MSG_REFUSE:

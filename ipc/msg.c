@@ -21,7 +21,7 @@ const struct pgqrs_msg_desc pgqrs_msg_descs[PGQRS_MSG_COUNT] = {
     [PGQRS_MSG_BROKER_WELCOME] = {"broker_welcome", S, B, 5 * TEXT_MIN + 34 + 2 * LIST_MIN,
                                   PGQRS_CONTROL_BODY_MAX},
     [PGQRS_MSG_WORKER_WELCOME] = {"worker_welcome", S, W,
-                                  4 * TEXT_MIN + PGQRS_TOKEN_SIZE + 36 + PGQRS_ISOLATION_MIN,
+                                  4 * TEXT_MIN + PGQRS_TOKEN_SIZE + 40 + PGQRS_ISOLATION_MIN,
                                   PGQRS_CONTROL_BODY_MAX},
     [PGQRS_MSG_CHILD_READY] = {"child_ready", C, S, 0, 0},
     [PGQRS_MSG_CHILD_BEAT] = {"child_beat", C, S, 28, 28},
@@ -44,6 +44,7 @@ const struct pgqrs_msg_desc pgqrs_msg_descs[PGQRS_MSG_COUNT] = {
     [PGQRS_MSG_STORE_REPLY] = {"store_reply", B, P, 10, PGQRS_BODY_MAX},
     [PGQRS_MSG_ORDER] = {"order", B, S, 21, 21},
     [PGQRS_MSG_WORKER_ORDER] = {"worker_order", S, W, 21, 21},
+    [PGQRS_MSG_LOG_LEVEL] = {"log_level", S, C, 1, 1},
 };
 
 #undef S
@@ -353,6 +354,7 @@ void pgqrs_encode_worker_welcome(struct pgqrs_buf *out, const struct pgqrs_worke
     put_i64(out, m->heartbeat_ms);
     put_i64(out, m->timeout_ms);
     put_i64(out, m->cancel_grace_ms);
+    pgqrs_buf_put_u32(out, m->log_lines);
     pgqrs_put_isolation(out, &m->isolation);
     pgqrs_msg_end(out, start);
 }
@@ -372,6 +374,7 @@ int pgqrs_decode_worker_welcome(const struct pgqrs_frame *f, struct pgqrs_worker
     m->heartbeat_ms = read_natural(&r);
     m->timeout_ms = read_natural(&r);
     m->cancel_grace_ms = read_natural(&r);
+    m->log_lines = pgqrs_read_u32(&r);
     pgqrs_read_isolation(&r, &m->isolation);
     r.failed = r.failed || m->prefetch < 1 || m->prefetch > PGQRS_PREFETCH_MAX;
     return close_body(&r, f, err);

@@ -93,6 +93,7 @@ enum pgqrs_msg_type { /* numbers go on the wire: append, never reuse */
                       /* control: somebody asks for it in the store */
                       PGQRS_MSG_ORDER = 23,        /* b>s for this worker */
                       PGQRS_MSG_WORKER_ORDER = 24, /* s>w the same, handed on */
+                      PGQRS_MSG_LOG_LEVEL = 25,    /* s>c log from this level on */
                       PGQRS_MSG_COUNT
 };
 
@@ -196,6 +197,7 @@ struct pgqrs_worker_welcome {
     int64_t heartbeat_ms;
     int64_t timeout_ms, cancel_grace_ms; /* of a job; timeout 0: none */
     struct pgqrs_isolation isolation;
+    uint32_t log_lines; /* of output, a second; 0: no limit */
 };
 void pgqrs_encode_worker_welcome(struct pgqrs_buf *out, const struct pgqrs_worker_welcome *m);
 int pgqrs_decode_worker_welcome(const struct pgqrs_frame *f, struct pgqrs_worker_welcome *m,
@@ -219,6 +221,11 @@ int pgqrs_decode_worker_cancel(const struct pgqrs_frame *f, int64_t *job_id_out,
 void pgqrs_encode_worker_started(struct pgqrs_buf *out, const struct pgqrs_worker_started *m);
 int pgqrs_decode_worker_started(const struct pgqrs_frame *f, struct pgqrs_worker_started *m,
                                 struct pgqrs_error *err) PGQRS_MUST_CHECK;
+
+/* level: enum pgqrs_log_level */
+void pgqrs_encode_log_level(struct pgqrs_buf *out, uint8_t level);
+int pgqrs_decode_log_level(const struct pgqrs_frame *f, uint8_t *level_out,
+                           struct pgqrs_error *err) PGQRS_MUST_CHECK;
 
 enum pgqrs_end {
     PGQRS_END_CLEAN = 0,       /* it had finished: nothing it still holds had begun */
