@@ -50,7 +50,7 @@ enum pgqrs_exit {
     PGQRS_EXIT_UNAVAILABLE = 69, /* the store can not be opened */
     PGQRS_EXIT_TIMEOUT = 73,     /* a job did not stop at its time limit */
     PGQRS_EXIT_RETURNED = 75,    /* drained, but a running job had to be given back */
-    PGQRS_EXIT_CONFIG = 78,      /* the configuration can never work: do not start again */
+    PGQRS_EXIT_CONFIG = 78,      /* the configuration can not work as it is */
 };
 
 #endif

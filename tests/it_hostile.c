@@ -36,9 +36,10 @@ static void run_hostile(struct fixture *f, uid_t uid, const char *isolation)
     assert_int_equal(system(command), 0);
     daemon_config(&f->scratch,
                   "queues:\n  work:\n    handler: %s/hostile.so\n    consumers: 2\n"
-                  "    settings: {socket: %s/run/pgqrsd.sock, config: %s/pgqrsd.yaml, db: %s}\n"
+                  "    settings: {socket: %s/run/pgqrsd.sock, ctl: %s/run/pgqrsd.ctl,"
+                  " config: %s/pgqrsd.yaml, db: %s}\n"
                   "    isolation: %s\n",
-                  dir, dir, dir, f->scratch.db, isolation);
+                  dir, dir, dir, dir, f->scratch.db, isolation);
     (void)snprintf(command, sizeof command, "%s/pgqrsd.yaml", dir);
     assert_int_equal(uid == 0 ? 0 : chown(command, uid, (gid_t)-1), 0);
     assert_int_equal(setenv("PGQRS_DSN", f->scratch.dsn, 1), 0);
@@ -99,7 +100,7 @@ static void test_with_a_user_of_its_own(void **state)
 #ifndef __SANITIZE_ADDRESS__ /* its leak checker wants them open */
     expect_others_closed(f);
 #endif
-    EXPECT(f, 0, "root_again", "config", "db", "client_of_child");
+    EXPECT(f, 0, "root_again", "config", "db", "client_of_child", "ctl");
     assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
 }
 
@@ -114,7 +115,7 @@ static void test_as_the_user_of_pgqrsd(void **state)
     expect_closed(f);
     expect_others_closed(f);
     /* Not a boundary: a user may do what the user may do. */
-    EXPECT(f, 1, "config", "db", "client_of_child");
+    EXPECT(f, 1, "config", "db", "client_of_child", "ctl");
     assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
 }
 

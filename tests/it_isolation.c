@@ -144,6 +144,16 @@ static void test_workers_of_another_user(void **state)
     assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
 }
 
+static void test_a_core_that_is_asked_for_can_be_had(void **state)
+{
+    struct fixture *f = *state;
+    need_root();
+    start(f, "    isolation: {user: nobody, core: 1MiB}\n");
+    run_job(f, "report");
+    expect(f, R("core") " <= 1048576 and " R("dumpable") " = 1");
+    assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
+}
+
 static void test_a_worker_of_another_user_outlives_its_broker(void **state)
 {
     struct fixture *f = *state;
@@ -235,6 +245,7 @@ int main(void)
         WITH_SCRATCH(test_each_limit_is_seen_by_the_handler),
         WITH_SCRATCH(test_nothing_is_taken_that_is_not_configured),
         WITH_SCRATCH(test_workers_of_another_user),
+        WITH_SCRATCH(test_a_core_that_is_asked_for_can_be_had),
         WITH_SCRATCH(test_a_worker_of_another_user_outlives_its_broker),
         WITH_SCRATCH(test_a_worker_of_another_user_dies_with_pgqrsd),
         WITH_SCRATCH(test_system_calls_are_denied),

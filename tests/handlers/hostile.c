@@ -3,7 +3,7 @@
  * Tries whatever a plugin must not be able to do, and reports what it managed: the result is an
  * object of numbers, 0 for what failed.
  *
- * Settings: {"socket": PATH, "config": PATH, "db": PATH} of the pgqrsd that runs it.
+ * Settings: {"socket": PATH, "ctl": PATH, "config": PATH, "db": PATH} of the pgqrsd that runs it.
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -24,11 +24,12 @@
 #include "ipc/spawn_contract.h"
 
 #define CHUNK 65536
-#define HELLO_KEY 16 /* type, zero, major, minor and generation of a JOB_HELLO */
+#define REGION_MAX (64UL * 1024 * 1024) /* not a sanitizer's shadow */
+#define HELLO_KEY 16                    /* type, zero, major, minor and generation of a JOB_HELLO */
 #define ANSWER_MS 5000
 
 struct state {
-    char socket[256], config[256], db[256];
+    char socket[256], ctl[256], config[256], db[256];
 };
 
 struct report {
@@ -165,7 +166,8 @@ static bool steal_token(pid_t pid, uint64_t generation, uint8_t token[PGQRS_TOKE
         unsigned long from;
         unsigned long to;
         /* Not our own copies of the key: stacks, and the data of programs. */
-        if (sscanf(line, "%lx-%lx", &from, &to) == 2 && strstr(line, " rw-p ") != NULL &&
+        if (sscanf(line, "%lx-%lx", &from, &to) == 2 && to - from < REGION_MAX &&
+            strstr(line, " rw-p ") != NULL &&
             (strstr(line, "[heap]") != NULL || strpbrk(line, "/[") == NULL)) {
             found = search(pid, from, to, key, token);
         }
@@ -262,6 +264,19 @@ static void try_client(struct report *r, const struct state *state)
     add(r, "client_of_child", "", ask_as_another(state, frame, size) == PGQRS_MSG_CLIENT_WELCOME);
 }
 
+static bool can_control(const char *path)
+{
+    static const char question[] = "{\"command\": \"status\"}\n";
+    char answer[64];
+    int fd = connect_to(path);
+    bool answered = fd >= 0 && send(fd, question, sizeof question - 1, MSG_NOSIGNAL) > 0 &&
+                    recv(fd, answer, sizeof answer, 0) > 0;
+    if (fd >= 0) {
+        (void)close(fd);
+    }
+    return answered;
+}
+
 static void try_worker(struct report *r, const char *name, const struct state *state,
                        uint64_t generation, const uint8_t token[PGQRS_TOKEN_SIZE])
 {
@@ -349,6 +364,7 @@ static enum pgqrs_outcome run(void *opaque, struct pgqrs_job *job)
     try_process(&r, "broker", find_process("pgqrs-broker"));
     try_process(&r, "other", other);
     try_client(&r, state);
+    add(&r, "ctl", "", can_control(state->ctl));
     try_tokens(&r, state, other);
     r.text[r.len++] = '}';
     return job->host->set_result(job, r.text, r.len) < 0 ? pgqrs_fail(job, "%s", r.text)
@@ -368,6 +384,7 @@ static int init(const struct pgqrs_setup *setup, void **state_out)
 {
     static struct state state;
     find_text(setup->settings, "socket", state.socket, sizeof state.socket);
+    find_text(setup->settings, "ctl", state.ctl, sizeof state.ctl);
     find_text(setup->settings, "config", state.config, sizeof state.config);
     find_text(setup->settings, "db", state.db, sizeof state.db);
     *state_out = &state;

@@ -127,11 +127,15 @@ static void try_denied(struct report *r)
         void *at;
         size_t len;
     } io = {&byte, 1};
-    add(r, "{\"ptrace\":\"%s\"", name_of(ptrace(PTRACE_TRACEME, 0, NULL, NULL)));
+    add(r, "{\"ptrace\":\"%s\"", name_of(ptrace(PTRACE_CONT, getpid(), NULL, NULL)));
     add(r, ",\"process_vm_readv\":\"%s\"",
         name_of(syscall(SYS_process_vm_readv, getpid(), &io, 1, &io, 1, 0)));
     add(r, ",\"unshare\":\"%s\"", name_of(unshare(CLONE_NEWUSER)));
-    add(r, ",\"clone\":\"%s\"", name_of(syscall(SYS_clone, CLONE_NEWUSER | CLONE_NEWNET, NULL)));
+    long child = syscall(SYS_clone, CLONE_NEWUSER | CLONE_NEWNET, NULL, NULL, NULL, NULL);
+    if (child == 0) {
+        _exit(0);
+    }
+    add(r, ",\"clone\":\"%s\"", name_of(child));
     add(r, ",\"keyctl\":\"%s\"",
         name_of(syscall(SYS_keyctl, KEYCTL_GET_KEYRING_ID, KEY_SPEC_SESSION_KEYRING, 0)));
     add(r, ",\"userfaultfd\":\"%s\"", name_of(syscall(SYS_userfaultfd, O_CLOEXEC)));
