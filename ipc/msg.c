@@ -20,7 +20,8 @@ const struct pgqrs_msg_desc pgqrs_msg_descs[PGQRS_MSG_COUNT] = {
     [PGQRS_MSG_REFUSE] = {"refuse", S | B, C | P, TEXT_MIN, 1024},
     [PGQRS_MSG_BROKER_WELCOME] = {"broker_welcome", S, B, 5 * TEXT_MIN + 34 + 2 * LIST_MIN,
                                   PGQRS_CONTROL_BODY_MAX},
-    [PGQRS_MSG_WORKER_WELCOME] = {"worker_welcome", S, W, 4 * TEXT_MIN + PGQRS_TOKEN_SIZE + 36,
+    [PGQRS_MSG_WORKER_WELCOME] = {"worker_welcome", S, W,
+                                  4 * TEXT_MIN + PGQRS_TOKEN_SIZE + 36 + PGQRS_ISOLATION_MIN,
                                   PGQRS_CONTROL_BODY_MAX},
     [PGQRS_MSG_CHILD_READY] = {"child_ready", C, S, 0, 0},
     [PGQRS_MSG_CHILD_BEAT] = {"child_beat", C, S, 28, 28},
@@ -235,6 +236,7 @@ static void put_queue_settings(struct pgqrs_buf *out, const struct pgqrs_queue_s
     put_i64(out, q->retry_max_ms);
     put_i64(out, q->keep_done_ms);
     put_i64(out, q->keep_failed_ms);
+    pgqrs_buf_put_u32(out, q->worker_uid);
 }
 
 static void read_queue_settings(struct pgqrs_reader *r, struct pgqrs_queue_settings *q)
@@ -249,6 +251,7 @@ static void read_queue_settings(struct pgqrs_reader *r, struct pgqrs_queue_setti
     q->retry_max_ms = read_natural(r);
     q->keep_done_ms = read_natural(r);
     q->keep_failed_ms = read_natural(r);
+    q->worker_uid = pgqrs_read_u32(r);
     r->failed = r->failed || (q->retry_strategy != PGQRS_RETRY_FIXED &&
                               q->retry_strategy != PGQRS_RETRY_EXPONENTIAL);
 }
@@ -312,7 +315,7 @@ int pgqrs_decode_broker_welcome(const struct pgqrs_frame *f, struct pgqrs_broker
     m->foreign_stale_ms = read_natural(&r);
     m->synchronous_full = read_flag(&r);
     m->draining = read_flag(&r);
-    m->queues = read_list(&r, TEXT_MIN + 43, PGQRS_QUEUES_MAX, sizeof *m->queues, &m->queue_count);
+    m->queues = read_list(&r, TEXT_MIN + 47, PGQRS_QUEUES_MAX, sizeof *m->queues, &m->queue_count);
     for (size_t i = 0; i < m->queue_count; i++) {
         read_queue_settings(&r, &m->queues[i]);
     }
@@ -350,6 +353,7 @@ void pgqrs_encode_worker_welcome(struct pgqrs_buf *out, const struct pgqrs_worke
     put_i64(out, m->heartbeat_ms);
     put_i64(out, m->timeout_ms);
     put_i64(out, m->cancel_grace_ms);
+    pgqrs_put_isolation(out, &m->isolation);
     pgqrs_msg_end(out, start);
 }
 
@@ -368,6 +372,7 @@ int pgqrs_decode_worker_welcome(const struct pgqrs_frame *f, struct pgqrs_worker
     m->heartbeat_ms = read_natural(&r);
     m->timeout_ms = read_natural(&r);
     m->cancel_grace_ms = read_natural(&r);
+    pgqrs_read_isolation(&r, &m->isolation);
     r.failed = r.failed || m->prefetch < 1 || m->prefetch > PGQRS_PREFETCH_MAX;
     return close_body(&r, f, err);
 }

@@ -20,6 +20,7 @@
 
 #include "base/bytes.h"
 #include "base/error.h"
+#include "ipc/msg_isolation.h"
 
 #define PGQRS_IPC_MAJOR 1 /* incompatible: peers refuse each other at hello */
 #define PGQRS_IPC_MINOR 0 /* additive */
@@ -39,6 +40,7 @@
 #define PGQRS_PREFETCH_MAX 1000
 #define PGQRS_CONSUMERS_MAX 1024
 #define PGQRS_QUEUES_MAX 1024
+#define PGQRS_RESTARTS_MAX 100
 #define PGQRS_WORKERS_MAX 2048  /* of all queues; the broker's welcome has room for them */
 #define PGQRS_ENQUEUES_MAX 1000 /* follow-up jobs of one job */
 #define PGQRS_ENQUEUES_BYTES_MAX (8u * 1024 * 1024)
@@ -154,6 +156,7 @@ struct pgqrs_queue_settings { /* what the broker knows of a queue */
     uint8_t delete_done;    /* 1: delete finished jobs instead of archiving them */
     int64_t retry_base_ms, retry_max_ms;
     int64_t keep_done_ms, keep_failed_ms; /* 0: for ever */
+    uint32_t worker_uid;                  /* its workers' user; 0: the broker's own */
 };
 
 struct pgqrs_worker_started {
@@ -192,6 +195,7 @@ struct pgqrs_worker_welcome {
     uint32_t slot, prefetch, max_attempts;
     int64_t heartbeat_ms;
     int64_t timeout_ms, cancel_grace_ms; /* of a job; timeout 0: none */
+    struct pgqrs_isolation isolation;
 };
 void pgqrs_encode_worker_welcome(struct pgqrs_buf *out, const struct pgqrs_worker_welcome *m);
 int pgqrs_decode_worker_welcome(const struct pgqrs_frame *f, struct pgqrs_worker_welcome *m,

@@ -21,7 +21,8 @@
 #define PGQRS_ENV_GENERATION "PGQRS_SPAWN_GENERATION" /* decimal, never used twice */
 #define PGQRS_ENV_CONTROL "PGQRS_SPAWN_CONTROL"       /* NNG address to dial */
 #define PGQRS_ENV_SUPERVISOR "PGQRS_SPAWN_SUPERVISOR" /* pid, to notice that it is gone already */
-#define PGQRS_ENV_LOG "PGQRS_SPAWN_LOG"               /* "format level", as in the configuration */
+#define PGQRS_ENV_NO_NEW_PRIVILEGES "PGQRS_SPAWN_NO_NEW_PRIVILEGES" /* 0 or 1 */
+#define PGQRS_ENV_LOG "PGQRS_SPAWN_LOG" /* "format level", as in the configuration */
 
 /* One line of text, without a newline, at most this long. */
 #define PGQRS_LAST_WORDS_MAX 600
@@ -35,7 +36,7 @@ enum pgqrs_exit {
     PGQRS_EXIT_OK = 0,
     PGQRS_EXIT_FAILURE = 1,      /* may go away: start again */
     PGQRS_EXIT_USAGE = 2,        /* also: a child that was started by hand */
-    PGQRS_EXIT_BAD_PLUGIN = 65,  /* the plugin can never be loaded as it is: do not start again */
+    PGQRS_EXIT_BAD_PLUGIN = 65,  /* the plugin can never be loaded as it is */
     PGQRS_EXIT_UNAVAILABLE = 69, /* the store can not be opened */
     PGQRS_EXIT_TIMEOUT = 73,     /* a job did not stop at its time limit */
     PGQRS_EXIT_RETURNED = 75,    /* drained, but a running job had to be given back */

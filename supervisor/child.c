@@ -136,6 +136,24 @@ void pgqrs_child_describe_worker(const struct child *child, struct pgqrs_worker_
     memcpy(m->token, child->token, sizeof m->token);
 }
 
+static struct pgqrs_isolation isolation_of(const struct pgqrs_config_isolation *c)
+{
+    return (struct pgqrs_isolation){
+        .uid = c->uid,
+        .gid = c->gid,
+        .directory = c->directory,
+        .nice = (uint32_t)c->nice,
+        .open_files = c->open_files,
+        .processes = c->processes,
+        .file_size = c->file_size,
+        .memory = c->memory,
+        .core = c->core < 0 ? 0 : c->core,
+        .limit_core = c->core >= 0,
+        .no_new_privileges = c->no_new_privileges,
+        .seccomp = c->seccomp,
+    };
+}
+
 static void welcome_worker(struct child *child)
 {
     const struct supervisor *s = child->place->s;
@@ -151,6 +169,7 @@ static void welcome_worker(struct child *child)
         .heartbeat_ms = s->config->heartbeat_interval_ms,
         .timeout_ms = queue->timeout_ms,
         .cancel_grace_ms = queue->cancel_grace_ms,
+        .isolation = isolation_of(&queue->isolation),
     };
     memcpy(m.token, child->token, sizeof m.token);
     struct pgqrs_buf out = {0};
@@ -171,6 +190,7 @@ static struct pgqrs_queue_settings settings_of(const struct pgqrs_config_queue *
         .retry_max_ms = queue->retry_max_ms,
         .keep_done_ms = queue->keep_done_ms,
         .keep_failed_ms = queue->keep_failed_ms,
+        .worker_uid = queue->isolation.uid,
     };
 }
 

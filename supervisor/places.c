@@ -3,6 +3,7 @@
 #include "supervisor/supervisor.h"
 
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -114,12 +115,19 @@ static int64_t restart_delay(struct place *place, int64_t ready_for_ms)
 /* A worker is not needed once a drain has begun; a broker is, to store what the workers finish. */
 static bool wanted(const struct place *place)
 {
-    return place->role == PGQRS_ROLE_BROKER ? place->s->state < SUPERVISOR_STOPPING
-                                            : place->s->state < SUPERVISOR_DRAINING &&
-                                                  !place->queue->given_up && !place->retiring;
+    return place->role == PGQRS_ROLE_BROKER
+               ? place->s->state < SUPERVISOR_STOPPING
+               : place->s->state < SUPERVISOR_DRAINING && !place->retiring;
 }
 
 void pgqrs_place_start(struct place *place)
+{
+    if (place->queue == NULL || place->queue->failing.retry == NULL) {
+        pgqrs_place_try(place);
+    }
+}
+
+void pgqrs_place_try(struct place *place)
 {
     struct pgqrs_error err;
     if (place->child != NULL || !wanted(place)) {
@@ -149,6 +157,7 @@ void pgqrs_place_ready(struct place *place)
     pgqrs_log_info("%s: ready pid=%d generation=%" PRIu64, pgqrs_place_name(place), (int)child->pid,
                    child->generation);
     pgqrs_pool_ready(place);
+    pgqrs_failing_ready(place->queue);
 }
 
 /* ---- ending ---- */
@@ -162,9 +171,11 @@ static void describe(const struct child *child, int wait_status, const char *las
     } else if (last_words[0] != 0) {
         (void)snprintf(out, size, "%s", last_words);
     } else if (WIFSIGNALED(wait_status)) {
-        (void)snprintf(out, size, "killed by signal %d (%s)%s", WTERMSIG(wait_status),
-                       strsignal(WTERMSIG(wait_status)),
-                       WCOREDUMP(wait_status) ? ", core dumped" : "");
+        int signal = WTERMSIG(wait_status);
+        (void)snprintf(out, size, "killed by signal %d (%s)%s", signal, strsignal(signal),
+                       WCOREDUMP(wait_status) ? ", core dumped"
+                       : signal == SIGKILL    ? ", not by pgqrsd: out of memory, or by hand"
+                                              : "");
     } else {
         (void)snprintf(out, size, "exited with status %d", WEXITSTATUS(wait_status));
     }
@@ -204,49 +215,16 @@ static enum pgqrs_end how_ended(const struct child *child, int wait_status)
     return child->interrupted ? PGQRS_END_INTERRUPTED : PGQRS_END_CRASHED;
 }
 
-static void give_up(struct supervisor *s, struct queue *queue, const char *why, int exit_status)
-{
-    if (queue->given_up) {
-        return;
-    }
-    queue->given_up = true;
-    pgqrs_log_error("queue \"%s\": %s; the queue is not served until pgqrsd is started again",
-                    queue->config->name, why);
-    for (size_t i = 0; i < queue->place_count; i++) {
-        if (queue->places[i]->restart_timer != NULL) {
-            (void)evtimer_del(queue->places[i]->restart_timer);
-        }
-    }
-    for (size_t i = 0; i < s->queue_count; i++) {
-        if (!s->queues[i].given_up) {
-            return;
-        }
-    }
-    pgqrs_supervisor_fail(s, exit_status);
-}
-
 /* A worker that was never ready: the same reason is logged once a queue. */
-static void failed_start(struct place *place, int exit_code, const char *why)
+static void failed_start(struct place *place, const char *why)
 {
     struct queue *queue = place->queue;
-    int64_t delay = restart_delay(place, -1);
-    if (exit_code == PGQRS_EXIT_BAD_PLUGIN) {
-        give_up(place->s, queue, why, PGQRS_EXIT_CONFIG);
-        return;
-    }
-    if (!queue->was_ready && place->restart.failed_starts >= PGQRS_RESTART_START_TRIES) {
-        char text[PGQRS_LAST_WORDS_MAX + 64];
-        (void)snprintf(text, sizeof text, "%u failed starts in a row: %s",
-                       place->restart.failed_starts, why);
-        give_up(place->s, queue, text, PGQRS_EXIT_FAILURE);
-        return;
-    }
     if (queue->last_error == NULL || strcmp(queue->last_error, why) != 0) {
         pgqrs_log_error("%s: can not start, trying again: %s", pgqrs_place_name(place), why);
         free(queue->last_error);
         queue->last_error = strdup(why);
     }
-    start_after(place, delay);
+    start_after(place, restart_delay(place, -1));
 }
 
 static void worker_ended(struct place *place, const struct child *child, int wait_status,
@@ -273,10 +251,7 @@ static void worker_ended(struct place *place, const struct child *child, int wai
     if (pgqrs_pool_leave(place)) {
         return;
     }
-    if (!ready) {
-        if (!pgqrs_pool_give_up_replacing(place, why)) {
-            failed_start(place, code, why);
-        }
+    if (!ready && pgqrs_pool_give_up_replacing(place, why)) {
         return;
     }
     if (child->stop_asked) {
@@ -286,7 +261,15 @@ static void worker_ended(struct place *place, const struct child *child, int wai
         return;
     }
     /* A limit that is kept says nothing against the worker, and paces itself. */
-    int64_t delay = code == PGQRS_EXIT_TIMEOUT ? 0 : restart_delay(place, ready_ms(child));
+    bool limited = code == PGQRS_EXIT_TIMEOUT;
+    if (!limited && pgqrs_failing_died(place, ready, code, why)) {
+        return;
+    }
+    if (!ready) {
+        failed_start(place, why);
+        return;
+    }
+    int64_t delay = limited ? 0 : restart_delay(place, ready_ms(child));
     pgqrs_log_warn("%s: %s, starting it again in %" PRId64 " ms pid=%d generation=%" PRIu64,
                    pgqrs_place_name(place), why, delay, (int)child->pid, child->generation);
     start_after(place, delay);
@@ -325,7 +308,7 @@ static void broker_ended(struct place *place, const struct child *child, int wai
     start_after(place, delay);
 }
 
-void pgqrs_place_ended(struct place *place, int wait_status)
+void pgqrs_place_ended(struct place *place, int wait_status, const struct rusage *usage)
 {
     struct supervisor *s = place->s;
     struct child *child = place->child;
@@ -341,7 +324,12 @@ void pgqrs_place_ended(struct place *place, int wait_status)
     describe(&copy, wait_status, last_words, why, sizeof why);
     pgqrs_log_debug("%s: ended: %s pid=%d generation=%" PRIu64, pgqrs_place_name(place), why,
                     (int)copy.pid, copy.generation);
-    if (place->role == PGQRS_ROLE_BROKER) {
+    bool broker = place->role == PGQRS_ROLE_BROKER;
+    if (wait_status != 0 && !copy.interrupted) {
+        pgqrs_deaths_add(broker ? &s->broker_deaths : &place->queue->deaths, &copy, place->slot,
+                         wait_status, usage, why);
+    }
+    if (broker) {
         broker_ended(place, &copy, wait_status, why);
     } else {
         worker_ended(place, &copy, wait_status, why);

@@ -14,7 +14,7 @@
 /* Without its broker a host does nothing at all, so that one is not kept waiting long. */
 #define PGQRS_RESTART_BROKER_MAX_MS 1000
 #define PGQRS_RESTART_HEALTHY_MS 60000
-/* A queue none of whose workers was ever ready is given up after so many failed starts of one. */
+/* A queue is failing after so many failed starts in a row in one place. */
 #define PGQRS_RESTART_START_TRIES 5
 
 struct pgqrs_restart {

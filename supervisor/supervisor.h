@@ -9,7 +9,11 @@
  *   spawn.c        fork and exec of one child
  *   child.c        one process from its start to its end: messages, deadlines, last words
  *   places.c       where processes run, and when one is started again
+ *   failing.c      a queue whose workers can not start or die too often
  *   pool.c         how many places a queue has: scaling, and replacing old workers
+ *   deaths.c       the last deaths
+ *   status.c       what we know, as JSON
+ *   ctl.c          the operator's socket
  *   supervisor.c   signals, start, drain, stop
  *
  * A place is one position that should have a process: the broker, or worker 2 of a queue. A child
@@ -18,9 +22,11 @@
 
 #include <stdbool.h>
 #include <sys/queue.h>
+#include <sys/resource.h>
 #include <sys/types.h>
 
 #include <event2/event.h>
+#include <jansson.h>
 
 #include "config/config.h"
 #include "ipc/control.h"
@@ -70,13 +76,45 @@ struct pgqrs_recycle { /* when the worker at hand is to be replaced; each 0: nev
     int64_t not_before_ms; /* its last replacement could not start */
 };
 
+struct failing {         /* of a queue; see failing.c */
+    struct event *retry; /* null: it is not failing */
+    char *why;
+    int64_t since_us;                          /* wall clock */
+    bool cannot_start;                         /* a worker that is ready is enough to end it */
+    uint64_t generation;                       /* workers up to this one lived before */
+    int64_t deaths_ms[PGQRS_RESTARTS_MAX + 1]; /* the last ones, a ring */
+    size_t deaths;
+};
+
+#define PGQRS_DEATHS_KEPT 20
+
+struct death {
+    int64_t at_us; /* wall clock */
+    uint32_t slot;
+    pid_t pid;
+    uint64_t generation;
+    int wait_status;
+    int64_t job_id; /* as it last said; 0: none */
+    uint64_t settled;
+    int64_t ready_ms;    /* for so long; -1: never */
+    int64_t peak_memory; /* bytes */
+    char *why, *core;    /* core: its file; null: none was written */
+};
+
+struct deaths {
+    struct death ring[PGQRS_DEATHS_KEPT];
+    size_t count; /* of all time */
+};
+
 struct queue {
+    struct supervisor *s;
     const struct pgqrs_config_queue *config;
     int64_t wanted;        /* so many workers */
     struct place **places; /* in the order in which they were added */
     size_t place_count;
-    bool was_ready;   /* a worker of it has been ready */
-    bool given_up;    /* its plugin can not be started */
+    bool was_ready; /* a worker of it has been ready */
+    struct failing failing;
+    struct deaths deaths;
     char *last_error; /* of a failed start, so that the same one is reported once */
 };
 
@@ -120,6 +158,8 @@ struct supervisor {
     int listen_fd;
     uint64_t generations; /* the last one that was given out */
     struct place broker;
+    struct deaths broker_deaths;
+    struct ctl *ctl;
     struct queue *queues;
     size_t queue_count;
     struct unreported_ends unreported;
@@ -155,16 +195,26 @@ const char *pgqrs_child_state_name(enum child_state state);
 /* ---- places.c ---- */
 /* "broker" or "queue \"mail\": worker 3" */
 const char *pgqrs_place_name(const struct place *place);
+/* Unless somebody is there, or the queue is failing. */
 void pgqrs_place_start(struct place *place);
+/* The same, when the queue is failing. */
+void pgqrs_place_try(struct place *place);
 /* A child in the place has become ready. */
 void pgqrs_place_ready(struct place *place);
-/* The place's process has ended with this status, as waitpid gives it. */
-void pgqrs_place_ended(struct place *place, int wait_status);
+/* The place's process has ended with this status and usage, as wait4 gives them. */
+void pgqrs_place_ended(struct place *place, int wait_status, const struct rusage *usage);
 struct place *pgqrs_place_of_pid(struct supervisor *s, pid_t pid);
 struct place *pgqrs_place_of_generation(struct supervisor *s, uint64_t generation);
 size_t pgqrs_workers_alive(const struct supervisor *s);
 typedef void place_fn(struct place *place);
 void pgqrs_each_worker(struct supervisor *s, place_fn *fn);
+
+/* ---- failing.c ---- */
+/* A worker has ended that should not have. True: its queue is failing, and sees to the place. */
+bool pgqrs_failing_died(struct place *place, bool was_ready, int exit_code, const char *why);
+/* A worker of the queue is ready. */
+void pgqrs_failing_ready(struct queue *queue);
+void pgqrs_failing_fini(struct queue *queue);
 
 /* ---- pool.c ---- */
 /* So many places, without processes. */
@@ -183,7 +233,24 @@ bool pgqrs_pool_leave(struct place *place);
 /* From time to time: begins to replace workers that have reached a limit. */
 void pgqrs_pool_recycle(struct supervisor *s);
 
+/* ---- deaths.c ---- */
+void pgqrs_deaths_add(struct deaths *deaths, const struct child *child, uint32_t slot,
+                      int wait_status, const struct rusage *usage, const char *why);
+void pgqrs_deaths_fini(struct deaths *deaths);
+/* The name of a core file by the kernel's core_pattern(5); a star for what can not be known. */
+void pgqrs_core_name(const char *pattern, bool add_pid, const char *dir, pid_t pid, int signal,
+                     char *out, size_t size);
+
+/* ---- status.c ---- */
+/* Each adds to an object; a key for which there is no memory is missing. */
+void pgqrs_status_whole(const struct supervisor *s, json_t *out);
+void pgqrs_status_deaths(const struct supervisor *s, const struct queue *only, json_t *out);
+int64_t pgqrs_resident_memory(pid_t pid); /* bytes; 0 when nobody can tell */
+
 /* ---- supervisor.c ---- */
+/* For PID 1, to which the kernel gives no signal that has no handler: a stop that comes from here
+ * on waits until pgqrs_supervisor_run has its handlers. */
+void pgqrs_supervisor_hold_signals(void);
 int pgqrs_supervisor_run(const struct pgqrs_config *config,
                          struct pgqrs_error *err) PGQRS_MUST_CHECK;
 void pgqrs_supervisor_broker_ready(struct supervisor *s);

@@ -180,11 +180,18 @@ static void encode_example(struct pgqrs_buf *out, enum pgqrs_msg_type type)
                                                                         .worker_count = 1});
         break;
     case PGQRS_MSG_WORKER_WELCOME:
-        pgqrs_encode_worker_welcome(out, &(struct pgqrs_worker_welcome){.queue = "mail",
-                                                                        .handler = "/h.so",
-                                                                        .settings = "{}",
-                                                                        .job_socket = "/s",
-                                                                        .prefetch = 8});
+        pgqrs_encode_worker_welcome(out,
+                                    &(struct pgqrs_worker_welcome){.queue = "mail",
+                                                                   .handler = "/h.so",
+                                                                   .settings = "{}",
+                                                                   .job_socket = "/s",
+                                                                   .prefetch = 8,
+                                                                   .isolation = {.uid = 9,
+                                                                                 .directory = "/d",
+                                                                                 .nice = 19,
+                                                                                 .core = 1,
+                                                                                 .limit_core = 1,
+                                                                                 .seccomp = 1}});
         break;
     case PGQRS_MSG_CHILD_BEAT:
         pgqrs_encode_child_beat(out, &(struct pgqrs_child_beat){.job_id = 1, .job_ms = 2});
@@ -309,6 +316,24 @@ static void test_result_keeps_its_fields(void **state)
     pgqrs_buf_fini(&buf);
 }
 
+static void test_a_welcome_keeps_its_isolation(void **state)
+{
+    (void)state;
+    struct pgqrs_buf buf = {0};
+    encode_example(&buf, PGQRS_MSG_WORKER_WELCOME);
+    struct pgqrs_frame frame = parse(&buf);
+    struct pgqrs_worker_welcome m;
+    struct pgqrs_error err;
+    assert_int_equal(pgqrs_decode_worker_welcome(&frame, &m, &err), 0);
+    assert_int_equal(m.isolation.uid, 9);
+    assert_string_equal(m.isolation.directory, "/d");
+    assert_int_equal(m.isolation.core, 1);
+    assert_true(m.isolation.limit_core && m.isolation.seccomp && !m.isolation.no_new_privileges);
+    buf.data[buf.len - 1] = 2; /* the last flag */
+    assert_int_equal(pgqrs_decode_worker_welcome(&frame, &m, &err), -1);
+    pgqrs_buf_fini(&buf);
+}
+
 static void test_cut_frames_ask_for_more_and_cut_bodies_are_refused(void **state)
 {
     (void)state;
@@ -399,6 +424,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_type_has_a_row_and_round_trips),
         cmocka_unit_test(test_result_keeps_its_fields),
+        cmocka_unit_test(test_a_welcome_keeps_its_isolation),
         cmocka_unit_test(test_cut_frames_ask_for_more_and_cut_bodies_are_refused),
         cmocka_unit_test(test_wrong_direction_and_length_are_refused),
         cmocka_unit_test(test_changed_bytes_never_harm),

@@ -9,6 +9,7 @@
 
 #include "ipc/child.h"
 #include "worker/host.h"
+#include "worker/isolation.h"
 #include "worker/job_link.h"
 #include "worker/plugin.h"
 
@@ -16,7 +17,8 @@ struct pgqrs_control_thread;
 
 struct pgqrs_worker {
     struct pgqrs_child child; /* its channel is the control thread's while that runs */
-    char *queue, *plugin_path, *settings, *job_socket;
+    char *queue, *plugin_path, *settings, *job_socket, *directory;
+    struct pgqrs_isolation isolation;
     uint8_t token[PGQRS_TOKEN_SIZE];
     uint32_t prefetch, max_attempts;
     int64_t heartbeat_ms;

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A real supervisor: queues whose workers can not start, or die too often. */
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "tests/support/daemon.h"
+
+#define DONE(queue_name)                                                                           \
+    "select count(*) from pgqrs_messages m join pgqrs_queues q on q.id = m.queue_id"               \
+    " where q.queue_name = '" queue_name "' and m.pgqrsd_outcome = 'done'"
+
+/* DIR/name becomes a link to target in one step, as a deploy should put a file. */
+static void put_link(const struct fixture *f, const char *name, const char *target)
+{
+    char path[sizeof f->scratch.dir + 32];
+    char fresh[sizeof path];
+    (void)snprintf(path, sizeof path, "%s/%s", f->scratch.dir, name);
+    (void)snprintf(fresh, sizeof fresh, "%s/fresh", f->scratch.dir);
+    assert_int_equal(symlink(target, fresh), 0);
+    assert_int_equal(rename(fresh, path), 0);
+}
+
+static void enqueue(const struct fixture *f, const char *queue, const char *payload)
+{
+    cli_ok(&f->scratch, NULL, "message", "enqueue", queue, payload);
+}
+
+/* Two queues of the effect handler: "work", whose plugin file is DIR/copy.so, and "other". */
+static void start_two(struct fixture *f, const char *work_settings)
+{
+    daemon_config(&f->scratch,
+                  "queues:\n"
+                  "  work: {handler: %s/copy.so, settings: {file: %s}, %s}\n"
+                  "  other: {handler: %s, settings: {file: %s}}\n",
+                  f->scratch.dir, f->scratch.effects, work_settings,
+                  built("tests/handlers/effect.so"), f->scratch.effects);
+    daemon_start(&f->daemon, &f->scratch);
+    daemon_await_log(&f->daemon, "queue \"other\": worker 0: ready", 1);
+}
+
+static void test_a_plugin_that_is_mended_is_found(void **state)
+{
+    struct fixture *f = *state;
+    put_link(f, "copy.so", built("tests/handlers/wrong_abi.so"));
+    start_two(f, "consumers: 3, restart: {retry: 200ms}");
+    daemon_await_log(&f->daemon, "queue \"work\": failing: ", 1);
+    daemon_await_log(&f->daemon, ": still failing: ", 2);
+    assert_int_equal(daemon_log_count(&f->daemon, "queue \"work\": failing: "), 1);
+    enqueue(f, "work", "{}");
+    enqueue(f, "other", "{}");
+    db_await(&f->scratch, DONE("other"), 1);
+    put_link(f, "copy.so", built("tests/handlers/effect.so"));
+    daemon_await_log(&f->daemon, "queue \"work\": works again", 1);
+    db_await(&f->scratch, DONE("work"), 1);
+    (void)daemon_await_children(&f->daemon, "pgqrs-worker", 4);
+    assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
+}
+
+/* What lives goes on; a worker that is lost is not replaced before the file is good again. */
+static void test_a_plugin_that_goes_bad_does_not_end_pgqrsd(void **state)
+{
+    struct fixture *f = *state;
+    pid_t pid;
+    put_link(f, "copy.so", built("tests/handlers/effect.so"));
+    daemon_config(&f->scratch,
+                  "queues: {work: {handler: %s/copy.so, settings: {file: %s}, restart: "
+                  "{retry: 200ms}}}\n",
+                  f->scratch.dir, f->scratch.effects);
+    daemon_start(&f->daemon, &f->scratch);
+    daemon_await_log(&f->daemon, ": ready pid=", 2);
+    put_link(f, "copy.so", "/dev/null");
+    pid = daemon_await_children(&f->daemon, "pgqrs-worker", 1);
+    assert_int_equal(kill(pid, SIGKILL), 0);
+    daemon_await_log(&f->daemon, ": still failing: ", 2);
+    put_link(f, "copy.so", built("tests/handlers/effect.so"));
+    enqueue(f, "work", "{}");
+    db_await(&f->scratch, DONE("work"), 1);
+    assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
+}
+
+static void test_too_many_crashes_slow_down_one_queue_alone(void **state)
+{
+    struct fixture *f = *state;
+    put_link(f, "copy.so", built("tests/handlers/effect.so"));
+    start_two(f, "consumers: 2, on_crash: 1, restart: {max: 3, window: 1h, retry: 300ms}");
+    for (int i = 0; i < 6; i++) {
+        enqueue(f, "work", "{\"crash\":9}");
+    }
+    daemon_await_log(&f->daemon,
+                     "failing: more than 3 deaths of workers in 1h, the last one: "
+                     "killed by signal 9",
+                     1);
+    enqueue(f, "other", "{}");
+    db_await(&f->scratch, DONE("other"), 1);
+    enqueue(f, "work", "{}");
+    daemon_await_log(&f->daemon, ": still failing: ", 1);
+    db_await(&f->scratch, DONE("work"), 1);
+    daemon_await_log(&f->daemon, "queue \"work\": works again", 1);
+    (void)daemon_await_children(&f->daemon, "pgqrs-worker", 3);
+    db_await(&f->scratch,
+             "select count(*) from pgqrs_messages where pgqrsd_outcome = 'failed' and"
+             " pgqrsd_error like 'quarantined%'",
+             6);
+    assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
+}
+
+int main(void)
+{
+#define WITH_SCRATCH(test) cmocka_unit_test_setup_teardown(test, fixture_setup, fixture_teardown)
+    const struct CMUnitTest tests[] = {
+        WITH_SCRATCH(test_a_plugin_that_is_mended_is_found),
+        WITH_SCRATCH(test_a_plugin_that_goes_bad_does_not_end_pgqrsd),
+        WITH_SCRATCH(test_too_many_crashes_slow_down_one_queue_alone),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
