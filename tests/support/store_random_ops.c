@@ -582,10 +582,8 @@ static void step_move(struct random_run *r)
 
 static void step_beat(struct random_run *r)
 {
-    int64_t ids[3];
-    int64_t real[3];
-    struct pgqrs_error model_err;
-    struct pgqrs_error err;
+    int64_t ids[3], real[3];
+    struct pgqrs_error model_err, err;
     size_t count = random_below(r, 4);
     bool orders = one_in(r, 2);
     random_say(r, orders ? "orders" : "beat");
