@@ -34,6 +34,13 @@ static size_t character(const unsigned char *text)
     return 0;
 }
 
+size_t pgqrs_utf8_character(const char *text, size_t len)
+{
+    unsigned char head[5] = {0};
+    memcpy(head, text, len < 4 ? len : 4);
+    return character(head);
+}
+
 bool pgqrs_utf8_valid(const char *text)
 {
     const unsigned char *at = (const unsigned char *)text;

@@ -143,8 +143,10 @@ struct broker {
     bool alone; /* nobody else can be a broker of the store */
     int64_t lease_ms, poll_ms, heartbeat_ms, foreign_stale_ms;
     int64_t look_ms; /* how often it looks by itself; poll_ms, or more where it is woken */
-    struct broker_queue *queues;
+    struct broker_queue *queues; /* room for PGQRS_QUEUES_MAX */
     size_t queue_count;
+    uint32_t news_serial;    /* of the last reload */
+    struct queue_news *news; /* what of it waits to be tried again */
     struct worker_list workers;
     struct peer_list peers;
     size_t peer_count;
@@ -180,6 +182,18 @@ int pgqrs_broker_run(struct pgqrs_child *child, const struct pgqrs_frame *welcom
 void pgqrs_broker_complain(struct broker *b, const struct worker *worker, const char *text);
 /* Ends the loop when all that was to be done before a stop is done. */
 void pgqrs_broker_try_stop(struct broker *b);
+
+/* ---- queue_table.c ---- */
+struct queue_news;
+int pgqrs_queues_create(struct broker *b, const struct pgqrs_broker_welcome *m,
+                        struct pgqrs_error *err) PGQRS_MUST_CHECK;
+int pgqrs_queues_find_in_store(struct broker *b, struct pgqrs_error *err) PGQRS_MUST_CHECK;
+/* Null: it is not served. */
+struct broker_queue *pgqrs_queues_find(struct broker *b, const char *name);
+/* A BROKER_QUEUES message; pgqrsd is told when it is done. */
+int pgqrs_queues_update(struct broker *b, const struct pgqrs_frame *frame,
+                        struct pgqrs_error *err) PGQRS_MUST_CHECK;
+void pgqrs_queues_fini(struct broker *b);
 
 /* ---- job_peers.c ---- */
 int pgqrs_peers_listen(struct broker *b, int fd, struct pgqrs_error *err) PGQRS_MUST_CHECK;

@@ -280,7 +280,7 @@ int pgqrs_chores_start(struct broker *b, struct pgqrs_error *err)
         return pgqrs_error_memory(err);
     }
     b->chores = c;
-    c->queues = calloc(b->queue_count + 1, sizeof *c->queues);
+    c->queues = calloc(PGQRS_QUEUES_MAX, sizeof *c->queues);
     c->renew = (struct store_task){.run = run_renew, .done = on_renewed};
     c->doze = (struct store_task){.run = run_doze, .done = on_dozed};
     c->house = (struct store_task){.run = run_house, .done = on_house_kept};

@@ -19,16 +19,6 @@
 #define GATHER_MS 1000
 #define RECOVER_PAGE 500
 
-static struct broker_queue *find_queue(struct broker *b, const char *name)
-{
-    for (size_t i = 0; i < b->queue_count; i++) {
-        if (strcmp(b->queues[i].settings.name, name) == 0) {
-            return &b->queues[i];
-        }
-    }
-    return NULL;
-}
-
 struct worker *pgqrs_worker_find(struct broker *b, uint64_t generation)
 {
     struct worker *worker;
@@ -58,7 +48,7 @@ static void worker_destroy(struct broker *b, struct worker *worker)
 int pgqrs_worker_add(struct broker *b, const struct pgqrs_worker_started *started,
                      struct pgqrs_error *err)
 {
-    struct broker_queue *queue = find_queue(b, started->queue);
+    struct broker_queue *queue = pgqrs_queues_find(b, started->queue);
     if (queue == NULL || pgqrs_worker_find(b, started->generation) != NULL) {
         return pgqrs_error_set(err, PGQRS_ERR_PROTOCOL,
                                "worker announced twice, or for a queue that is not served: \"%s\"",

@@ -35,6 +35,7 @@ struct pgqrs_config_queue {
     int64_t max_crashes;     /* `on_crash`; 0: no limit but the attempts */
     int64_t timeout_ms;      /* of one attempt; 0: none */
     int64_t cancel_grace_ms; /* then, how long after being told to cancel */
+    int64_t log_lines;       /* of output that a worker may log a second; 0: no limit */
     int64_t retry_strategy;  /* enum pgqrs_retry_strategy of ipc/msg.h */
     int64_t retry_base_ms, retry_max_ms;
     bool retry_jitter;

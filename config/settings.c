@@ -93,6 +93,8 @@ static const struct pgqrs_setting queue_rows[] = {
      "How long one attempt may take before it is told to cancel; 0: as long as it likes."},
     {"cancel_grace", PGQRS_SETTING_DURATION, "3s", NULL, 0, HOUR, NULL, OF_QUEUE(cancel_grace_ms),
      "Then, how long it may still take before its worker is killed."},
+    {"log_lines", PGQRS_SETTING_INTEGER, "1000", NULL, 0, 1000000, NULL, OF_QUEUE(log_lines),
+     "Lines of output a second that the log takes from each worker; 0: no limit."},
     {"retry.strategy", PGQRS_SETTING_CHOICE, "exponential", NULL, 0, 0, strategies,
      OF_QUEUE(retry_strategy), "exponential: the delay doubles with each attempt."},
     {"retry.base", PGQRS_SETTING_DURATION, "1s", NULL, 1, 30 * DAY, NULL, OF_QUEUE(retry_base_ms),

@@ -170,6 +170,16 @@ void pgqrs_child_send_beat(struct pgqrs_child *child, const struct pgqrs_child_b
     pgqrs_buf_fini(&out);
 }
 
+int pgqrs_child_on_log_level(const struct pgqrs_frame *frame, struct pgqrs_error *err)
+{
+    uint8_t level;
+    if (pgqrs_decode_log_level(frame, &level, err) < 0) {
+        return -1;
+    }
+    pgqrs_log_set_level((enum pgqrs_log_level)level);
+    return 0;
+}
+
 void pgqrs_child_end(struct pgqrs_child *child)
 {
     pgqrs_control_close(&child->control);

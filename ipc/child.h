@@ -33,6 +33,10 @@ void pgqrs_child_last_words(const struct pgqrs_child *child, const char *text);
 void pgqrs_child_send_empty(struct pgqrs_child *child, enum pgqrs_msg_type type);
 void pgqrs_child_send_beat(struct pgqrs_child *child, const struct pgqrs_child_beat *beat);
 
+/* A message PGQRS_MSG_LOG_LEVEL: done. */
+int pgqrs_child_on_log_level(const struct pgqrs_frame *frame,
+                             struct pgqrs_error *err) PGQRS_MUST_CHECK;
+
 void pgqrs_child_end(struct pgqrs_child *child); /* closes the channel and ends NNG */
 
 #endif

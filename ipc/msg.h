@@ -21,6 +21,7 @@
 #include "base/bytes.h"
 #include "base/error.h"
 #include "ipc/msg_isolation.h"
+#include "ipc/msg_queues.h"
 
 #define PGQRS_IPC_MAJOR 1 /* incompatible: peers refuse each other at hello */
 #define PGQRS_IPC_MINOR 0 /* additive */
@@ -91,8 +92,12 @@ enum pgqrs_msg_type { /* numbers go on the wire: append, never reuse */
                       PGQRS_MSG_STORE_CALL = 21,     /* p>b run this on the store */
                       PGQRS_MSG_STORE_REPLY = 22,    /* b>p what came of it */
                       /* control: somebody asks for it in the store */
-                      PGQRS_MSG_ORDER = 23,        /* b>s for this worker */
-                      PGQRS_MSG_WORKER_ORDER = 24, /* s>w the same, handed on */
+                      PGQRS_MSG_ORDER = 23,         /* b>s for this worker */
+                      PGQRS_MSG_WORKER_ORDER = 24,  /* s>w the same, handed on */
+                      PGQRS_MSG_LOG_LEVEL = 25,     /* s>c log from this level on */
+                      PGQRS_MSG_BROKER_QUEUES = 26, /* s>b serve these from now on */
+                      PGQRS_MSG_QUEUES_KNOWN = 27,  /* b>s they are in the store */
+                      PGQRS_MSG_QUEUE_LOAD = 28,    /* b>s how much waits in one */
                       PGQRS_MSG_COUNT
 };
 
@@ -142,23 +147,6 @@ void pgqrs_encode_refuse(struct pgqrs_buf *out, const char *why);
 int pgqrs_decode_refuse(const struct pgqrs_frame *f, const char **why_out,
                         struct pgqrs_error *err) PGQRS_MUST_CHECK;
 
-enum pgqrs_retry_strategy {
-    PGQRS_RETRY_FIXED = 1,
-    PGQRS_RETRY_EXPONENTIAL = 2,
-};
-
-struct pgqrs_queue_settings { /* what the broker knows of a queue */
-    const char *name;
-    uint32_t max_attempts;
-    uint32_t max_crashes;   /* then a job is quarantined; 0: never */
-    uint8_t retry_strategy; /* enum pgqrs_retry_strategy */
-    uint8_t retry_jitter;   /* 0 or 1: spread by up to a quarter either way */
-    uint8_t delete_done;    /* 1: delete finished jobs instead of archiving them */
-    int64_t retry_base_ms, retry_max_ms;
-    int64_t keep_done_ms, keep_failed_ms; /* 0: for ever */
-    uint32_t worker_uid;                  /* its workers' user; 0: the broker's own */
-};
-
 struct pgqrs_worker_started {
     uint64_t generation;
     uint32_t slot; /* number of the worker within its queue, from 0, reused */
@@ -196,6 +184,7 @@ struct pgqrs_worker_welcome {
     int64_t heartbeat_ms;
     int64_t timeout_ms, cancel_grace_ms; /* of a job; timeout 0: none */
     struct pgqrs_isolation isolation;
+    uint32_t log_lines; /* of output, a second; 0: no limit */
 };
 void pgqrs_encode_worker_welcome(struct pgqrs_buf *out, const struct pgqrs_worker_welcome *m);
 int pgqrs_decode_worker_welcome(const struct pgqrs_frame *f, struct pgqrs_worker_welcome *m,
@@ -219,6 +208,30 @@ int pgqrs_decode_worker_cancel(const struct pgqrs_frame *f, int64_t *job_id_out,
 void pgqrs_encode_worker_started(struct pgqrs_buf *out, const struct pgqrs_worker_started *m);
 int pgqrs_decode_worker_started(const struct pgqrs_frame *f, struct pgqrs_worker_started *m,
                                 struct pgqrs_error *err) PGQRS_MUST_CHECK;
+
+/* queues_out: borrows from the frame; free it. */
+void pgqrs_encode_broker_queues(struct pgqrs_buf *out, uint32_t serial,
+                                const struct pgqrs_queue_settings *queues, size_t count);
+int pgqrs_decode_broker_queues(const struct pgqrs_frame *f, uint32_t *serial_out,
+                               struct pgqrs_queue_settings **queues_out, size_t *count_out,
+                               struct pgqrs_error *err) PGQRS_MUST_CHECK;
+void pgqrs_encode_queues_known(struct pgqrs_buf *out, uint32_t serial);
+int pgqrs_decode_queues_known(const struct pgqrs_frame *f, uint32_t *serial_out,
+                              struct pgqrs_error *err) PGQRS_MUST_CHECK;
+
+struct pgqrs_queue_load {
+    const char *queue;
+    uint32_t ready;  /* messages that are due and not leased; at most the queue's load_max */
+    int64_t wait_ms; /* for which the oldest of them has been due */
+};
+void pgqrs_encode_queue_load(struct pgqrs_buf *out, const struct pgqrs_queue_load *m);
+int pgqrs_decode_queue_load(const struct pgqrs_frame *f, struct pgqrs_queue_load *m,
+                            struct pgqrs_error *err) PGQRS_MUST_CHECK;
+
+/* level: enum pgqrs_log_level */
+void pgqrs_encode_log_level(struct pgqrs_buf *out, uint8_t level);
+int pgqrs_decode_log_level(const struct pgqrs_frame *f, uint8_t *level_out,
+                           struct pgqrs_error *err) PGQRS_MUST_CHECK;
 
 enum pgqrs_end {
     PGQRS_END_CLEAN = 0,       /* it had finished: nothing it still holds had begun */

@@ -8,7 +8,8 @@
  * channel, never in argv or the environment.
  *
  * A child is the leader of a session of its own, so that a terminal's Ctrl-C reaches only the
- * supervisor. Standard input is /dev/null, output and error are the supervisor's.
+ * supervisor. Standard input is /dev/null. Output and error are the supervisor's; a worker's are
+ * two pipes, of which it has the other ends, too.
  */
 
 /* Descriptors. */
@@ -16,6 +17,13 @@
     3                     /* a socket: end of file when the supervisor is gone; the child writes   \
                              its last words here before it ends with an error */
 #define PGQRS_FD_LISTEN 4 /* broker only: the listening socket for jobs; it outlives brokers */
+/* Worker only. */
+#define PGQRS_FD_LOG 5        /* the supervisor's standard error */
+#define PGQRS_FD_TAIL 6       /* a sealed memory file: struct pgqrs_output_page */
+#define PGQRS_FD_OUTPUT 7     /* where to read what is written to standard output; never blocks */
+#define PGQRS_FD_OUTPUT_ERR 8 /* standard error */
+
+#define PGQRS_FD_ABOVE 16 /* the supervisor's own are not below, where they would be in the way */
 
 /* Environment. */
 #define PGQRS_ENV_GENERATION "PGQRS_SPAWN_GENERATION" /* decimal, never used twice */

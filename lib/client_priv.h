@@ -9,7 +9,7 @@
 
 #include "include/pgqrs/pgqrs.h"
 #include "store/payload.h"
-#include "store/rate_limit.h"
+#include "base/rate_limit.h"
 #include "store/store.h"
 
 #define PGQRS_CLIENT_ITEMS_MAX 10000

@@ -125,6 +125,13 @@ void pgqrs_child_post_ended(struct child *broker, uint64_t generation, enum pgqr
     pgqrs_child_post(broker, &out);
 }
 
+void pgqrs_child_post_log_level(struct child *child)
+{
+    struct pgqrs_buf out = {0};
+    pgqrs_encode_log_level(&out, (uint8_t)pgqrs_log_level());
+    pgqrs_child_post(child, &out);
+}
+
 /* ---- messages in ---- */
 
 void pgqrs_child_describe_worker(const struct child *child, struct pgqrs_worker_started *m)
@@ -170,6 +177,7 @@ static void welcome_worker(struct child *child)
         .timeout_ms = queue->timeout_ms,
         .cancel_grace_ms = queue->cancel_grace_ms,
         .isolation = isolation_of(&queue->isolation),
+        .log_lines = (uint32_t)queue->log_lines,
     };
     memcpy(m.token, child->token, sizeof m.token);
     struct pgqrs_buf out = {0};
@@ -304,6 +312,9 @@ static void on_hello(struct child *child, const struct pgqrs_frame *frame, struc
     } else {
         welcome_worker(child);
     }
+    if (child->log_level != pgqrs_log_level()) { /* it changed since the start */
+        pgqrs_child_post_log_level(child);
+    }
 }
 
 static void on_ready(struct child *child)
@@ -400,6 +411,10 @@ static void dispatch(struct child *child, const struct pgqrs_frame *frame)
     case PGQRS_MSG_STORE_CALL:
     case PGQRS_MSG_STORE_REPLY:
     case PGQRS_MSG_WORKER_ORDER:
+    case PGQRS_MSG_LOG_LEVEL:
+    case PGQRS_MSG_BROKER_QUEUES:
+    case PGQRS_MSG_QUEUES_KNOWN:
+    case PGQRS_MSG_QUEUE_LOAD:
     case PGQRS_MSG_COUNT:
         break;
     }
@@ -467,6 +482,8 @@ int pgqrs_child_create(struct place *place, struct pgqrs_error *err)
     }
     child->place = place;
     child->lifeline = -1;
+    child->output = (struct child_output){.fds = {-1, -1}};
+    child->log_level = pgqrs_log_level();
     child->generation = ++s->generations;
     child->beat_at_ms = pgqrs_mono_ms();
     STAILQ_INIT(&child->outbox);
@@ -482,7 +499,8 @@ int pgqrs_child_create(struct place *place, struct pgqrs_error *err)
         (void)pgqrs_error_memory(err);
         goto failed;
     }
-    if (pgqrs_spawn(place, child->generation, url, &child->pid, &child->lifeline, err) < 0) {
+    if (pgqrs_spawn(place, child->generation, url, &child->pid, &child->lifeline, &child->output,
+                    err) < 0) {
         goto failed;
     }
     set_state(child, CHILD_STARTING);
@@ -527,6 +545,7 @@ void pgqrs_child_destroy(struct child *child, char last_words[PGQRS_LAST_WORDS_M
         pgqrs_buf_fini(&message->frame);
         free(message);
     }
+    pgqrs_output_close(&child->output);
     free(child->kill_reason);
     free(child);
 }

@@ -312,6 +312,7 @@ void pgqrs_place_ended(struct place *place, int wait_status, const struct rusage
 {
     struct supervisor *s = place->s;
     struct child *child = place->child;
+    pgqrs_output_finish(child);
     struct child copy = *child;
     char last_words[PGQRS_LAST_WORDS_MAX + 1];
     char why[PGQRS_LAST_WORDS_MAX + 64];

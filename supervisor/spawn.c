@@ -17,10 +17,16 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "base/paths.h"
 
 #define SPAWN_VARIABLES 5
-#define ABOVE_CONTRACT 16 /* sources of dup2 are moved here, out of the way of its targets */
+
+struct inherited {
+    int lifeline;
+    int listen_fd;              /* -1: a worker */
+    struct output_ends *output; /* null: the broker */
+};
 
 /* A child does not get what may hold the store's credentials, nor what is meant for us alone. */
 static bool is_private(const char *variable)
@@ -73,7 +79,7 @@ static char **make_environment(const struct place *place, uint64_t generation, c
         asprintf(&env[2], PGQRS_ENV_SUPERVISOR "=%d", (int)getpid()) < 0 ||
         asprintf(&env[3], PGQRS_ENV_LOG "=%s %s",
                  config->log_format == PGQRS_LOG_JSON ? "json" : "text",
-                 pgqrs_log_level_name(config->log_level)) < 0 ||
+                 pgqrs_log_level_name(pgqrs_log_level())) < 0 ||
         asprintf(&env[4], PGQRS_ENV_NO_NEW_PRIVILEGES "=%d",
                  isolation != NULL && (isolation->no_new_privileges || isolation->seccomp)) < 0) {
         free_environment(env, 0);
@@ -88,15 +94,29 @@ static char **make_environment(const struct place *place, uint64_t generation, c
     return env;
 }
 
-static int set_actions(posix_spawn_file_actions_t *actions, int lifeline, int listen_fd)
+/* The sources are above the contract's descriptors, so that none is a target before it is used. */
+static int set_actions(posix_spawn_file_actions_t *actions, const struct inherited *from)
 {
-    int last = listen_fd >= 0 ? PGQRS_FD_LISTEN : PGQRS_FD_LIFELINE;
+    int table[][2] = {
+        {from->output == NULL ? -1 : STDERR_FILENO, PGQRS_FD_LOG},
+        {from->lifeline, PGQRS_FD_LIFELINE},
+        {from->listen_fd, PGQRS_FD_LISTEN},
+        {from->output == NULL ? -1 : from->output->memory, PGQRS_FD_TAIL},
+        {from->output == NULL ? -1 : from->output->read[0], PGQRS_FD_OUTPUT},
+        {from->output == NULL ? -1 : from->output->read[1], PGQRS_FD_OUTPUT_ERR},
+        {from->output == NULL ? -1 : from->output->write[0], STDOUT_FILENO},
+        {from->output == NULL ? -1 : from->output->write[1], STDERR_FILENO},
+    };
+    int last = PGQRS_FD_LIFELINE;
     int rc = posix_spawn_file_actions_addopen(actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-    if (rc == 0) {
-        rc = posix_spawn_file_actions_adddup2(actions, lifeline, PGQRS_FD_LIFELINE);
+    if (rc == 0 && from->listen_fd < 0) {
+        rc = posix_spawn_file_actions_addclose(actions, PGQRS_FD_LISTEN);
     }
-    if (rc == 0 && listen_fd >= 0) {
-        rc = posix_spawn_file_actions_adddup2(actions, listen_fd, PGQRS_FD_LISTEN);
+    for (size_t i = 0; i < sizeof table / sizeof *table && rc == 0; i++) {
+        if (table[i][0] >= 0) {
+            rc = posix_spawn_file_actions_adddup2(actions, table[i][0], table[i][1]);
+            last = table[i][1] > last ? table[i][1] : last;
+        }
     }
     return rc != 0 ? rc : posix_spawn_file_actions_addclosefrom_np(actions, last + 1);
 }
@@ -115,7 +135,7 @@ static int set_attributes(posix_spawnattr_t *attributes)
     return rc != 0 ? rc : posix_spawnattr_setsigdefault(attributes, &all);
 }
 
-static int spawn(const char *program, char **env, int lifeline, int listen_fd, pid_t *pid_out)
+static int spawn(const char *program, char **env, const struct inherited *from, pid_t *pid_out)
 {
     char *argv[] = {strdup(program), NULL};
     posix_spawn_file_actions_t actions;
@@ -127,7 +147,7 @@ static int spawn(const char *program, char **env, int lifeline, int listen_fd, p
     }
     rc = posix_spawnattr_init(&attributes);
     if (rc == 0) {
-        rc = argv[0] == NULL ? ENOMEM : set_actions(&actions, lifeline, listen_fd);
+        rc = argv[0] == NULL ? ENOMEM : set_actions(&actions, from);
         if (rc == 0) {
             rc = set_attributes(&attributes);
         }
@@ -141,35 +161,54 @@ static int spawn(const char *program, char **env, int lifeline, int listen_fd, p
     return rc;
 }
 
-int pgqrs_spawn(const struct place *place, uint64_t generation, const char *control_url,
-                pid_t *pid_out, int *lifeline_out, struct pgqrs_error *err)
+static int open_lifeline(int *ours_out, int *theirs_out, struct pgqrs_error *err)
 {
-    bool broker = place->role == PGQRS_ROLE_BROKER;
-    char program[PATH_MAX];
     int pair[2];
-    if (pgqrs_path_installed(broker ? "libexec/pgqrs/pgqrs-broker" : "libexec/pgqrs/pgqrs-worker",
-                             program, sizeof program, err) < 0) {
-        return -1;
-    }
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
         return pgqrs_error_sys(err, PGQRS_ERR_FAILED, errno, "socketpair");
     }
-    int lifeline = fcntl(pair[1], F_DUPFD_CLOEXEC, ABOVE_CONTRACT);
-    int lifeline_errno = errno;
+    *ours_out = pair[0];
+    *theirs_out = fcntl(pair[1], F_DUPFD_CLOEXEC, PGQRS_FD_ABOVE);
+    int saved_errno = errno;
     (void)close(pair[1]);
-    char **env = make_environment(place, generation, control_url);
-    int rc = lifeline < 0 ? lifeline_errno
-             : env == NULL
-                 ? ENOMEM
-                 : spawn(program, env, lifeline, broker ? place->s->listen_fd : -1, pid_out);
-    free_environment(env, SPAWN_VARIABLES);
-    if (lifeline >= 0) {
-        (void)close(lifeline);
-    }
-    if (rc != 0) {
+    if (*theirs_out < 0) {
         (void)close(pair[0]);
-        return pgqrs_error_sys(err, PGQRS_ERR_FAILED, rc, "can not run %s", program);
+        return pgqrs_error_sys(err, PGQRS_ERR_FAILED, saved_errno, "lifeline");
     }
-    *lifeline_out = pair[0];
+    return 0;
+}
+
+int pgqrs_spawn(const struct place *place, uint64_t generation, const char *control_url,
+                pid_t *pid_out, int *lifeline_out, struct child_output *output,
+                struct pgqrs_error *err)
+{
+    bool broker = place->role == PGQRS_ROLE_BROKER;
+    char program[PATH_MAX];
+    int lifeline = -1;
+    struct output_ends ends;
+    struct inherited from = {.listen_fd = broker ? place->s->listen_fd : -1,
+                             .output = broker ? NULL : &ends};
+    if (pgqrs_path_installed(broker ? "libexec/pgqrs/pgqrs-broker" : "libexec/pgqrs/pgqrs-worker",
+                             program, sizeof program, err) < 0 ||
+        open_lifeline(&lifeline, &from.lifeline, err) < 0) {
+        return -1;
+    }
+    int opened = broker ? 0 : pgqrs_output_open(output, &ends, err);
+    if (opened == 0) {
+        char **env = make_environment(place, generation, control_url);
+        int rc = env == NULL ? ENOMEM : spawn(program, env, &from, pid_out);
+        free_environment(env, SPAWN_VARIABLES);
+        opened =
+            rc == 0 ? 0 : pgqrs_error_sys(err, PGQRS_ERR_FAILED, rc, "can not run %s", program);
+    }
+    if (!broker) {
+        pgqrs_output_ends_close(&ends);
+    }
+    (void)close(from.lifeline);
+    if (opened < 0) {
+        (void)close(lifeline);
+        return -1;
+    }
+    *lifeline_out = lifeline;
     return 0;
 }

@@ -29,9 +29,8 @@
 #include "supervisor/ctl.h"
 
 #define LISTEN_BACKLOG 1024
-#define LISTEN_FD_MIN 16     /* out of the way of the spawn contract's descriptors */
 #define BROKER_STOP_MS 15000 /* the broker itself gives up earlier */
-#define DESCRIPTORS_PER_CHILD 8
+#define DESCRIPTORS_PER_CHILD 10
 
 /* ---- reaping ---- */
 
@@ -251,6 +250,35 @@ static void on_scale(evutil_socket_t signal, short what, void *arg)
     }
 }
 
+static void tell_log_level(struct place *place)
+{
+    if (place->child != NULL && place->child->state >= CHILD_WELCOMED &&
+        place->child->state != CHILD_KILLED) {
+        pgqrs_child_post_log_level(place->child);
+    }
+}
+
+void pgqrs_supervisor_set_log_level(struct supervisor *s, enum pgqrs_log_level level)
+{
+    pgqrs_log_set_level(level);
+    tell_log_level(&s->broker);
+    pgqrs_each_worker(s, tell_log_level);
+}
+
+static void on_usr1(evutil_socket_t signal, short what, void *arg)
+{
+    struct supervisor *s = arg;
+    enum pgqrs_log_level usual =
+        s->config->log_level == PGQRS_LOG_DEBUG ? PGQRS_LOG_INFO : s->config->log_level;
+    bool on = pgqrs_log_level() != PGQRS_LOG_DEBUG;
+    enum pgqrs_log_level level = on ? PGQRS_LOG_DEBUG : usual;
+    (void)signal;
+    (void)what;
+    pgqrs_log_set_level(PGQRS_LOG_DEBUG); /* so that this is seen either way */
+    pgqrs_log_info("SIGUSR1: log level %s", pgqrs_log_level_name(level));
+    pgqrs_supervisor_set_log_level(s, level);
+}
+
 /* Signals whose default would end or stop us, and that a later version gives a meaning. */
 static void on_unsupported(evutil_socket_t signal, short what, void *arg)
 {
@@ -300,9 +328,9 @@ static int watch_signals(struct supervisor *s)
     static const struct {
         int number;
         event_callback_fn fn;
-    } table[] = {{SIGCHLD, on_sigchld},     {SIGTERM, on_term},  {SIGINT, on_term},
-                 {SIGQUIT, on_quit},        {SIGUSR2, on_usr2},  {SIGHUP, on_unsupported},
-                 {SIGUSR1, on_unsupported}, {SIGTTIN, on_scale}, {SIGTTOU, on_scale}};
+    } table[] = {{SIGCHLD, on_sigchld}, {SIGTERM, on_term},  {SIGINT, on_term},
+                 {SIGQUIT, on_quit},    {SIGUSR2, on_usr2},  {SIGHUP, on_unsupported},
+                 {SIGUSR1, on_usr1},    {SIGTTIN, on_scale}, {SIGTTOU, on_scale}};
     (void)signal(SIGPIPE, SIG_IGN); /* a closed peer is an error of write */
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         struct event *event = evsignal_new(s->base, table[i].number, table[i].fn, s);
@@ -339,7 +367,7 @@ static int open_job_socket(struct supervisor *s, struct pgqrs_error *err)
     memcpy(address.sun_path, s->job_socket, sizeof address.sun_path);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd >= 0) {
-        s->listen_fd = fcntl(fd, F_DUPFD_CLOEXEC, LISTEN_FD_MIN);
+        s->listen_fd = fcntl(fd, F_DUPFD_CLOEXEC, PGQRS_FD_ABOVE);
         (void)close(fd);
     }
     if (s->listen_fd < 0 ||

@@ -7,6 +7,7 @@
  * store, never loads a plugin and never blocks.
  *
  *   spawn.c        fork and exec of one child
+ *   output.c       what a worker's plugin writes to standard output and error
  *   child.c        one process from its start to its end: messages, deadlines, last words
  *   places.c       where processes run, and when one is started again
  *   failing.c      a queue whose workers can not start or die too often
@@ -30,6 +31,7 @@
 
 #include "config/config.h"
 #include "ipc/control.h"
+#include "ipc/output_page.h"
 #include "ipc/spawn_contract.h"
 #include "supervisor/restart_policy.h"
 #include "supervisor/runtime_dir.h"
@@ -53,6 +55,12 @@ struct out_message {
 };
 STAILQ_HEAD(outbox, out_message);
 
+struct child_output {                 /* all of it absent: the broker */
+    struct pgqrs_output_page *shared; /* with the worker, which writes there */
+    struct pgqrs_output_page *left;   /* its copy, once the worker is dead */
+    int fds[PGQRS_STREAM_COUNT];      /* where what it has not read can be read */
+};
+
 struct child {
     struct place *place;
     enum child_state state;
@@ -69,6 +77,8 @@ struct child {
     bool interrupted;                /* we end it for a stop: its job has not spent its attempt */
     bool stop_asked;                 /* somebody has marked its row stopped */
     char *kill_reason;               /* why we killed it; null: we did not */
+    struct child_output output;
+    enum pgqrs_log_level log_level; /* with which it was started */
 };
 
 struct pgqrs_recycle { /* when the worker at hand is to be replaced; each 0: never */
@@ -173,9 +183,25 @@ struct supervisor {
 };
 
 /* ---- spawn.c ---- */
-/* Execs the place's program. *lifeline_out is our end. */
+/* Execs the place's program. *lifeline_out is our end. output is opened for a worker. */
 int pgqrs_spawn(const struct place *place, uint64_t generation, const char *control_url,
-                pid_t *pid_out, int *lifeline_out, struct pgqrs_error *err) PGQRS_MUST_CHECK;
+                pid_t *pid_out, int *lifeline_out, struct child_output *output,
+                struct pgqrs_error *err) PGQRS_MUST_CHECK;
+
+/* ---- output.c ---- */
+struct output_ends { /* what a worker inherits */
+    int memory, read[PGQRS_STREAM_COUNT], write[PGQRS_STREAM_COUNT];
+};
+/* After a failure, too, both are to be closed. */
+int pgqrs_output_open(struct child_output *output, struct output_ends *ends,
+                      struct pgqrs_error *err) PGQRS_MUST_CHECK;
+void pgqrs_output_ends_close(struct output_ends *ends);
+void pgqrs_output_close(struct child_output *output);
+/* The process is reaped: logs what it could not log any more. */
+void pgqrs_output_finish(struct child *child);
+/* After that: its last lines, the newest that fit, with a newline between two. Empty when there are
+ * none. Valid UTF-8 without control characters. */
+void pgqrs_output_tail(struct child *child, char *out, size_t size);
 
 /* ---- child.c ---- */
 int pgqrs_child_create(struct place *place, struct pgqrs_error *err) PGQRS_MUST_CHECK;
@@ -184,6 +210,7 @@ void pgqrs_child_destroy(struct child *child, char last_words[PGQRS_LAST_WORDS_M
 /* Takes the frame's memory. */
 void pgqrs_child_post(struct child *child, struct pgqrs_buf *frame);
 void pgqrs_child_post_empty(struct child *child, enum pgqrs_msg_type type);
+void pgqrs_child_post_log_level(struct child *child); /* ours */
 void pgqrs_child_kill(struct child *child, const char *reason);
 void pgqrs_child_drain(struct child *child);
 /* Tells this broker that a worker has ended. */
@@ -256,6 +283,8 @@ int pgqrs_supervisor_run(const struct pgqrs_config *config,
 void pgqrs_supervisor_broker_ready(struct supervisor *s);
 /* Something has ended: goes on with a drain or a stop that is under way. */
 void pgqrs_supervisor_step(struct supervisor *s);
+/* From now on, here and in every child, those to come included. */
+void pgqrs_supervisor_set_log_level(struct supervisor *s, enum pgqrs_log_level level);
 /* Ends everything in order and exits with this status. */
 void pgqrs_supervisor_fail(struct supervisor *s, int exit_status);
 

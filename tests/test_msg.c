@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "base/log.h"
 #include "ipc/msg.h"
 #include "ipc/store_msg.h"
 
@@ -91,6 +92,26 @@ static int decode_any(const struct pgqrs_frame *f)
     case PGQRS_MSG_JOB_WELCOME: {
         int64_t id;
         return pgqrs_decode_job_welcome(f, &id, &err);
+    }
+    case PGQRS_MSG_BROKER_QUEUES: {
+        struct pgqrs_queue_settings *queues = NULL;
+        uint32_t serial;
+        size_t count;
+        rc = pgqrs_decode_broker_queues(f, &serial, &queues, &count, &err);
+        free(queues);
+        return rc;
+    }
+    case PGQRS_MSG_QUEUES_KNOWN: {
+        uint32_t serial;
+        return pgqrs_decode_queues_known(f, &serial, &err);
+    }
+    case PGQRS_MSG_QUEUE_LOAD: {
+        struct pgqrs_queue_load m;
+        return pgqrs_decode_queue_load(f, &m, &err);
+    }
+    case PGQRS_MSG_LOG_LEVEL: {
+        uint8_t level;
+        return pgqrs_decode_log_level(f, &level, &err);
     }
     case PGQRS_MSG_JOB_CAPACITY: {
         uint32_t n;
@@ -213,6 +234,18 @@ static void encode_example(struct pgqrs_buf *out, enum pgqrs_msg_type type)
                            &(struct pgqrs_order){.generation = 1,
                                                  .kind = PGQRS_ORDER_CANCEL,
                                                  .key = {.id = 2, .attempt = 3}});
+        break;
+    case PGQRS_MSG_BROKER_QUEUES:
+        pgqrs_encode_broker_queues(out, 7, &queue, 1);
+        break;
+    case PGQRS_MSG_QUEUES_KNOWN:
+        pgqrs_encode_queues_known(out, 7);
+        break;
+    case PGQRS_MSG_QUEUE_LOAD:
+        pgqrs_encode_queue_load(out, &(struct pgqrs_queue_load){.queue = "mail", .ready = 3});
+        break;
+    case PGQRS_MSG_LOG_LEVEL:
+        pgqrs_encode_log_level(out, PGQRS_LOG_DEBUG);
         break;
     case PGQRS_MSG_COMPLAINT:
         pgqrs_encode_complaint(out, &(struct pgqrs_complaint){.generation = 1, .text = "bad"});

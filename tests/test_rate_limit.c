@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "store/rate_limit.h"
+#include "base/rate_limit.h"
 
 #define SECOND 1000000
 

@@ -106,6 +106,14 @@ static void on_order(struct pgqrs_control_thread *t, const struct pgqrs_frame *f
     }
 }
 
+static void on_log_level(const struct pgqrs_frame *frame)
+{
+    struct pgqrs_error err;
+    if (pgqrs_child_on_log_level(frame, &err) < 0) {
+        pgqrs_log_error("control channel: %s", err.text);
+    }
+}
+
 static void on_control(struct pgqrs_control_thread *t)
 {
     for (int i = 0; i < RECEIVE_AT_ONCE; i++) {
@@ -127,6 +135,8 @@ static void on_control(struct pgqrs_control_thread *t)
             on_cancel(t, &frame);
         } else if (frame.type == PGQRS_MSG_WORKER_ORDER) {
             on_order(t, &frame);
+        } else if (frame.type == PGQRS_MSG_LOG_LEVEL) {
+            on_log_level(&frame);
         } else {
             pgqrs_log_warn("control channel: unexpected message %s ignored",
                            pgqrs_msg_descs[frame.type].name);

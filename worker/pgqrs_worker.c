@@ -26,7 +26,9 @@ static int take_welcome(struct pgqrs_worker *worker, const struct pgqrs_frame *f
     worker->settings = strdup(welcome.settings);
     worker->job_socket = strdup(welcome.job_socket);
     memcpy(worker->token, welcome.token, sizeof worker->token);
+    worker->slot = welcome.slot;
     worker->prefetch = welcome.prefetch;
+    worker->log_lines = welcome.log_lines;
     worker->max_attempts = welcome.max_attempts;
     worker->heartbeat_ms = welcome.heartbeat_ms < 1 ? 1 : welcome.heartbeat_ms;
     worker->timeout_ms = welcome.timeout_ms;
@@ -60,6 +62,10 @@ static int set_up(struct pgqrs_worker *worker, struct pgqrs_error *err)
         return -1;
     }
     pgqrs_host_set_limit(worker->host, worker->timeout_ms, worker->cancel_grace_ms);
+    if (pgqrs_output_start(worker->output, worker->queue, worker->slot, worker->log_lines, err) <
+        0) {
+        return -1;
+    }
     return pgqrs_control_thread_start(worker, err);
 }
 
@@ -94,8 +100,10 @@ static int serve(struct pgqrs_worker *worker, struct pgqrs_error *err)
                           err) < 0) {
         return -1;
     }
+    pgqrs_output_end(worker->output); /* what init has written is of no job */
     int status = pgqrs_worker_loop(worker, err);
     pgqrs_plugin_fini(&worker->plugin);
+    pgqrs_output_end(worker->output);
     return status;
 }
 
@@ -105,7 +113,7 @@ int main(void)
     struct pgqrs_frame welcome;
     struct pgqrs_error err;
     int status = -1;
-    if (pgqrs_isolation_begin(&err) == 0 &&
+    if (pgqrs_isolation_begin(&err) == 0 && pgqrs_output_open(&worker.output, &err) == 0 &&
         pgqrs_child_start("pgqrs-worker", PGQRS_ROLE_WORKER, &worker.child, &welcome, &err) == 0 &&
         take_welcome(&worker, &welcome, &err) == 0 && set_up(&worker, &err) == 0) {
         status = serve(&worker, &err);

@@ -3,14 +3,16 @@
 #define PGQRS_WORKER_WORKER_H
 
 /*
- * The worker process: one plugin, one job at a time. Two threads: the main thread runs the plugin,
- * the control thread answers the supervisor whatever the plugin does.
+ * The worker process: one plugin, one job at a time. Three threads: the main thread runs the
+ * plugin, the control thread answers the supervisor whatever the plugin does, and one reads what
+ * the plugin writes to standard output and error.
  */
 
 #include "ipc/child.h"
 #include "worker/host.h"
 #include "worker/isolation.h"
 #include "worker/job_link.h"
+#include "worker/output.h"
 #include "worker/plugin.h"
 
 struct pgqrs_control_thread;
@@ -20,7 +22,7 @@ struct pgqrs_worker {
     char *queue, *plugin_path, *settings, *job_socket, *directory;
     struct pgqrs_isolation isolation;
     uint8_t token[PGQRS_TOKEN_SIZE];
-    uint32_t prefetch, max_attempts;
+    uint32_t slot, prefetch, max_attempts, log_lines;
     int64_t heartbeat_ms;
     int64_t timeout_ms, cancel_grace_ms;
 
@@ -29,6 +31,7 @@ struct pgqrs_worker {
     struct pgqrs_job_host *host;
     struct pgqrs_job_link *link;
     struct pgqrs_control_thread *control;
+    struct pgqrs_output *output;
 };
 
 /* ---- control_thread.c ---- */

@@ -15,8 +15,10 @@ int pgqrs_worker_loop(struct pgqrs_worker *worker, struct pgqrs_error *err)
         if (got <= 0) {
             break;
         }
+        pgqrs_output_begin(worker->output, lease->key.id);
         struct pgqrs_job *job = pgqrs_host_begin(worker->host, lease);
         enum pgqrs_outcome outcome = handler->run(worker->plugin.state, job);
+        pgqrs_output_end(worker->output);
 
         struct pgqrs_job_result result;
         pgqrs_host_end(worker->host, outcome, &result);

@@ -21,6 +21,7 @@
 #include <pgqrs/handler.h>
 
 #include "ipc/msg.h"
+#include "ipc/spawn_contract.h"
 
 #define CHUNK 65536
 #define HELLO_KEY 16 /* type, zero, major, minor and generation of a JOB_HELLO */
@@ -313,7 +314,7 @@ static int count_strange_descriptors(void)
         socklen_t len = sizeof listens;
         (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
         ssize_t n = readlink(path, target, sizeof target - 1);
-        bool fine = n <= 0 || fd == 1 || fd == 2 ||
+        bool fine = n <= 0 || fd == 1 || fd == 2 || fd == PGQRS_FD_LOG ||
                     (n > 5 && memcmp(target + n - 5, "/jobs", 5) == 0 &&
                      (fcntl(fd, F_GETFL) & O_PATH) != 0);
         for (size_t i = 0; n > 0 && !fine && i < sizeof known / sizeof *known; i++) {

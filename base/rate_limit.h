@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef PGQRS_STORE_RATE_LIMIT_H
-#define PGQRS_STORE_RATE_LIMIT_H
+#ifndef PGQRS_BASE_RATE_LIMIT_H
+#define PGQRS_BASE_RATE_LIMIT_H
 
 /*
  * A bucket of tokens, one a message, that fills at a steady rate. Belongs to one thread, like the

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "store/rate_limit.h"
+#include "base/rate_limit.h"
 
 #define TOKEN 1000000 /* a rate per second times microseconds counts in these */
 /* No debt is larger: at the greatest rate its product with TOKEN still fits. */
