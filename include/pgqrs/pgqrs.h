@@ -394,7 +394,9 @@ PGQRS_API_CHECK int pgqrs_message_list(struct pgqrs_client *client,
 PGQRS_API void pgqrs_message_page_free(struct pgqrs_message_page *page);
 
 enum pgqrs_action {
-    PGQRS_ACTION_CANCEL = 1, /* a waiting one ends, with outcome "cancelled" */
+    PGQRS_ACTION_CANCEL = 1, /* a waiting one ends, with outcome "cancelled"; of one that a pgqrsd's
+                                worker runs the code is PGQRS_E_CONFLICT, but the worker is asked to
+                                stop, and then it ends in the same way */
     PGQRS_ACTION_DELETE = 2, /* a waiting or ended one goes */
     PGQRS_ACTION_FREE = 3,   /* a lease is taken away: due now, its attempt spent */
     PGQRS_ACTION_REPLAY = 4  /* an ended one waits again, as if it were new */

@@ -204,9 +204,8 @@ static const char *const texts[] =
         [STMT_ORDERS_BEAT] = "UPDATE pgqrs_workers SET heartbeat_at = ?2"
                              " WHERE id IN (SELECT value FROM json_each(?1))"
                              " RETURNING id, status, EXISTS (SELECT 1 FROM pgqrsd_cancel_requests)",
-        [STMT_ORDERS_LOOK] =
-            "SELECT id, status, EXISTS (SELECT 1 FROM pgqrsd_cancel_requests)"
-            " FROM pgqrs_workers WHERE id IN (SELECT value FROM json_each(?1))",
+        [STMT_ORDERS_LOOK] = "SELECT id, status, EXISTS (SELECT 1 FROM pgqrsd_cancel_requests)"
+                             " FROM pgqrs_workers WHERE id IN (SELECT value FROM json_each(?1))",
         [STMT_ORDERS_END] = "UPDATE pgqrs_messages SET archived_at = ?1,"
                             " pgqrsd_outcome = 'cancelled', pgqrsd_result = NULL,"
                             " pgqrsd_error = '" PGQRS_CANCELLED_TEXT "'"

@@ -582,10 +582,8 @@ static void step_move(struct random_run *r)
 
 static void step_beat(struct random_run *r)
 {
-    int64_t ids[3];
-    int64_t real[3];
-    struct pgqrs_error model_err;
-    struct pgqrs_error err;
+    int64_t ids[3], real[3];
+    struct pgqrs_error model_err, err;
     size_t count = random_below(r, 4);
     bool orders = one_in(r, 2);
     random_say(r, orders ? "orders" : "beat");
@@ -594,13 +592,11 @@ static void step_beat(struct random_run *r)
         real[i] = random_real(&r->workers, ids[i]);
         random_say(r, " %lld", (long long)ids[i]);
     }
-    if (orders) {
+    int model_rc = orders ? 0 : pgqrs_store_worker_beat(r->model, ids, count, &model_err);
+    int rc = orders ? 0 : pgqrs_store_worker_beat(r->store, real, count, &err);
+    if (random_same_rc(r, model_rc, &model_err, rc, &err) && orders) {
         random_same_orders(r, ids, count, one_in(r, 2));
-        return;
     }
-    int model_rc = pgqrs_store_worker_beat(r->model, ids, count, &model_err);
-    int rc = pgqrs_store_worker_beat(r->store, real, count, &err);
-    (void)random_same_rc(r, model_rc, &model_err, rc, &err);
 }
 
 static void step_end(struct random_run *r)
