@@ -420,7 +420,9 @@ bool daemon_is_clean(const struct daemon *d)
                                            "definitely lost", "uninitialised"};
     for (size_t i = 0; i < sizeof findings / sizeof *findings; i++) {
         if (d->log[0] != 0 && daemon_log_has(d, findings[i])) {
-            (void)fprintf(stderr, "found \"%s\" in the log:\n%s\n", findings[i], read_file(d->log));
+            char *log = read_file(d->log);
+            (void)fprintf(stderr, "found \"%s\" in the log:\n%s\n", findings[i], log);
+            free(log);
             return false;
         }
     }
