@@ -4,6 +4,7 @@
 #   make run        a demonstration             make bench    benchmarks
 #   make install    PREFIX=/usr/local DESTDIR=  make lint     clang-tidy, cppcheck, man pages
 #   make check-asan check-ubsan check-tsan check-valgrind     all tests, watched
+#   make chaos      SEED=N MINUTES=1 STORE=sqlite or postgres: harm to a pgqrsd under load
 
 VERSION  := 0.1.0
 B        ?= build
@@ -14,7 +15,7 @@ endif
 SANITIZE ?=
 
 DEPS_BUILD := gcc libc6-dev make pkg-config libevent-dev libnng-dev libsqlite3-dev libpq-dev \
-              libjansson-dev libyaml-dev libcurl4-openssl-dev libssl-dev
+              libjansson-dev libyaml-dev libcurl4-openssl-dev libssl-dev libseccomp-dev
 DEPS_TEST  := libcmocka-dev procps postgresql postgresql-client pgbouncer
 DEPS_LINT  := clang libclang-rt-14-dev clang-tidy clang-format cppcheck mandoc man-db
 DEPS_CHECK := valgrind
@@ -22,7 +23,7 @@ DEPS_CHECK := valgrind
 # V=1 shows the commands.
 Q := $(if $(V),,@)
 
-.PHONY: all run test check check-asan check-ubsan check-tsan check-valgrind bench fuzz install \
+.PHONY: all run test check chaos check-asan check-ubsan check-tsan check-valgrind bench fuzz install \
         uninstall clean format lint deps deps-build deps-lint deps-check
 all: programs
 
@@ -52,6 +53,7 @@ LIBS_NNG   := -lnng
 LIBS_STORE = $(call PKG,sqlite3 libpq)
 LIBS_JSON  = $(call PKG,jansson)
 LIBS_YAML  = $(call PKG,yaml-0.1)
+LIBS_SECCOMP = $(call PKG,libseccomp)
 
 # ---- what is built: one archive a folder, a program from the file that has its main ----
 
@@ -62,6 +64,7 @@ MAIN_supervisor := supervisor/pgqrsd.c
 MAIN_broker     := broker/pgqrs_broker.c
 MAIN_worker     := worker/pgqrs_worker.c
 MAIN_cli        := cli/pgqrs.c
+MAIN_chaos      := tests/chaos/chaos_main.c
 
 SRC_base       := $(call src,base)
 SRC_config     := $(call src,config)
@@ -73,9 +76,10 @@ SRC_worker     := $(filter-out $(MAIN_worker),$(call src,worker))
 SRC_cli        := $(filter-out $(MAIN_cli),$(call src,cli))
 SRC_client     := $(call src,lib)
 SRC_support    := $(call src,tests/support)
+SRC_chaos      := $(filter-out $(MAIN_chaos),$(call src,tests/chaos))
 SRC_bench      := $(filter-out bench/bench_%,$(call src,bench))
 
-ROOMS := base config ipc store supervisor broker worker cli client support bench
+ROOMS := base config ipc store supervisor broker worker cli client support chaos bench
 lib = $(B)/lib$(1).a
 define archive
 $(call lib,$(1)): $(call objs,$(SRC_$(1)))
@@ -101,7 +105,7 @@ $(B)/libexec/pgqrs/pgqrs-broker: $(call objs,$(MAIN_broker)) $(foreach l,broker 
 $(B)/libexec/pgqrs/pgqrs-worker: $(call objs,$(MAIN_worker)) $(foreach l,worker ipc base,$(call lib,$(l)))
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  LINK  $@")
-	$(Q)$(LINK) -o $@ $^ $(LIBS_NNG) $(LIBS_JSON) -ldl -lpthread
+	$(Q)$(LINK) -o $@ $^ $(LIBS_NNG) $(LIBS_JSON) $(LIBS_SECCOMP) -ldl -lpthread
 $(B)/bin/pgqrs: $(call objs,$(MAIN_cli)) $(foreach l,cli config store ipc base,$(call lib,$(l)))
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  LINK  $@")
@@ -138,7 +142,8 @@ $(B)/examples/%: examples/clients/%.c include/pgqrs/pgqrs.h $(LIBPGQRS_SO)
 
 HANDLERS      := $(patsubst examples/handlers/%.c,$(B)/lib/pgqrs/handlers/%.so,$(call src,examples/handlers))
 TEST_HANDLERS := $(patsubst tests/handlers/%.c,$(B)/tests/handlers/%.so,$(call src,tests/handlers))
-BENCH_HANDLERS := $(patsubst bench/handlers/%.c,$(B)/bench/handlers/%.so,$(call src,bench/handlers))
+BENCH_HANDLERS := $(patsubst bench/handlers/%.c,$(B)/bench/handlers/%.so,$(call src,bench/handlers)) \
+                  $(patsubst bench/preload/%.c,$(B)/bench/preload/%.so,$(call src,bench/preload))
 
 HANDLER_LIBS_checksum = $(call PKG,libcrypto jansson)
 HANDLER_LIBS_exec     = $(call PKG,jansson)
@@ -153,6 +158,7 @@ endef
 $(eval $(call handler_rule,lib/pgqrs/handlers,examples/handlers))
 $(eval $(call handler_rule,tests/handlers,tests/handlers))
 $(eval $(call handler_rule,bench/handlers,bench/handlers))
+$(eval $(call handler_rule,bench/preload,bench/preload))
 
 PROGRAMS := $(B)/bin/pgqrsd $(B)/bin/pgqrs $(B)/libexec/pgqrs/pgqrs-broker $(B)/libexec/pgqrs/pgqrs-worker
 .PHONY: programs
@@ -161,7 +167,7 @@ programs: $(PROGRAMS) $(HANDLERS) $(LIBPGQRS) $(EXAMPLES)
 # ---- tests: tests/test_*.c are unit tests, tests/it_*.c start real processes ----
 
 TESTS   := $(patsubst tests/%.c,$(B)/tests/%,$(call src,tests))
-$(B)/tests/%: $(B)/obj/tests/%.o $(foreach l,support supervisor broker worker cli client config store ipc base,$(call lib,$(l)))
+$(B)/tests/%: $(B)/obj/tests/%.o $(foreach l,chaos support supervisor broker worker cli client config store ipc base,$(call lib,$(l)))
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  LINK  $@")
 	$(Q)$(LINK) -o $@ $< -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LIBS_EVENT) $(LIBS_NNG) \
@@ -175,6 +181,18 @@ test: deps
 # T=name runs one test program, such as make check T=it_first_light.
 check: test-build
 	@tests/run.sh $(B) $(T)
+
+# A pgqrsd under load while a seeded script does harm to it; a seed gives the same choices again.
+STORE   ?= sqlite
+MINUTES ?= 1
+CHAOS   := $(B)/chaos/chaos
+chaos: deps
+	$(MAKE) --no-print-directory programs $(TEST_HANDLERS) $(CHAOS)
+	@$(CHAOS) $(abspath $(B)) $(STORE) $(MINUTES) $(SEED)
+$(CHAOS): $(call objs,$(MAIN_chaos)) $(foreach l,chaos support client store ipc base,$(call lib,$(l)))
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  LINK  $@")
+	$(Q)$(LINK) -o $@ $^ $(LIBS_STORE) $(LIBS_JSON) $(call PKG,cmocka) -lpthread
 
 check-asan: deps
 	ASAN_OPTIONS=detect_leaks=1 LSAN_OPTIONS="suppressions=$(CURDIR)/tests/support/lsan.supp:print_suppressions=0" \
@@ -216,10 +234,11 @@ $(B)/bench/%: $(B)/obj/bench/%.o $(foreach l,bench support store ipc base,$(call
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  LINK  $@")
 	$(Q)$(LINK) -o $@ $^ $(LIBS_STORE) $(LIBS_JSON) $(call PKG,cmocka) -lm -lpthread
-# All of it takes about an hour; BENCH_ARGS="--store sqlite --case drain --runs 1" a minute.
+# All of it takes about an hour, bench_supervisor three minutes of it;
+# BENCH_ARGS="--store sqlite --case drain --runs 1" SUPERVISOR_ARGS="--store sqlite" two minutes.
 bench: deps
 	$(MAKE) --no-print-directory programs bench-build
-	@$(B)/bench/bench_recovery $(B) && $(B)/bench/bench_queue $(BENCH_ARGS) $(B)
+	@$(B)/bench/bench_supervisor $(SUPERVISOR_ARGS) $(B) && $(B)/bench/bench_queue $(BENCH_ARGS) $(B)
 .PHONY: bench-build
 bench-build: $(BENCHES) $(BENCH_HANDLERS)
 

@@ -17,4 +17,9 @@
 int pgqrs_path_installed(const char *relative, char *out, size_t size,
                          struct pgqrs_error *err) PGQRS_MUST_CHECK;
 
+/* Where the sockets of pgqrsd are: the configured directory, or with null $RUNTIME_DIRECTORY, else
+ * $XDG_RUNTIME_DIR/pgqrs, else /tmp/pgqrs-UID. */
+int pgqrs_path_runtime(const char *configured, char *out, size_t size,
+                       struct pgqrs_error *err) PGQRS_MUST_CHECK;
+
 #endif

@@ -56,8 +56,11 @@ void bench_check(int64_t rc, const struct pgqrs_error *err);
 void *bench_alloc(size_t count, size_t size);
 /* Opens our store on it. */
 struct pgqrs_store *bench_store(const struct target *t);
-/* A backlog of small jobs. */
+/* So many small jobs, in calls of batch; rows per second. */
+double bench_enqueue(const struct target *t, int64_t jobs, int64_t batch);
+/* A backlog of them. */
 void bench_fill(struct target *t, int64_t jobs);
+#define BENCH_FILL_BATCH 1000
 #define BENCH_PAYLOAD "{\"kind\":\"bench\",\"n\":1}"
 
 #endif

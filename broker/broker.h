@@ -12,7 +12,8 @@
  *   group.c         outcomes that wait for the store
  *   commit.c        a group and the workers' credit become one exchange with the store, and its
  *                   results become messages
- *   chores.c        what the clock asks of the store: renewals, heartbeats, housekeeping
+ *   chores.c        what the clock asks of the store: renewals, housekeeping
+ *   orders.c        heartbeats of the workers' rows, and what others have written there
  *   broker_loop.c   the supervisor's messages, start and stop
  */
 
@@ -50,7 +51,8 @@ struct held_job {
     int64_t leased_ms; /* monotonic; when the lease was made or renewed */
     bool sent;
     int32_t priority;
-    int32_t crash_ct; /* before this attempt; 0 for what an earlier broker has leased */
+    int32_t crash_ct;            /* before this attempt; 0 for what an earlier broker has leased */
+    enum pgqrs_order_kind order; /* its worker was told: cancel or interrupt */
     int64_t enqueued_at_us;
     struct pgqrs_bytes payload; /* owned; null once it was sent */
 };
@@ -71,6 +73,10 @@ struct worker {
     int64_t last_us;       /* when its last outcome came, monotonic; 0: none has */
     int64_t pace_us;       /* how long it takes for a job, of late; 0: not known */
     int64_t payload_bytes; /* of a job, of late */
+
+    enum pgqrs_worker_state row_state; /* as it was last seen; none: not yet */
+    bool held_back;                    /* suspended, interrupted or stopped: it is given nothing */
+    bool moving;                       /* its row's state is being changed by us */
 
     /* Messages under construction while an exchange is distributed. */
     struct pgqrs_buf settled, leases;
@@ -118,6 +124,7 @@ struct commit {
     struct known_leases *known; /* to be reconciled first; null: nothing is */
     size_t known_count;
     bool hint;        /* it was woken: the store knows whether there is a reason to look */
+    bool woken;       /* out: there is */
     bool probe;       /* no outcome to store: to see first whether the store works */
     int64_t probe_id; /* and whether this row, unless 0, can be written */
     const struct broker_queue *check; /* that queues are those of before; null: no need */
@@ -136,8 +143,10 @@ struct broker {
     bool alone; /* nobody else can be a broker of the store */
     int64_t lease_ms, poll_ms, heartbeat_ms, foreign_stale_ms;
     int64_t look_ms; /* how often it looks by itself; poll_ms, or more where it is woken */
-    struct broker_queue *queues;
+    struct broker_queue *queues; /* room for PGQRS_QUEUES_MAX */
     size_t queue_count;
+    uint32_t news_serial;    /* of the last reload */
+    struct queue_news *news; /* what of it waits to be tried again */
     struct worker_list workers;
     struct peer_list peers;
     size_t peer_count;
@@ -162,9 +171,9 @@ struct broker {
 
     struct event *turn; /* runs the exchange after everything that is readable was read */
     struct event *control, *lifeline, *wake, *listen;
-    struct event *poll, *due, *renew, *beat, *row_beat, *retry, *gather, *listen_again, *spare,
-        *housekeeping;
+    struct event *poll, *due, *renew, *beat, *retry, *gather, *listen_again, *spare, *housekeeping;
     struct chores *chores;
+    struct orders *orders;
 };
 
 /* ---- broker_loop.c ---- */
@@ -173,6 +182,18 @@ int pgqrs_broker_run(struct pgqrs_child *child, const struct pgqrs_frame *welcom
 void pgqrs_broker_complain(struct broker *b, const struct worker *worker, const char *text);
 /* Ends the loop when all that was to be done before a stop is done. */
 void pgqrs_broker_try_stop(struct broker *b);
+
+/* ---- queue_table.c ---- */
+struct queue_news;
+int pgqrs_queues_create(struct broker *b, const struct pgqrs_broker_welcome *m,
+                        struct pgqrs_error *err) PGQRS_MUST_CHECK;
+int pgqrs_queues_find_in_store(struct broker *b, struct pgqrs_error *err) PGQRS_MUST_CHECK;
+/* Null: it is not served. */
+struct broker_queue *pgqrs_queues_find(struct broker *b, const char *name);
+/* A BROKER_QUEUES message; pgqrsd is told when it is done. */
+int pgqrs_queues_update(struct broker *b, const struct pgqrs_frame *frame,
+                        struct pgqrs_error *err) PGQRS_MUST_CHECK;
+void pgqrs_queues_fini(struct broker *b);
 
 /* ---- job_peers.c ---- */
 int pgqrs_peers_listen(struct broker *b, int fd, struct pgqrs_error *err) PGQRS_MUST_CHECK;
@@ -216,6 +237,7 @@ uint32_t pgqrs_worker_credit(const struct broker *b, const struct worker *worker
 int pgqrs_worker_hold(struct worker *worker, const struct pgqrs_lease *lease);
 /* It said that it holds this one. */
 void pgqrs_worker_hold_sent(struct worker *worker, struct pgqrs_job_key key);
+struct held_job *pgqrs_worker_held(struct worker *worker, struct pgqrs_job_key key);
 /* False when it did not hold it. */
 bool pgqrs_worker_unhold(struct worker *worker, struct pgqrs_job_key key);
 /* The i-th lease is no longer held. */
@@ -244,6 +266,9 @@ int pgqrs_group_add_returned(struct broker *b, struct worker *worker, struct pgq
  */
 int pgqrs_group_add_charged(struct broker *b, struct worker *worker, const struct held_job *job,
                             const char *text, struct pgqrs_error *err) PGQRS_MUST_CHECK;
+/* Somebody has cancelled it, and its worker has not done it. */
+int pgqrs_group_add_cancelled(struct broker *b, struct worker *worker, struct pgqrs_job_key key,
+                              struct pgqrs_error *err) PGQRS_MUST_CHECK;
 /* A message that no worker can be sent. */
 void pgqrs_group_add_oversized(struct broker *b, struct worker *worker, struct pgqrs_job_key key);
 void pgqrs_group_clear(struct group *g);
@@ -267,5 +292,15 @@ int pgqrs_chores_start(struct broker *b, struct pgqrs_error *err) PGQRS_MUST_CHE
 /* Tells the store what dozing says. */
 void pgqrs_chores_doze(struct broker *b);
 void pgqrs_chores_fini(struct broker *b);
+
+/* ---- orders.c ---- */
+int pgqrs_orders_start(struct broker *b, struct pgqrs_error *err) PGQRS_MUST_CHECK;
+/* Somebody may have written an order: looks soon, not only at the next heartbeat. */
+void pgqrs_orders_look(struct broker *b);
+/* It is connected: a suspension of the one that died in its place is its own now. */
+void pgqrs_orders_attached(struct broker *b, struct worker *worker);
+/* It is about to be forgotten. */
+void pgqrs_orders_buried(struct broker *b, const struct worker *worker);
+void pgqrs_orders_fini(struct broker *b);
 
 #endif

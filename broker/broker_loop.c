@@ -106,6 +106,8 @@ static int dispatch(struct broker *b, const struct pgqrs_frame *frame, struct pg
         return on_worker_started(b, frame, err);
     case PGQRS_MSG_WORKER_ENDED:
         return on_worker_ended(b, frame, err);
+    case PGQRS_MSG_BROKER_QUEUES:
+        return pgqrs_queues_update(b, frame, err);
     case PGQRS_MSG_LOG_LEVEL:
         return pgqrs_child_on_log_level(frame, err);
     case PGQRS_MSG_NONE:
@@ -127,6 +129,10 @@ static int dispatch(struct broker *b, const struct pgqrs_frame *frame, struct pg
     case PGQRS_MSG_CLIENT_WELCOME:
     case PGQRS_MSG_STORE_CALL:
     case PGQRS_MSG_STORE_REPLY:
+    case PGQRS_MSG_ORDER:
+    case PGQRS_MSG_WORKER_ORDER:
+    case PGQRS_MSG_QUEUES_KNOWN:
+    case PGQRS_MSG_QUEUE_LOAD:
     case PGQRS_MSG_COUNT:
         break;
     }
@@ -220,42 +226,6 @@ static void on_beat(evutil_socket_t fd, short what, void *arg)
 
 /* ---- start ---- */
 
-static int take_queues(struct broker *b, const struct pgqrs_broker_welcome *m,
-                       struct pgqrs_error *err)
-{
-    b->queues = calloc(m->queue_count == 0 ? 1 : m->queue_count, sizeof *b->queues);
-    if (b->queues == NULL) {
-        return pgqrs_error_memory(err);
-    }
-    for (size_t i = 0; i < m->queue_count; i++) {
-        struct broker_queue *queue = &b->queues[i];
-        queue->settings = m->queues[i];
-        queue->settings.name = strdup(m->queues[i].name);
-        queue->maybe_ready = true;
-        TAILQ_INIT(&queue->workers);
-        if (queue->settings.name == NULL) {
-            return pgqrs_error_memory(err);
-        }
-        b->queue_count++;
-    }
-    return 0;
-}
-
-static int find_queues(struct broker *b, struct pgqrs_error *err)
-{
-    for (size_t i = 0; i < b->queue_count; i++) {
-        struct broker_queue *queue = &b->queues[i];
-        int rc = pgqrs_store_queue_find(b->store, queue->settings.name, &queue->id, err);
-        if (rc < 0 && err->code == PGQRS_ERR_NOT_FOUND) {
-            rc = pgqrs_store_queue_create(b->store, queue->settings.name, &queue->id, err);
-        }
-        if (rc < 0) {
-            return pgqrs_error_prefix(err, "queue \"%s\"", queue->settings.name);
-        }
-    }
-    return 0;
-}
-
 /* A broker that was killed this instant may still be on its way out. */
 static int claim_store(struct broker *b, struct pgqrs_error *err)
 {
@@ -290,7 +260,7 @@ static int prepare_store(struct broker *b, struct pgqrs_error *err)
 {
     int64_t give_up_ms = pgqrs_mono_ms() + PREPARE_MS;
     for (;;) {
-        if (pgqrs_store_install(b->store, err) == 0 && find_queues(b, err) == 0 &&
+        if (pgqrs_store_install(b->store, err) == 0 && pgqrs_queues_find_in_store(b, err) == 0 &&
             pgqrs_workers_recover(b, err) == 0) {
             return 0;
         }
@@ -322,7 +292,7 @@ static int take_welcome(struct broker *b, const struct pgqrs_broker_welcome *m,
     if (b->host == NULL || b->instance == NULL || b->site == NULL) {
         return pgqrs_error_memory(err);
     }
-    if (take_queues(b, m, err) < 0 || open_store(b, m, err) < 0) {
+    if (pgqrs_queues_create(b, m, err) < 0 || open_store(b, m, err) < 0) {
         return -1;
     }
     for (size_t i = 0; i < m->worker_count; i++) {
@@ -375,7 +345,7 @@ static int start_events(struct broker *b, struct pgqrs_error *err)
         return pgqrs_error_memory(err);
     }
     if (pgqrs_store_thread_start(b->base, b->store, b, &b->store_thread, err) < 0 ||
-        pgqrs_chores_start(b, err) < 0) {
+        pgqrs_chores_start(b, err) < 0 || pgqrs_orders_start(b, err) < 0) {
         return -1;
     }
     return pgqrs_peers_listen(b, PGQRS_FD_LISTEN, err);
@@ -383,10 +353,9 @@ static int start_events(struct broker *b, struct pgqrs_error *err)
 
 static void broker_fini(struct broker *b)
 {
-    struct event *events[] = {b->turn,    b->retry,    b->due,         b->gather,
-                              b->control, b->lifeline, b->wake,        b->listen_again,
-                              b->poll,    b->renew,    b->beat,        b->row_beat,
-                              b->listen,  b->spare,    b->housekeeping};
+    struct event *events[] = {b->turn,     b->retry,  b->due,          b->gather,      b->control,
+                              b->lifeline, b->wake,   b->listen_again, b->poll,        b->renew,
+                              b->beat,     b->listen, b->spare,        b->housekeeping};
     pgqrs_peers_fini(b); /* they know of tasks, which the thread's end drops */
     if (!pgqrs_store_thread_stop(&b->store_thread, JOIN_MS)) {
         pgqrs_log_error("broker: a call of the store does not end, ending without it");
@@ -395,16 +364,14 @@ static void broker_fini(struct broker *b)
     pgqrs_workers_fini(b);
     pgqrs_commit_fini(b);
     pgqrs_chores_fini(b);
+    pgqrs_orders_fini(b);
     for (size_t i = 0; i < sizeof events / sizeof *events; i++) {
         if (events[i] != NULL) {
             event_free(events[i]);
         }
     }
     pgqrs_store_close(&b->store);
-    for (size_t i = 0; i < b->queue_count; i++) {
-        free((void *)(uintptr_t)b->queues[i].settings.name); /* owned here, const for the codec */
-    }
-    free(b->queues);
+    pgqrs_queues_fini(b);
     free(b->host);
     free(b->site);
     free(b->instance);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the clock asks of the store: leases of live workers are renewed, their rows' heartbeats
- * written for other clients to see, leases of dead hosts freed, dead messages buried, old ones
- * pruned. Each chore has one task, and is left out while the last one is not done.
+ * What the clock asks of the store: leases of live workers are renewed, leases of dead hosts freed,
+ * dead messages buried, old ones pruned. Each chore has one task, and is left out while the last
+ * one is not done.
  */
 #include "broker/broker.h"
 
@@ -11,8 +11,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-#define ROW_BEAT_MS 2500 /* pgqrs' clients take who is silent for 5 s for dead */
-#define DEAD_MS 30000    /* a pgqrsd on another host that is silent for so long is dead */
+#define DEAD_MS 30000 /* a pgqrsd on another host that is silent for so long is dead */
 #define KEEP_HOUSE_MS 20000
 #define PRUNE_EVERY 3 /* rounds of housekeeping */
 #define STEP_ROWS 500
@@ -24,13 +23,11 @@ struct refs {
 };
 
 struct chores {
-    struct store_task renew, beat, doze, house;
-    bool renewing, beating, changing_doze, keeping_house;
+    struct store_task renew, doze, house;
+    bool renewing, changing_doze, keeping_house;
     struct refs leases;
     int64_t lease_ms;
     bool want_doze;
-    int64_t *beat_ids;
-    size_t beat_count;
     unsigned round;
 
     /* Of a round of housekeeping: copies, since the loop's own may change. */
@@ -115,72 +112,6 @@ static void on_renew(evutil_socket_t fd, short what, void *arg)
         c->renewing = true;
         c->lease_ms = b->lease_ms;
         pgqrs_store_thread_submit(b->store_thread, &c->renew);
-    }
-}
-
-/* ---- heartbeats ---- */
-
-static void run_beat(struct pgqrs_store *store, struct store_task *task)
-{
-    struct chores *c = (struct chores *)((char *)task - offsetof(struct chores, beat));
-    task->rc = pgqrs_store_worker_beat(store, c->beat_ids, c->beat_count, &task->err);
-}
-
-/* Somebody has deleted a worker's row: who dials again is registered again. */
-static void on_beaten(void *arg, struct store_task *task)
-{
-    struct broker *b = arg;
-    struct chores *c = b->chores;
-    c->beating = false;
-    if (task->rc >= 0) {
-        return;
-    }
-    if (task->err.code != PGQRS_ERR_NOT_FOUND) {
-        pgqrs_commit_trouble(b, &task->err);
-        return;
-    }
-    pgqrs_log_warn("broker: %s, its row was deleted; registering it again", task->err.text);
-    struct worker *worker;
-    TAILQ_FOREACH(worker, &b->workers, link)
-    {
-        for (size_t i = 0; i < c->beat_count; i++) {
-            if (worker->row_id == c->beat_ids[i]) {
-                pgqrs_worker_detach(b, worker);
-            }
-        }
-    }
-}
-
-static void on_row_beat(evutil_socket_t fd, short what, void *arg)
-{
-    struct broker *b = arg;
-    struct chores *c = b->chores;
-    size_t count = 0;
-    (void)fd;
-    (void)what;
-    struct worker *worker;
-    TAILQ_FOREACH(worker, &b->workers, link)
-    {
-        count++;
-    }
-    if (c->beating || count == 0) {
-        return;
-    }
-    int64_t *ids = reallocarray(c->beat_ids, count, sizeof *ids);
-    if (ids == NULL) {
-        return;
-    }
-    c->beat_ids = ids;
-    c->beat_count = 0;
-    TAILQ_FOREACH(worker, &b->workers, link)
-    {
-        if (worker->peer != NULL) {
-            ids[c->beat_count++] = worker->row_id;
-        }
-    }
-    if (c->beat_count > 0) {
-        c->beating = true;
-        pgqrs_store_thread_submit(b->store_thread, &c->beat);
     }
 }
 
@@ -349,15 +280,13 @@ int pgqrs_chores_start(struct broker *b, struct pgqrs_error *err)
         return pgqrs_error_memory(err);
     }
     b->chores = c;
-    c->queues = calloc(b->queue_count + 1, sizeof *c->queues);
+    c->queues = calloc(PGQRS_QUEUES_MAX, sizeof *c->queues);
     c->renew = (struct store_task){.run = run_renew, .done = on_renewed};
-    c->beat = (struct store_task){.run = run_beat, .done = on_beaten};
     c->doze = (struct store_task){.run = run_doze, .done = on_dozed};
     c->house = (struct store_task){.run = run_house, .done = on_house_kept};
     b->renew = every(b, b->lease_ms / 3, on_renew);
-    b->row_beat = every(b, ROW_BEAT_MS, on_row_beat);
     b->housekeeping = every(b, KEEP_HOUSE_MS, on_keep_house);
-    if (c->queues == NULL || b->renew == NULL || b->row_beat == NULL || b->housekeeping == NULL) {
+    if (c->queues == NULL || b->renew == NULL || b->housekeeping == NULL) {
         return pgqrs_error_memory(err);
     }
     event_active(b->housekeeping, EV_TIMEOUT, 0); /* what lay there while nobody was here */
@@ -369,7 +298,6 @@ void pgqrs_chores_fini(struct broker *b)
     struct chores *c = b->chores;
     if (c != NULL) {
         free(c->leases.items);
-        free(c->beat_ids);
         free(c->queues);
         free(c);
         b->chores = NULL;

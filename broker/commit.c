@@ -217,7 +217,8 @@ static void take_lease(struct broker *b, struct worker *worker, const struct pgq
     worker->queue->leased++;
     if (lease->payload.len > PGQRS_PAYLOAD_MAX) {
         pgqrs_group_add_oversized(b, worker, key);
-    } else if ((worker->gathered || b->draining || pgqrs_worker_hold(worker, lease) < 0) &&
+    } else if ((worker->gathered || worker->held_back || b->draining ||
+                pgqrs_worker_hold(worker, lease) < 0) &&
                pgqrs_group_add_returned(b, worker, key, &err) < 0) {
         /* It has died meanwhile, or nothing more is begun, or there is no memory; and there is none
          * to give it back either: the end of its worker's row frees it. */
@@ -402,7 +403,7 @@ static void run_commit(struct pgqrs_store *store, struct store_task *task)
     struct commit *c = (struct commit *)task; /* its first member */
     c->exchange.lease_count = 0;
     c->exchange.next_due_us = 0;
-    c->settled_only = false;
+    c->settled_only = c->woken = false;
     task->rc = 0;
     c->another = c->check != NULL && is_another(store, c);
     if (c->another) {
@@ -412,7 +413,8 @@ static void run_commit(struct pgqrs_store *store, struct store_task *task)
     if (task->rc < 0) {
         return;
     }
-    if (c->hint && !pgqrs_store_woken(store)) {
+    c->woken = c->hint && pgqrs_store_woken(store);
+    if (c->hint && !c->woken) {
         c->want_count = c->sure_count;
     }
     task->rc = c->probe ? probe(store, c) : 0;
@@ -452,6 +454,9 @@ static void on_commit_done(void *arg, struct store_task *task)
     }
     if (c->hint && b->wake != NULL) {
         (void)event_add(b->wake, NULL); /* the poll is there if it fails */
+    }
+    if (c->woken) {
+        pgqrs_orders_look(b);
     }
     if (task->rc == 0 || c->settled_only) {
         c->took_us = c->took_us == 0 ? took : (3 * c->took_us + took) / 4;

@@ -92,8 +92,8 @@ static void decide(struct broker *b, const struct broker_queue *queue,
         item->how = PGQRS_SETTLE_SNOOZE;
         item->delay_ms = result->delay_ms >= 0 ? result->delay_ms : SNOOZE_DEFAULT_MS;
         break;
-    case PGQRS_JOB_CANCELLED: /* by a shutdown: interrupted is not failed */
-        b->exit_status = PGQRS_EXIT_RETURNED;
+    case PGQRS_JOB_CANCELLED: /* interrupted is not failed */
+        b->exit_status = b->draining ? PGQRS_EXIT_RETURNED : b->exit_status;
         item->how = PGQRS_SETTLE_RETURN;
         break;
     case PGQRS_JOB_RETURNED:
@@ -138,6 +138,20 @@ static int take_follow_ups(struct group *g, const struct pgqrs_job_result *resul
     return 0;
 }
 
+static void cancel(struct pgqrs_settlement *item)
+{
+    item->how = PGQRS_SETTLE_CANCEL;
+    item->error = pgqrs_bytes_from(PGQRS_CANCELLED_TEXT);
+    item->result = (struct pgqrs_bytes){0};
+}
+
+/* Done all the same counts; anything else is what was asked for. */
+static bool is_cancelled(struct worker *worker, const struct pgqrs_job_result *result)
+{
+    const struct held_job *job = pgqrs_worker_held(worker, result->key);
+    return job != NULL && job->order == PGQRS_ORDER_CANCEL && result->outcome != PGQRS_JOB_DONE;
+}
+
 static int add_result(struct broker *b, struct worker *worker,
                       const struct pgqrs_job_result *result, struct pgqrs_error *err)
 {
@@ -149,14 +163,21 @@ static int add_result(struct broker *b, struct worker *worker,
     item->attempt = result->key.attempt;
     item->error = result->error;
     item->result = result->result;
-    decide(b, worker->queue, result, item);
-    if (take_follow_ups(&b->group, result, item) < 0) {
+    if (is_cancelled(worker, result)) {
+        cancel(item);
+    } else {
+        decide(b, worker->queue, result, item);
+    }
+    if (item->how != PGQRS_SETTLE_CANCEL && take_follow_ups(&b->group, result, item) < 0) {
         b->group.count--;
         worker->unsettled--;
         return pgqrs_error_memory(err);
     }
     note_ready(b, worker->queue, item);
     (void)pgqrs_worker_unhold(worker, result->key); /* sent again after a reconnect: not held */
+    if (worker->held_back && worker->held_count == 0) {
+        pgqrs_orders_look(b); /* one that was interrupted is suspended then */
+    }
     return 0;
 }
 
@@ -236,6 +257,19 @@ int pgqrs_group_add_charged(struct broker *b, struct worker *worker, const struc
         return pgqrs_error_memory(err);
     }
     note_ready(b, worker->queue, item);
+    return 0;
+}
+
+int pgqrs_group_add_cancelled(struct broker *b, struct worker *worker, struct pgqrs_job_key key,
+                              struct pgqrs_error *err)
+{
+    struct pgqrs_settlement *item = add_item(b, worker);
+    if (item == NULL) {
+        return pgqrs_error_memory(err);
+    }
+    item->message_id = key.id;
+    item->attempt = key.attempt;
+    cancel(item);
     return 0;
 }
 

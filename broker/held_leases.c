@@ -64,15 +64,24 @@ void pgqrs_worker_drop_held(struct worker *worker, size_t i)
     memmove(job, job + 1, (worker->held_count - i) * sizeof *job);
 }
 
-bool pgqrs_worker_unhold(struct worker *worker, struct pgqrs_job_key key)
+struct held_job *pgqrs_worker_held(struct worker *worker, struct pgqrs_job_key key)
 {
     for (size_t i = 0; i < worker->held_count; i++) {
         if (worker->held[i].key.id == key.id && worker->held[i].key.attempt == key.attempt) {
-            pgqrs_worker_drop_held(worker, i);
-            return true;
+            return &worker->held[i];
         }
     }
-    return false;
+    return NULL;
+}
+
+bool pgqrs_worker_unhold(struct worker *worker, struct pgqrs_job_key key)
+{
+    const struct held_job *job = pgqrs_worker_held(worker, key);
+    if (job == NULL) {
+        return false;
+    }
+    pgqrs_worker_drop_held(worker, (size_t)(job - worker->held));
+    return true;
 }
 
 /* ---- how much ---- */
@@ -103,7 +112,7 @@ static int64_t reserve_of(const struct broker *b, const struct worker *worker)
 
 uint32_t pgqrs_worker_credit(const struct broker *b, const struct worker *worker)
 {
-    if (worker->peer == NULL || worker->ended) {
+    if (worker->peer == NULL || worker->ended || worker->held_back) {
         return 0;
     }
     int64_t limit = worker->capacity + reserve_of(b, worker);
@@ -148,7 +157,7 @@ static void send_one(struct worker *worker, struct held_job *job)
 
 void pgqrs_worker_send_reserve(struct worker *worker)
 {
-    while (worker->peer != NULL && worker->sent_count < worker->capacity &&
+    while (worker->peer != NULL && !worker->held_back && worker->sent_count < worker->capacity &&
            worker->sent_count < worker->held_count) {
         if (worker->sent_count == 0) {
             worker->last_us = pgqrs_mono_us(); /* it was idle: its pace counts from here */

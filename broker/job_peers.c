@@ -31,6 +31,7 @@ struct peer {
     struct worker *worker;    /* null until its hello is accepted */
     struct client_call *call; /* of a client, at the store; nothing more is read meanwhile */
     pid_t pid;
+    uid_t uid;
     struct pgqrs_job_hello hello; /* one that waits for its worker to be announced */
     bool hello_waits;
     bool ended;                /* nothing more comes than what was read */
@@ -110,6 +111,11 @@ static bool refuse(struct peer *peer, const char *text)
     return false;
 }
 
+static uid_t user_of(const struct broker_queue *queue)
+{
+    return queue->settings.worker_uid == 0 ? geteuid() : queue->settings.worker_uid;
+}
+
 static bool same_token(const uint8_t *a, const uint8_t *b)
 {
     uint8_t difference = 0;
@@ -187,7 +193,7 @@ static int try_hello(struct peer *peer, const char **why_out)
         return 0;
     }
     if (!same_token(worker->token, peer->hello.token) || worker->pid != peer->pid ||
-        worker->gathered) {
+        user_of(worker->queue) != peer->uid || worker->gathered) {
         *why_out = "this is not the worker that pgqrsd announced";
         return -1;
     }
@@ -508,15 +514,18 @@ static void on_peer_event(struct bufferevent *bev, short what, void *arg)
     }
 }
 
-static bool is_ours(int fd, struct ucred *cred)
+/* What a process of this user may be here: a role, or none. */
+static unsigned role_of(const struct broker *b, uid_t uid)
 {
-    socklen_t len = sizeof *cred;
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, cred, &len) == 0 && cred->uid == geteuid()) {
-        return true;
+    if (uid == geteuid()) {
+        return PGQRS_ROLE_WORKER | PGQRS_ROLE_CLIENT;
     }
-    pgqrs_log_warn("broker: connection refused: it is of uid %d, expected %d pid=%d",
-                   (int)cred->uid, (int)geteuid(), (int)cred->pid);
-    return false;
+    for (size_t i = 0; i < b->queue_count; i++) {
+        if (uid == user_of(&b->queues[i])) {
+            return PGQRS_ROLE_WORKER;
+        }
+    }
+    return PGQRS_ROLE_NONE;
 }
 
 /* Takes fd. */
@@ -529,7 +538,8 @@ static void add_peer(struct broker *b, int fd, const struct ucred *cred)
     }
     peer->broker = b;
     peer->pid = cred->pid;
-    peer->role = PGQRS_ROLE_WORKER | PGQRS_ROLE_CLIENT;
+    peer->uid = cred->uid;
+    peer->role = role_of(b, cred->uid);
     TAILQ_INSERT_TAIL(&b->peers, peer, link);
     b->peer_count++;
     peer->hello_timer = evtimer_new(b->base, on_hello_timeout, peer);
@@ -545,6 +555,21 @@ static void add_peer(struct broker *b, int fd, const struct ucred *cred)
     (void)bufferevent_set_max_single_read(peer->bev, READ_AT_ONCE);
     (void)bufferevent_set_max_single_write(peer->bev, READ_AT_ONCE);
     (void)bufferevent_enable(peer->bev, EV_READ | EV_WRITE);
+}
+
+/* Takes fd. */
+static void check_in(struct broker *b, int fd)
+{
+    struct ucred cred = {.uid = (uid_t)-1};
+    socklen_t len = sizeof cred;
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0 &&
+        role_of(b, cred.uid) != PGQRS_ROLE_NONE) {
+        add_peer(b, fd, &cred);
+        return;
+    }
+    pgqrs_log_warn("broker: connection refused: it is of uid %d, expected %d pid=%d", (int)cred.uid,
+                   (int)geteuid(), (int)cred.pid);
+    (void)close(fd);
 }
 
 /* The socket stays readable while a connection waits that can not be taken: look away for a while,
@@ -584,13 +609,8 @@ static void on_listen(evutil_socket_t fd, short what, void *arg)
             }
             return;
         }
-        struct ucred cred = {0};
         b->refused_since_ms = 0;
-        if (is_ours(accepted, &cred)) {
-            add_peer(b, accepted, &cred);
-        } else {
-            (void)close(accepted);
-        }
+        check_in(b, accepted);
     }
 }
 

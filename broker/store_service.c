@@ -15,8 +15,10 @@ struct run {
     struct pgqrs_store_reply reply;
     int64_t *ids; /* of what was enqueued */
     bool *existed;
+    struct pgqrs_lease_ref *cancels;
     union {
         enum pgqrs_acted acted[PGQRS_STORE_LIST_MAX];
+        enum pgqrs_worker_state states[PGQRS_STORE_LIST_MAX];
         enum pgqrs_settled settled[PGQRS_STORE_LIST_MAX];
         bool held[PGQRS_STORE_LIST_MAX];
     } out;
@@ -189,6 +191,30 @@ static int64_t run_worker_beat(struct run *r)
 {
     return pgqrs_store_worker_beat(r->store, r->call.u.beat.ids, r->call.u.beat.count,
                                    &r->reply.err);
+}
+
+static int64_t run_worker_orders(struct run *r)
+{
+    uint32_t asked = r->call.u.orders.cancel_max;
+    size_t max = asked < PGQRS_STORE_LIST_MAX ? asked : PGQRS_STORE_LIST_MAX;
+    r->cancels = calloc(max + 1, sizeof *r->cancels);
+    if (r->cancels == NULL) {
+        return pgqrs_error_memory(&r->reply.err);
+    }
+    struct pgqrs_orders orders = {
+        .worker_ids = r->call.u.orders.ids,
+        .worker_count = r->call.u.orders.count,
+        .beat = r->call.u.orders.beat,
+        .states_out = r->out.states,
+        .cancels_out = r->cancels,
+        .cancel_max = max,
+    };
+    int rc = pgqrs_store_worker_orders(r->store, &orders, &r->reply.err);
+    r->reply.u.orders.states = orders.states_out;
+    r->reply.u.orders.state_count = orders.worker_count;
+    r->reply.u.orders.cancels = orders.cancels_out;
+    r->reply.u.orders.cancel_count = orders.cancel_count;
+    return rc;
 }
 
 static int64_t run_worker_end(struct run *r)
@@ -377,6 +403,7 @@ static const struct {
     [PGQRS_STORE_INFO] = {run_info, NULL},
     [PGQRS_STORE_EXCHANGE] = {run_exchange, looks_if_settled},
     [PGQRS_STORE_RENEW] = {run_renew, NULL},
+    [PGQRS_STORE_WORKER_ORDERS] = {run_worker_orders, NULL},
 };
 
 static void run_call(struct run *r)
@@ -425,6 +452,7 @@ int pgqrs_store_service(struct pgqrs_store *store, const struct pgqrs_frame *cal
     int rc = put_reply(&r, reply, err);
     free(r.ids);
     free(r.existed);
+    free(r.cancels);
     pgqrs_exchange_fini(&r.x);
     pgqrs_store_call_fini(&r.call);
     pgqrs_store_reply_fini(&r.reply);

@@ -19,16 +19,6 @@
 #define GATHER_MS 1000
 #define RECOVER_PAGE 500
 
-static struct broker_queue *find_queue(struct broker *b, const char *name)
-{
-    for (size_t i = 0; i < b->queue_count; i++) {
-        if (strcmp(b->queues[i].settings.name, name) == 0) {
-            return &b->queues[i];
-        }
-    }
-    return NULL;
-}
-
 struct worker *pgqrs_worker_find(struct broker *b, uint64_t generation)
 {
     struct worker *worker;
@@ -58,7 +48,7 @@ static void worker_destroy(struct broker *b, struct worker *worker)
 int pgqrs_worker_add(struct broker *b, const struct pgqrs_worker_started *started,
                      struct pgqrs_error *err)
 {
-    struct broker_queue *queue = find_queue(b, started->queue);
+    struct broker_queue *queue = pgqrs_queues_find(b, started->queue);
     if (queue == NULL || pgqrs_worker_find(b, started->generation) != NULL) {
         return pgqrs_error_set(err, PGQRS_ERR_PROTOCOL,
                                "worker announced twice, or for a queue that is not served: \"%s\"",
@@ -116,6 +106,7 @@ void pgqrs_worker_attach(struct broker *b, struct worker *worker, struct peer *p
         pgqrs_worker_hold_sent(worker, hello->held[i]);
     }
     worker->queue->maybe_ready = true;
+    pgqrs_orders_attached(b, worker);
     pgqrs_log_debug("broker: worker %s/%u connected pid=%d generation=%llu held=%zu",
                     worker->queue->settings.name, worker->slot, (int)worker->pid,
                     (unsigned long long)worker->generation, worker->held_count);
@@ -165,9 +156,12 @@ static int gather(struct broker *b, struct worker *worker, struct pgqrs_error *e
     while (worker->held_count > 0) {
         /* From the back, so that a failure leaves the running job the first one. */
         const struct held_job *job = &worker->held[worker->held_count - 1];
-        bool charged = worker->held_count == 1 && job->sent && spends_an_attempt(worker);
-        int rc = charged ? pgqrs_group_add_charged(b, worker, job, reason, err)
-                         : pgqrs_group_add_returned(b, worker, job->key, err);
+        bool told = job->order == PGQRS_ORDER_INTERRUPT && worker->how == PGQRS_END_TIMEOUT;
+        bool charged = worker->held_count == 1 && job->sent && spends_an_attempt(worker) && !told;
+        int rc = job->order == PGQRS_ORDER_CANCEL
+                     ? pgqrs_group_add_cancelled(b, worker, job->key, err)
+                 : charged ? pgqrs_group_add_charged(b, worker, job, reason, err)
+                           : pgqrs_group_add_returned(b, worker, job->key, err);
         if (rc < 0) {
             return -1;
         }
@@ -239,6 +233,7 @@ static void on_buried(void *arg, struct store_task *task)
                        (unsigned long long)worker->generation);
         worker->queue->maybe_ready = true;
     }
+    pgqrs_orders_buried(b, worker);
     worker_destroy(b, worker);
     pgqrs_peers_announced(b);
     pgqrs_commit_wake(b);

@@ -50,6 +50,7 @@ enum pgqrs_cli_option { /* rows of the table in pgqrs.c */
                         PGQRS_OPT_WHAT,
                         PGQRS_OPT_EXACT,
                         PGQRS_OPT_OLDER_THAN,
+                        PGQRS_OPT_SOCKET,
                         PGQRS_OPT_COUNT
 };
 #define PGQRS_OPT(name) (1u << PGQRS_OPT_##name)
@@ -142,6 +143,8 @@ int pgqrs_cli_time(const struct pgqrs_cli *cli, enum pgqrs_cli_option option, in
 
 /* Opens the store; a command does so once its words and options are known to be right. */
 int pgqrs_cli_open(struct pgqrs_cli *cli);
+/* The configuration file of --config, $PGQRS_CONFIG_FILE or here; null: none. */
+const char *pgqrs_cli_config(const struct pgqrs_cli *cli);
 const char *pgqrs_cli_option_name(enum pgqrs_cli_option option);
 
 /* ---- the commands ---- */
@@ -173,5 +176,8 @@ int pgqrs_cmd_worker_resume(struct pgqrs_cli *cli);
 int pgqrs_cmd_worker_interrupt(struct pgqrs_cli *cli);
 int pgqrs_cmd_worker_stop(struct pgqrs_cli *cli);
 int pgqrs_cmd_worker_purge(struct pgqrs_cli *cli);
+int pgqrs_cmd_worker_scale(struct pgqrs_cli *cli);
+int pgqrs_cmd_ctl_status(struct pgqrs_cli *cli);
+int pgqrs_cmd_ctl_deaths(struct pgqrs_cli *cli);
 
 #endif

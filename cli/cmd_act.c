@@ -43,6 +43,8 @@ static const char *reason(enum pgqrs_acted acted)
         return "another one that waits has its unique key";
     case PGQRS_ACTED_NONE:
     case PGQRS_ACTED_YES:
+    case PGQRS_ACTED_ASKED:
+    case PGQRS_ACTED_COUNT:
         break;
     }
     return NULL;
@@ -66,6 +68,21 @@ static void say(struct act *a, int64_t id, const char *why)
     }
 }
 
+/* It is done when its worker has stopped. */
+static void say_asked(struct act *a, int64_t id)
+{
+    a->done++;
+    if (a->cli->json) {
+        pgqrs_json_begin(&a->json, NULL, '{');
+        pgqrs_json_integer(&a->json, "id", id);
+        pgqrs_json_boolean(&a->json, "done", true);
+        pgqrs_json_text(&a->json, "reason", "its worker is asked to stop it");
+        pgqrs_json_end(&a->json, '}');
+    } else {
+        (void)printf("message %" PRId64 ": its worker is asked to stop it\n", id);
+    }
+}
+
 /* Up to ACT_MAX of them. */
 static int act_on(struct act *a, const int64_t *ids, size_t count)
 {
@@ -83,7 +100,11 @@ static int act_on(struct act *a, const int64_t *ids, size_t count)
         return pgqrs_cli_fail(&err);
     }
     for (size_t i = 0; i < count; i++) {
-        say(a, ids[i], reason(acted[i]));
+        if (acted[i] == PGQRS_ACTED_ASKED) {
+            say_asked(a, ids[i]);
+        } else {
+            say(a, ids[i], reason(acted[i]));
+        }
     }
     return PGQRS_CLI_OK;
 }

@@ -40,6 +40,9 @@ static const char dlq_replay_help[] =
     "all queues.\n";
 static const char dlq_purge_help[] =
     "--older-than is needed; 0 is all. Without --queue: those of all queues.\n";
+static const char scale_help[] =
+    "Asks a running pgqrsd, until it is started or configured anew. Fewer: idle\n"
+    "workers go first, a busy one finishes its job.\n";
 static const char worker_list_help[] = "States: ready, polling, suspended, interrupted, stopped.\n";
 static const char worker_purge_help[] =
     "--older-than, since the last heartbeat, is needed; 0 is all. A worker that a\n"
@@ -246,6 +249,28 @@ const struct pgqrs_cli_command pgqrs_cli_commands[] = {
      .more = worker_purge_help,
      .options = PGQRS_OPT(OLDER_THAN) | PGQRS_OPT(YES),
      .run = pgqrs_cmd_worker_purge},
+    {.group = "worker",
+     .name = "scale",
+     .words = "QUEUE N",
+     .help = "have so many workers for a queue",
+     .more = scale_help,
+     .min_words = 2,
+     .max_words = 2,
+     .options = PGQRS_OPT(SOCKET),
+     .run = pgqrs_cmd_worker_scale},
+    {.group = "ctl",
+     .name = "status",
+     .words = "",
+     .help = "show the processes of a running pgqrsd",
+     .options = PGQRS_OPT(SOCKET) | PGQRS_OPT(WATCH),
+     .run = pgqrs_cmd_ctl_status},
+    {.group = "ctl",
+     .name = "deaths",
+     .words = "[QUEUE]",
+     .help = "show how its last processes died",
+     .max_words = 1,
+     .options = PGQRS_OPT(SOCKET),
+     .run = pgqrs_cmd_ctl_deaths},
 };
 const size_t pgqrs_cli_command_count = sizeof pgqrs_cli_commands / sizeof *pgqrs_cli_commands;
 

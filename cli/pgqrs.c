@@ -45,6 +45,7 @@ static const struct {
     [PGQRS_OPT_WHAT] = {"what", "W", "archived, pending, leased or all, with commas", 0},
     [PGQRS_OPT_EXACT] = {"exact", NULL, "count everything; else counts stop at 100000", 0},
     [PGQRS_OPT_OLDER_THAN] = {"older-than", "D", "only those ended longer ago, such as 7d", 0},
+    [PGQRS_OPT_SOCKET] = {"socket", "PATH", "the control socket of that pgqrsd", 0},
 };
 
 #define GLOBAL                                                                                     \
@@ -174,7 +175,8 @@ static int parse_words(struct pgqrs_cli *cli, const struct pgqrs_cli_command **c
     }
     if (find_command(group, NULL) == NULL) {
         return pgqrs_cli_usage(
-            "found \"%s\", expected admin, queue, message, dlq or worker; see pgqrs --help", group);
+            "found \"%s\", expected admin, queue, message, dlq, worker or ctl; see pgqrs --help",
+            group);
     }
     if (name == NULL) {
         print_commands(stderr, group);
@@ -216,12 +218,19 @@ static int help(const struct pgqrs_cli *cli)
 
 /* ---- running ---- */
 
+const char *pgqrs_cli_config(const struct pgqrs_cli *cli)
+{
+    const char *flag = cli->options[PGQRS_OPT_CONFIG];
+    const char *variable = getenv("PGQRS_CONFIG_FILE");
+    bool none = flag == NULL && (variable == NULL || *variable == 0);
+    return none && access(LOCAL_CONFIG, F_OK) == 0 ? LOCAL_CONFIG : flag;
+}
+
 int pgqrs_cli_open(struct pgqrs_cli *cli)
 {
     struct pgqrs_store_options how = {
         .create = cli->create, .synchronous_full = true, .busy_ms = BUSY_MS};
-    const char *config = cli->options[PGQRS_OPT_CONFIG];
-    const char *from_environment = getenv("PGQRS_CONFIG_FILE");
+    const char *config = pgqrs_cli_config(cli);
     struct pgqrs_cli_retry retry = {0};
     struct pgqrs_error err;
     char *dsn = NULL;
@@ -229,10 +238,6 @@ int pgqrs_cli_open(struct pgqrs_cli *cli)
     int rc;
     if (cli->store != NULL) {
         return PGQRS_CLI_OK; /* it is watching */
-    }
-    if (config == NULL && (from_environment == NULL || *from_environment == 0) &&
-        access(LOCAL_CONFIG, F_OK) == 0) {
-        config = LOCAL_CONFIG;
     }
     if (pgqrs_config_find_dsn(cli->options[PGQRS_OPT_DSN], config, &dsn, &err) < 0 ||
         pgqrs_config_find_schema(cli->options[PGQRS_OPT_SCHEMA], config, &schema, &err) < 0) {

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/units.h"
+#include "config/isolation.h"
 #include "config/locate.h"
 #include "config/settings.h"
 #include "config/yaml_tree.h"
@@ -54,7 +55,7 @@ static int apply_mapping(struct loader *l, const struct pgqrs_yaml_node *mapping
 
 /* ---- queues ---- */
 
-static int check_queue(const struct loader *l, const struct pgqrs_config_queue *queue,
+static int check_queue(const struct loader *l, struct pgqrs_config_queue *queue,
                        const struct pgqrs_yaml_node *key, const struct pgqrs_yaml_node *value,
                        const char *shown)
 {
@@ -77,6 +78,13 @@ static int check_queue(const struct loader *l, const struct pgqrs_config_queue *
         (void)snprintf(name, sizeof name, "%sretry.max", shown);
         return fail_at(l, retry != NULL ? retry->line : key->line, name);
     }
+    const struct pgqrs_yaml_node *isolation = pgqrs_yaml_get(value, "isolation");
+    const char *setting = NULL;
+    if (isolation != NULL && pgqrs_isolation_resolve(&queue->isolation, &setting, l->err) < 0) {
+        const struct pgqrs_yaml_node *found = pgqrs_yaml_get(isolation, setting);
+        (void)snprintf(name, sizeof name, "%sisolation.%s", shown, setting);
+        return fail_at(l, found != NULL ? found->line : isolation->line, name);
+    }
     return 0;
 }
 
@@ -96,6 +104,7 @@ static int load_queue(struct loader *l, const struct pgqrs_yaml_node *key,
     if (queue->name == NULL) {
         return pgqrs_error_memory(l->err);
     }
+    queue->isolation.core = -1; /* 0 is a value, and there is no default */
     if (pgqrs_settings_defaults(&pgqrs_settings_of_queue, queue, l->err) < 0) {
         return -1;
     }
@@ -169,6 +178,22 @@ static int apply_object(const struct loader *l, const struct pgqrs_yaml_node *no
     return rc < 0 ? fail_at(l, node->line, key) : 0;
 }
 
+static int apply_names(const struct loader *l, const struct pgqrs_yaml_node *node,
+                       const struct pgqrs_setting *row, const struct scope *scope, const char *key)
+{
+    size_t line = node->line;
+    char *text = NULL;
+    if (node->kind != PGQRS_YAML_SEQUENCE) {
+        return fail_kind(l, node, key, "a list of names of variables");
+    }
+    int rc = pgqrs_isolation_names(node, &text, &line, l->err);
+    if (rc == 0) {
+        rc = pgqrs_setting_store(row, scope->object, text, l->dir, l->err);
+    }
+    free(text);
+    return rc < 0 ? fail_at(l, line, key) : 0;
+}
+
 static int apply_row(struct loader *l, const struct pgqrs_yaml_node *node,
                      const struct pgqrs_setting *row, const struct scope *scope, const char *key)
 {
@@ -178,6 +203,9 @@ static int apply_row(struct loader *l, const struct pgqrs_yaml_node *node,
     }
     if (row->type == PGQRS_SETTING_OBJECT) {
         return apply_object(l, node, row, scope, key);
+    }
+    if (row->type == PGQRS_SETTING_NAMES) {
+        return apply_names(l, node, row, scope, key);
     }
     if (node->kind != PGQRS_YAML_SCALAR || pgqrs_yaml_is_null(node)) {
         pgqrs_setting_expects(row, expected, sizeof expected);
@@ -322,6 +350,7 @@ void pgqrs_config_destroy(struct pgqrs_config **config)
         free(c->queues[i].name);
         free(c->queues[i].handler);
         free(c->queues[i].settings);
+        pgqrs_isolation_fini(&c->queues[i].isolation);
     }
     if (c != NULL) {
         free(c->queues);

@@ -14,6 +14,17 @@
 #include "base/error.h"
 #include "base/log.h"
 
+struct pgqrs_config_isolation {
+    char *user, *group; /* null: as pgqrsd */
+    uint32_t uid, gid;  /* of these; uid 0: as pgqrsd */
+    char *directory;    /* it exists; null: as pgqrsd */
+    char *environment;  /* names with a space behind each, * at an end; null: everything */
+    int64_t nice;       /* added to pgqrsd's */
+    int64_t open_files, processes, file_size, memory; /* 0: no limit of its own */
+    int64_t core;                                     /* bytes; -1: as pgqrsd */
+    bool no_new_privileges, seccomp;
+};
+
 struct pgqrs_config_queue {
     char *name;
     char *handler;     /* absolute path of the plugin; the file exists and can be read */
@@ -32,6 +43,7 @@ struct pgqrs_config_queue {
     int64_t recycle_jobs, recycle_age_ms, recycle_memory; /* bytes; each 0: never */
     bool delete_done;                                     /* `on_done: delete` */
     int64_t keep_done_ms, keep_failed_ms;                 /* keep.done, keep.failed; 0: for ever */
+    struct pgqrs_config_isolation isolation;
 };
 
 struct pgqrs_config {
@@ -68,6 +80,10 @@ int pgqrs_config_find_dsn(const char *dsn_flag, const char *path, char **dsn_out
  */
 int pgqrs_config_find_schema(const char *schema_flag, const char *path, char **schema_out,
                              struct pgqrs_error *err) PGQRS_MUST_CHECK;
+/* Which pgqrsd is meant, and where its sockets are: PGQRS_* over the file over the defaults. Free
+ * both; *dir_out is null when nothing names one. */
+int pgqrs_config_find_runtime(const char *path, char **name_out, char **dir_out,
+                              struct pgqrs_error *err) PGQRS_MUST_CHECK;
 void pgqrs_config_destroy(struct pgqrs_config **config);
 
 /* Prints every setting with its default and help, as the man page shows them. */

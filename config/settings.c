@@ -19,6 +19,7 @@ static const struct pgqrs_choice booleans[] = {{"true", 1}, {"false", 0}, {0}};
 static const struct pgqrs_choice strategies[] = {
     {"exponential", PGQRS_RETRY_EXPONENTIAL}, {"fixed", PGQRS_RETRY_FIXED}, {0}};
 static const struct pgqrs_choice done_actions[] = {{"archive", 0}, {"delete", 1}, {0}};
+static const struct pgqrs_choice filters[] = {{"off", 0}, {"default", 1}, {0}};
 static const struct pgqrs_choice synchronous[] = {{"full", 1}, {"normal", 0}, {0}};
 static const struct pgqrs_choice formats[] = {
     {"text", PGQRS_LOG_TEXT}, {"json", PGQRS_LOG_JSON}, {0}};
@@ -120,6 +121,34 @@ static const struct pgqrs_setting queue_rows[] = {
      "Delete archived jobs after this time; 0: keep them for ever."},
     {"keep.failed", PGQRS_SETTING_DURATION, "0", NULL, 0, 3650 * DAY, NULL,
      OF_QUEUE(keep_failed_ms), "The same for dead letters."},
+    {"isolation.user", PGQRS_SETTING_ACCOUNT, NULL, NULL, 0, 0, NULL, OF_QUEUE(isolation.user),
+     "The user that the workers run as; pgqrsd must be root. Else: that of pgqrsd."},
+    {"isolation.group", PGQRS_SETTING_ACCOUNT, NULL, NULL, 0, 0, NULL, OF_QUEUE(isolation.group),
+     "Then, their group; else the user's own."},
+    {"isolation.directory", PGQRS_SETTING_PATH, NULL, NULL, 0, 0, NULL,
+     OF_QUEUE(isolation.directory), "The directory they work in; else that of pgqrsd."},
+    {"isolation.environment", PGQRS_SETTING_NAMES, NULL, NULL, 0, 0, NULL,
+     OF_QUEUE(isolation.environment),
+     "The variables they get, * at the end for any rest; else all but those of pgqrsd."},
+    {"isolation.nice", PGQRS_SETTING_INTEGER, "0", NULL, 0, 19, NULL, OF_QUEUE(isolation.nice),
+     "How much nicer than pgqrsd they are to others, as nice(1) has it."},
+    {"isolation.open_files", PGQRS_SETTING_INTEGER, "0", NULL, 0, 1000000000, NULL,
+     OF_QUEUE(isolation.open_files), "Descriptors a worker may have, 64 at least; 0: as pgqrsd."},
+    {"isolation.processes", PGQRS_SETTING_INTEGER, "0", NULL, 0, 1000000000, NULL,
+     OF_QUEUE(isolation.processes), "Processes and threads their user may have; 0: as pgqrsd."},
+    {"isolation.file_size", PGQRS_SETTING_SIZE, "0", NULL, 0, INT64_C(1) << 60, NULL,
+     OF_QUEUE(isolation.file_size), "How large a file may get that they write; 0: as pgqrsd."},
+    {"isolation.core", PGQRS_SETTING_SIZE, NULL, NULL, 0, INT64_C(1) << 60, NULL,
+     OF_QUEUE(isolation.core),
+     "How large a core dump may get; 0: none, and the worker is closed to others of its user."},
+    {"isolation.memory", PGQRS_SETTING_SIZE, "0", NULL, 0, INT64_C(1) << 44, NULL,
+     OF_QUEUE(isolation.memory), "Memory that a handler may allocate; 0: no limit."},
+    {"isolation.no_new_privileges", PGQRS_SETTING_CHOICE, "false", NULL, 0, 0, booleans,
+     OF_QUEUE(isolation.no_new_privileges),
+     "Programs that a handler starts gain nothing by set-user-ID; seccomp implies it."},
+    {"isolation.seccomp", PGQRS_SETTING_CHOICE, "off", NULL, 0, 0, filters,
+     OF_QUEUE(isolation.seccomp),
+     "default: system calls that no handler needs fail, such as ptrace, mount and bpf."},
 };
 /* clang-format on */
 
@@ -196,6 +225,12 @@ void pgqrs_setting_expects(const struct pgqrs_setting *setting, char *out, size_
         return;
     case PGQRS_SETTING_OBJECT:
         (void)snprintf(out, size, "a mapping");
+        return;
+    case PGQRS_SETTING_ACCOUNT:
+        (void)snprintf(out, size, "a name or a number");
+        return;
+    case PGQRS_SETTING_NAMES:
+        (void)snprintf(out, size, "a list of names of variables");
         return;
     case PGQRS_SETTING_QUEUES:
         (void)snprintf(out, size, "a mapping from queue names to their settings");
@@ -311,7 +346,15 @@ int pgqrs_setting_store(const struct pgqrs_setting *setting, void *object, const
     case PGQRS_SETTING_HANDLER:
         rc = pgqrs_locate_handler(text, dir, &found, err);
         break;
+    case PGQRS_SETTING_ACCOUNT:
+        if (*text == 0) {
+            return bad_value(setting, text, err);
+        }
+        found = strdup(text);
+        rc = found == NULL ? pgqrs_error_memory(err) : 0;
+        break;
     case PGQRS_SETTING_OBJECT:
+    case PGQRS_SETTING_NAMES:
         found = strdup(text);
         rc = found == NULL ? pgqrs_error_memory(err) : 0;
         break;

@@ -25,6 +25,8 @@ enum pgqrs_setting_type {
     PGQRS_SETTING_SCHEMA,  /* of PostgreSQL, as pgqrs allows them */
     PGQRS_SETTING_HANDLER, /* looked up, and can be read */
     PGQRS_SETTING_OBJECT,  /* any mapping, kept as JSON */
+    PGQRS_SETTING_ACCOUNT, /* a user or group, by name or number */
+    PGQRS_SETTING_NAMES,   /* a list of names, kept with a space behind each */
     PGQRS_SETTING_QUEUES,  /* a mapping from queue names to the queue's settings */
 };
 

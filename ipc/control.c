@@ -7,9 +7,12 @@
 #include <unistd.h>
 
 #include <nng/nng.h>
-#include <nng/protocol/pair0/pair.h>
+#include <nng/protocol/pair1/pair.h>
 
 /*
+ * Version 1 of the pair, though one peer is all we have: in NNG 1.5.2 a socket of version 0 whose
+ * NNG_OPT_RECVFD was asked for leaves a pipe open when it is closed.
+ *
  * Messages that wait in NNG to be sent; control messages are few and small. None wait on the
  * receiving side: with a buffer there, NNG 1.5.2 now and then never finishes with a peer that is
  * killed while a message of it is on its way in, and every close from then on waits for ever
@@ -47,7 +50,7 @@ static struct pgqrs_control *open_pair(const char *url, struct pgqrs_error *err)
         (void)pgqrs_error_memory(err);
         return NULL;
     }
-    int code = nng_pair0_open(&control->socket);
+    int code = nng_pair1_open(&control->socket);
     if (code != 0) {
         free(control);
         (void)nng_failed(err, code, "open", url);

@@ -20,7 +20,8 @@ const struct pgqrs_msg_desc pgqrs_msg_descs[PGQRS_MSG_COUNT] = {
     [PGQRS_MSG_REFUSE] = {"refuse", S | B, C | P, TEXT_MIN, 1024},
     [PGQRS_MSG_BROKER_WELCOME] = {"broker_welcome", S, B, 5 * TEXT_MIN + 34 + 2 * LIST_MIN,
                                   PGQRS_CONTROL_BODY_MAX},
-    [PGQRS_MSG_WORKER_WELCOME] = {"worker_welcome", S, W, 4 * TEXT_MIN + PGQRS_TOKEN_SIZE + 40,
+    [PGQRS_MSG_WORKER_WELCOME] = {"worker_welcome", S, W,
+                                  4 * TEXT_MIN + PGQRS_TOKEN_SIZE + 40 + PGQRS_ISOLATION_MIN,
                                   PGQRS_CONTROL_BODY_MAX},
     [PGQRS_MSG_CHILD_READY] = {"child_ready", C, S, 0, 0},
     [PGQRS_MSG_CHILD_BEAT] = {"child_beat", C, S, 28, 28},
@@ -41,7 +42,12 @@ const struct pgqrs_msg_desc pgqrs_msg_descs[PGQRS_MSG_COUNT] = {
     [PGQRS_MSG_CLIENT_WELCOME] = {"client_welcome", B, P, 4 + 2 * TEXT_MIN, 256},
     [PGQRS_MSG_STORE_CALL] = {"store_call", P, B, 9, PGQRS_BODY_MAX},
     [PGQRS_MSG_STORE_REPLY] = {"store_reply", B, P, 10, PGQRS_BODY_MAX},
+    [PGQRS_MSG_ORDER] = {"order", B, S, 21, 21},
+    [PGQRS_MSG_WORKER_ORDER] = {"worker_order", S, W, 21, 21},
     [PGQRS_MSG_LOG_LEVEL] = {"log_level", S, C, 1, 1},
+    [PGQRS_MSG_BROKER_QUEUES] = {"broker_queues", S, B, 4 + LIST_MIN, PGQRS_CONTROL_BODY_MAX},
+    [PGQRS_MSG_QUEUES_KNOWN] = {"queues_known", B, S, 4, 4},
+    [PGQRS_MSG_QUEUE_LOAD] = {"queue_load", B, S, 12 + TEXT_MIN, 512},
 };
 
 #undef S
@@ -222,36 +228,6 @@ int pgqrs_decode_refuse(const struct pgqrs_frame *f, const char **why_out, struc
     return 0;
 }
 
-static void put_queue_settings(struct pgqrs_buf *out, const struct pgqrs_queue_settings *q)
-{
-    put_text(out, q->name);
-    pgqrs_buf_put_u32(out, q->max_attempts);
-    pgqrs_buf_put_u32(out, q->max_crashes);
-    pgqrs_buf_put_u8(out, q->retry_strategy);
-    pgqrs_buf_put_u8(out, q->retry_jitter);
-    pgqrs_buf_put_u8(out, q->delete_done);
-    put_i64(out, q->retry_base_ms);
-    put_i64(out, q->retry_max_ms);
-    put_i64(out, q->keep_done_ms);
-    put_i64(out, q->keep_failed_ms);
-}
-
-static void read_queue_settings(struct pgqrs_reader *r, struct pgqrs_queue_settings *q)
-{
-    q->name = pgqrs_read_text(r, PGQRS_NAME_MAX);
-    q->max_attempts = pgqrs_read_u32(r);
-    q->max_crashes = pgqrs_read_u32(r);
-    q->retry_strategy = pgqrs_read_u8(r);
-    q->retry_jitter = read_flag(r);
-    q->delete_done = read_flag(r);
-    q->retry_base_ms = read_natural(r);
-    q->retry_max_ms = read_natural(r);
-    q->keep_done_ms = read_natural(r);
-    q->keep_failed_ms = read_natural(r);
-    r->failed = r->failed || (q->retry_strategy != PGQRS_RETRY_FIXED &&
-                              q->retry_strategy != PGQRS_RETRY_EXPONENTIAL);
-}
-
 static void put_worker_started(struct pgqrs_buf *out, const struct pgqrs_worker_started *m)
 {
     pgqrs_buf_put_u64(out, m->generation);
@@ -286,7 +262,7 @@ void pgqrs_encode_broker_welcome(struct pgqrs_buf *out, const struct pgqrs_broke
     pgqrs_buf_put_u8(out, m->draining);
     pgqrs_buf_put_u32(out, (uint32_t)m->queue_count);
     for (size_t i = 0; i < m->queue_count; i++) {
-        put_queue_settings(out, &m->queues[i]);
+        pgqrs_put_queue_settings(out, &m->queues[i]);
     }
     pgqrs_buf_put_u32(out, (uint32_t)m->worker_count);
     for (size_t i = 0; i < m->worker_count; i++) {
@@ -311,9 +287,10 @@ int pgqrs_decode_broker_welcome(const struct pgqrs_frame *f, struct pgqrs_broker
     m->foreign_stale_ms = read_natural(&r);
     m->synchronous_full = read_flag(&r);
     m->draining = read_flag(&r);
-    m->queues = read_list(&r, TEXT_MIN + 43, PGQRS_QUEUES_MAX, sizeof *m->queues, &m->queue_count);
+    m->queues = read_list(&r, PGQRS_QUEUE_SETTINGS_MIN, PGQRS_QUEUES_MAX, sizeof *m->queues,
+                          &m->queue_count);
     for (size_t i = 0; i < m->queue_count; i++) {
-        read_queue_settings(&r, &m->queues[i]);
+        pgqrs_read_queue_settings(&r, &m->queues[i]);
     }
     m->workers = read_list(&r, TEXT_MIN + 16 + PGQRS_TOKEN_SIZE,
                            (size_t)PGQRS_QUEUES_MAX * PGQRS_CONSUMERS_MAX, sizeof *m->workers,
@@ -350,6 +327,7 @@ void pgqrs_encode_worker_welcome(struct pgqrs_buf *out, const struct pgqrs_worke
     put_i64(out, m->timeout_ms);
     put_i64(out, m->cancel_grace_ms);
     pgqrs_buf_put_u32(out, m->log_lines);
+    pgqrs_put_isolation(out, &m->isolation);
     pgqrs_msg_end(out, start);
 }
 
@@ -369,6 +347,7 @@ int pgqrs_decode_worker_welcome(const struct pgqrs_frame *f, struct pgqrs_worker
     m->timeout_ms = read_natural(&r);
     m->cancel_grace_ms = read_natural(&r);
     m->log_lines = pgqrs_read_u32(&r);
+    pgqrs_read_isolation(&r, &m->isolation);
     r.failed = r.failed || m->prefetch < 1 || m->prefetch > PGQRS_PREFETCH_MAX;
     return close_body(&r, f, err);
 }

@@ -20,6 +20,8 @@
 
 #include "base/bytes.h"
 #include "base/error.h"
+#include "ipc/msg_isolation.h"
+#include "ipc/msg_queues.h"
 
 #define PGQRS_IPC_MAJOR 1 /* incompatible: peers refuse each other at hello */
 #define PGQRS_IPC_MINOR 0 /* additive */
@@ -89,7 +91,13 @@ enum pgqrs_msg_type { /* numbers go on the wire: append, never reuse */
                       PGQRS_MSG_CLIENT_WELCOME = 20, /* b>p accepted */
                       PGQRS_MSG_STORE_CALL = 21,     /* p>b run this on the store */
                       PGQRS_MSG_STORE_REPLY = 22,    /* b>p what came of it */
-                      PGQRS_MSG_LOG_LEVEL = 23,      /* s>c log from this level on */
+                      /* control: somebody asks for it in the store */
+                      PGQRS_MSG_ORDER = 23,         /* b>s for this worker */
+                      PGQRS_MSG_WORKER_ORDER = 24,  /* s>w the same, handed on */
+                      PGQRS_MSG_LOG_LEVEL = 25,     /* s>c log from this level on */
+                      PGQRS_MSG_BROKER_QUEUES = 26, /* s>b serve these from now on */
+                      PGQRS_MSG_QUEUES_KNOWN = 27,  /* b>s they are in the store */
+                      PGQRS_MSG_QUEUE_LOAD = 28,    /* b>s how much waits in one */
                       PGQRS_MSG_COUNT
 };
 
@@ -139,22 +147,6 @@ void pgqrs_encode_refuse(struct pgqrs_buf *out, const char *why);
 int pgqrs_decode_refuse(const struct pgqrs_frame *f, const char **why_out,
                         struct pgqrs_error *err) PGQRS_MUST_CHECK;
 
-enum pgqrs_retry_strategy {
-    PGQRS_RETRY_FIXED = 1,
-    PGQRS_RETRY_EXPONENTIAL = 2,
-};
-
-struct pgqrs_queue_settings { /* what the broker knows of a queue */
-    const char *name;
-    uint32_t max_attempts;
-    uint32_t max_crashes;   /* then a job is quarantined; 0: never */
-    uint8_t retry_strategy; /* enum pgqrs_retry_strategy */
-    uint8_t retry_jitter;   /* 0 or 1: spread by up to a quarter either way */
-    uint8_t delete_done;    /* 1: delete finished jobs instead of archiving them */
-    int64_t retry_base_ms, retry_max_ms;
-    int64_t keep_done_ms, keep_failed_ms; /* 0: for ever */
-};
-
 struct pgqrs_worker_started {
     uint64_t generation;
     uint32_t slot; /* number of the worker within its queue, from 0, reused */
@@ -191,7 +183,8 @@ struct pgqrs_worker_welcome {
     uint32_t slot, prefetch, max_attempts;
     int64_t heartbeat_ms;
     int64_t timeout_ms, cancel_grace_ms; /* of a job; timeout 0: none */
-    uint32_t log_lines;                  /* of output, a second; 0: no limit */
+    struct pgqrs_isolation isolation;
+    uint32_t log_lines; /* of output, a second; 0: no limit */
 };
 void pgqrs_encode_worker_welcome(struct pgqrs_buf *out, const struct pgqrs_worker_welcome *m);
 int pgqrs_decode_worker_welcome(const struct pgqrs_frame *f, struct pgqrs_worker_welcome *m,
@@ -216,6 +209,25 @@ void pgqrs_encode_worker_started(struct pgqrs_buf *out, const struct pgqrs_worke
 int pgqrs_decode_worker_started(const struct pgqrs_frame *f, struct pgqrs_worker_started *m,
                                 struct pgqrs_error *err) PGQRS_MUST_CHECK;
 
+/* queues_out: borrows from the frame; free it. */
+void pgqrs_encode_broker_queues(struct pgqrs_buf *out, uint32_t serial,
+                                const struct pgqrs_queue_settings *queues, size_t count);
+int pgqrs_decode_broker_queues(const struct pgqrs_frame *f, uint32_t *serial_out,
+                               struct pgqrs_queue_settings **queues_out, size_t *count_out,
+                               struct pgqrs_error *err) PGQRS_MUST_CHECK;
+void pgqrs_encode_queues_known(struct pgqrs_buf *out, uint32_t serial);
+int pgqrs_decode_queues_known(const struct pgqrs_frame *f, uint32_t *serial_out,
+                              struct pgqrs_error *err) PGQRS_MUST_CHECK;
+
+struct pgqrs_queue_load {
+    const char *queue;
+    uint32_t ready;  /* messages that are due and not leased; at most the queue's load_max */
+    int64_t wait_ms; /* for which the oldest of them has been due */
+};
+void pgqrs_encode_queue_load(struct pgqrs_buf *out, const struct pgqrs_queue_load *m);
+int pgqrs_decode_queue_load(const struct pgqrs_frame *f, struct pgqrs_queue_load *m,
+                            struct pgqrs_error *err) PGQRS_MUST_CHECK;
+
 /* level: enum pgqrs_log_level */
 void pgqrs_encode_log_level(struct pgqrs_buf *out, uint8_t level);
 int pgqrs_decode_log_level(const struct pgqrs_frame *f, uint8_t *level_out,
@@ -238,6 +250,30 @@ void pgqrs_encode_worker_ended(struct pgqrs_buf *out, const struct pgqrs_worker_
 int pgqrs_decode_worker_ended(const struct pgqrs_frame *f, struct pgqrs_worker_ended *m,
                               struct pgqrs_error *err) PGQRS_MUST_CHECK;
 
+struct pgqrs_job_key {
+    int64_t id;
+    uint32_t attempt;
+};
+
+enum pgqrs_order_kind {
+    PGQRS_ORDER_NONE = 0,
+    PGQRS_ORDER_CANCEL = 1,    /* this job: it stops, or comes back if it has not begun */
+    PGQRS_ORDER_INTERRUPT = 2, /* the job that runs stops, what has not begun comes back */
+    PGQRS_ORDER_SUSPEND = 3,   /* what has not begun comes back */
+    PGQRS_ORDER_STOP = 4,      /* as interrupt, then the worker ends. Not for the worker */
+};
+
+struct pgqrs_order {
+    uint64_t generation;
+    enum pgqrs_order_kind kind;
+    struct pgqrs_job_key key; /* of the job; zeros but for a cancellation */
+};
+/* ipc/msg_order.c */
+void pgqrs_encode_order(struct pgqrs_buf *out, enum pgqrs_msg_type type,
+                        const struct pgqrs_order *m);
+int pgqrs_decode_order(const struct pgqrs_frame *f, struct pgqrs_order *m,
+                       struct pgqrs_error *err) PGQRS_MUST_CHECK;
+
 struct pgqrs_complaint {
     uint64_t generation;
     const char *text;
@@ -247,11 +283,6 @@ int pgqrs_decode_complaint(const struct pgqrs_frame *f, struct pgqrs_complaint *
                            struct pgqrs_error *err) PGQRS_MUST_CHECK;
 
 /* ---- jobs ---- */
-
-struct pgqrs_job_key {
-    int64_t id;
-    uint32_t attempt;
-};
 
 struct pgqrs_job_hello {
     uint16_t major, minor;

@@ -29,7 +29,8 @@
 #define PGQRS_ENV_GENERATION "PGQRS_SPAWN_GENERATION" /* decimal, never used twice */
 #define PGQRS_ENV_CONTROL "PGQRS_SPAWN_CONTROL"       /* NNG address to dial */
 #define PGQRS_ENV_SUPERVISOR "PGQRS_SPAWN_SUPERVISOR" /* pid, to notice that it is gone already */
-#define PGQRS_ENV_LOG "PGQRS_SPAWN_LOG"               /* "format level", as in the configuration */
+#define PGQRS_ENV_NO_NEW_PRIVILEGES "PGQRS_SPAWN_NO_NEW_PRIVILEGES" /* 0 or 1 */
+#define PGQRS_ENV_LOG "PGQRS_SPAWN_LOG" /* "format level", as in the configuration */
 
 /* One line of text, without a newline, at most this long. */
 #define PGQRS_LAST_WORDS_MAX 600

@@ -70,6 +70,7 @@ enum pgqrs_store_op { /* numbers go on the wire: append, never reuse */
                       PGQRS_STORE_INFO = 26,
                       PGQRS_STORE_EXCHANGE = 27,
                       PGQRS_STORE_RENEW = 28,
+                      PGQRS_STORE_WORKER_ORDERS = 29,
                       PGQRS_STORE_OP_COUNT
 };
 
@@ -155,6 +156,12 @@ struct pgqrs_store_call {
             size_t count;
             int64_t lease_ms;
         } renew;
+        struct {
+            const int64_t *ids;
+            size_t count;
+            bool beat;
+            uint32_t cancel_max;
+        } orders;
     } u;
     struct pgqrs_wire_block *blocks; /* what decoding allocated */
 };
@@ -196,6 +203,12 @@ struct pgqrs_store_reply {
             const bool *held;
             size_t count;
         } renewed;
+        struct {
+            const enum pgqrs_worker_state *states;
+            size_t state_count;
+            const struct pgqrs_lease_ref *cancels;
+            size_t cancel_count;
+        } orders;
     } u;
     struct pgqrs_wire_block *blocks;
 };

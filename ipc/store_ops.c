@@ -328,6 +328,13 @@ static void call_renew(struct pgqrs_wire *w, struct pgqrs_store_call *m)
     m->u.renew.lease_ms = pgqrs_wire_i64(w, m->u.renew.lease_ms);
 }
 
+static void call_orders(struct pgqrs_wire *w, struct pgqrs_store_call *m)
+{
+    m->u.orders.ids = wire_ids(w, m->u.orders.ids, &m->u.orders.count, PGQRS_STORE_LIST_MAX);
+    m->u.orders.beat = pgqrs_wire_flag(w, m->u.orders.beat);
+    m->u.orders.cancel_max = pgqrs_wire_u32(w, m->u.orders.cancel_max);
+}
+
 /* ---- replies ---- */
 
 static void reply_nothing(struct pgqrs_wire *w, struct pgqrs_store_reply *m)
@@ -462,7 +469,7 @@ static void reply_acted(struct pgqrs_wire *w, struct pgqrs_store_reply *m)
         pgqrs_wire_list(w, &m->u.acted.count, PGQRS_STORE_LIST_MAX, 1, sizeof *read);
     for (size_t i = 0; i < m->u.acted.count && !w->failed; i++) {
         enum pgqrs_acted item = read == NULL ? m->u.acted.items[i] : PGQRS_ACTED_NONE;
-        item = pgqrs_wire_enum(w, item, PGQRS_ACTED_KEY + 1);
+        item = pgqrs_wire_enum(w, item, PGQRS_ACTED_COUNT);
         if (read != NULL) {
             read[i] = item;
         }
@@ -588,6 +595,21 @@ static void reply_renewed(struct pgqrs_wire *w, struct pgqrs_store_reply *m)
     m->u.renewed.held = wire_flags(w, m->u.renewed.held, &m->u.renewed.count, PGQRS_STORE_LIST_MAX);
 }
 
+static void reply_orders(struct pgqrs_wire *w, struct pgqrs_store_reply *m)
+{
+    enum pgqrs_worker_state *read =
+        pgqrs_wire_list(w, &m->u.orders.state_count, PGQRS_STORE_LIST_MAX, 1, sizeof *read);
+    for (size_t i = 0; i < m->u.orders.state_count && !w->failed; i++) {
+        enum pgqrs_worker_state state = read == NULL ? m->u.orders.states[i] : PGQRS_WORKER_NONE;
+        state = pgqrs_wire_enum(w, state, PGQRS_WORKER_STATE_COUNT);
+        if (read != NULL) {
+            read[i] = state;
+        }
+    }
+    m->u.orders.states = read;
+    m->u.orders.cancels = wire_lease_refs(w, m->u.orders.cancels, &m->u.orders.cancel_count);
+}
+
 /* ---- the table ---- */
 
 const struct pgqrs_store_op_desc pgqrs_store_op_descs[PGQRS_STORE_OP_COUNT] = {
@@ -621,4 +643,5 @@ const struct pgqrs_store_op_desc pgqrs_store_op_descs[PGQRS_STORE_OP_COUNT] = {
     [PGQRS_STORE_INFO] = {"info", false, call_nothing, reply_info, NULL},
     [PGQRS_STORE_EXCHANGE] = {"exchange", true, call_exchange, reply_exchange, NULL},
     [PGQRS_STORE_RENEW] = {"renew", true, call_renew, reply_renewed, NULL},
+    [PGQRS_STORE_WORKER_ORDERS] = {"worker orders", true, call_orders, reply_orders, NULL},
 };

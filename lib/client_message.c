@@ -129,11 +129,13 @@ static enum pgqrs_code code_of(enum pgqrs_acted acted)
         return PGQRS_E_NOT_FOUND;
     case PGQRS_ACTED_WAITING:
     case PGQRS_ACTED_LEASED:
+    case PGQRS_ACTED_ASKED:
     case PGQRS_ACTED_ARCHIVED:
         return PGQRS_E_CONFLICT;
     case PGQRS_ACTED_KEY:
         return PGQRS_E_EXISTS;
     case PGQRS_ACTED_NONE:
+    case PGQRS_ACTED_COUNT:
         break;
     }
     return PGQRS_E_FAILED;
@@ -179,6 +181,7 @@ static int act_on_one(struct pgqrs_client *client, enum pgqrs_action action, int
         [PGQRS_ACTED_LEASED] = "is leased",
         [PGQRS_ACTED_ARCHIVED] = "has ended",
         [PGQRS_ACTED_KEY] = "has the unique key of another one that has not ended",
+        [PGQRS_ACTED_ASKED] = "is leased, and its worker is asked to stop",
     };
     enum pgqrs_acted acted = PGQRS_ACTED_NONE;
     int64_t done = act(client, action, &id, 1, &acted, failure);

@@ -340,6 +340,17 @@ int pgqrs_store_worker_beat(struct pgqrs_store *store, const int64_t *ids, size_
     return count == 0 ? 0 : store->ops->worker_beat(store, ids, count, err);
 }
 
+int pgqrs_store_worker_orders(struct pgqrs_store *store, struct pgqrs_orders *orders,
+                              struct pgqrs_error *err)
+{
+    orders->cancel_count = 0;
+    if (orders->cancel_max == 0) {
+        return pgqrs_error_set(err, PGQRS_ERR_INVALID,
+                               "orders: found room for no cancellation, expected 1 or more");
+    }
+    return orders->worker_count == 0 ? 0 : store->ops->worker_orders(store, orders, err);
+}
+
 int64_t pgqrs_store_worker_end(struct pgqrs_store *store, int64_t worker_id,
                                const struct pgqrs_release *release, struct pgqrs_error *err)
 {

@@ -219,7 +219,8 @@ void pgqrs_message_list_fini(struct pgqrs_message_list *list);
 /* What an operator does to messages, whoever holds them. */
 enum pgqrs_act {
     PGQRS_ACT_NONE = 0,
-    PGQRS_ACT_CANCEL, /* waiting: archived, outcome "cancelled" */
+    PGQRS_ACT_CANCEL, /* waiting: archived, outcome "cancelled". Leased to a worker of a pgqrsd that
+                         is not stopped: a request is kept, see pgqrs_store_worker_orders */
     PGQRS_ACT_DELETE, /* waiting or archived: the row goes, with the workflow run it started */
     PGQRS_ACT_FREE, /* leased: the lease is taken away; due now, attempt spent, as pgqrs releases */
     PGQRS_ACT_REPLAY, /* archived: waits again, due now, as if it were new; error and result go */
@@ -234,6 +235,8 @@ enum pgqrs_acted { /* what stood in the way, by message */
                    PGQRS_ACTED_LEASED,   /* cancel, delete, replay: somebody runs it */
                    PGQRS_ACTED_ARCHIVED, /* cancel, free: it has ended */
                    PGQRS_ACTED_KEY,      /* replay: another waiting one has its unique key */
+                   PGQRS_ACTED_ASKED,    /* cancel: its worker is asked to stop; not counted */
+                   PGQRS_ACTED_COUNT
 };
 
 /* In one transaction; acted_out[i] is about ids[i]. count is 1 to 1000. Returns how many were acted
@@ -323,6 +326,30 @@ int pgqrs_store_worker_register(struct pgqrs_store *store, const struct pgqrs_wo
 int pgqrs_store_worker_beat(struct pgqrs_store *store, const int64_t *ids, size_t count,
                             struct pgqrs_error *err) PGQRS_MUST_CHECK;
 
+struct pgqrs_lease_ref {
+    int64_t message_id, worker_id;
+    uint32_t attempt;
+};
+
+#define PGQRS_CANCELLED_TEXT "cancelled by request"
+
+struct pgqrs_orders { /* what others want of these workers, which are the caller's */
+    const int64_t *worker_ids;
+    size_t worker_count;
+    bool beat;                           /* heartbeat_at := now, too */
+    enum pgqrs_worker_state *states_out; /* by worker; none: its row is gone */
+    struct pgqrs_lease_ref *cancels_out; /* leases of theirs that somebody asks to cancel */
+    size_t cancel_max;                   /* room for so many, 1 or more; the rest another time */
+    size_t cancel_count;                 /* out */
+};
+/*
+ * One statement while nobody asks for a cancellation. In passing, requests for messages that wait
+ * by now are carried out (archived, outcome "cancelled", error PGQRS_CANCELLED_TEXT), and those for
+ * messages that have ended or are gone are forgotten.
+ */
+int pgqrs_store_worker_orders(struct pgqrs_store *store, struct pgqrs_orders *orders,
+                              struct pgqrs_error *err) PGQRS_MUST_CHECK;
+
 struct pgqrs_release {
     bool charge;  /* a job was running: the first of its leases, in the order in which a worker runs
                      them, has spent its attempt; the others have not. Else none has. */
@@ -338,11 +365,6 @@ struct pgqrs_release {
 int64_t pgqrs_store_worker_end(struct pgqrs_store *store, int64_t worker_id,
                                const struct pgqrs_release *release,
                                struct pgqrs_error *err) PGQRS_MUST_CHECK;
-struct pgqrs_lease_ref {
-    int64_t message_id, worker_id;
-    uint32_t attempt;
-};
-
 /*
  * Leases of the worker that are not among the known ones never reached it: each goes back as
  * PGQRS_SETTLE_RETURN does. Returns how many.

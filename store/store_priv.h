@@ -46,6 +46,8 @@ struct pgqrs_store_ops {
                            int64_t *id_out, struct pgqrs_error *err);
     int (*worker_beat)(struct pgqrs_store *store, const int64_t *ids, size_t count,
                        struct pgqrs_error *err);
+    int (*worker_orders)(struct pgqrs_store *store, struct pgqrs_orders *orders,
+                         struct pgqrs_error *err);
     int64_t (*worker_end)(struct pgqrs_store *store, int64_t worker_id,
                           const struct pgqrs_release *release, struct pgqrs_error *err);
     int64_t (*worker_reconcile)(struct pgqrs_store *store, int64_t worker_id,

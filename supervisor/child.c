@@ -143,6 +143,24 @@ void pgqrs_child_describe_worker(const struct child *child, struct pgqrs_worker_
     memcpy(m->token, child->token, sizeof m->token);
 }
 
+static struct pgqrs_isolation isolation_of(const struct pgqrs_config_isolation *c)
+{
+    return (struct pgqrs_isolation){
+        .uid = c->uid,
+        .gid = c->gid,
+        .directory = c->directory,
+        .nice = (uint32_t)c->nice,
+        .open_files = c->open_files,
+        .processes = c->processes,
+        .file_size = c->file_size,
+        .memory = c->memory,
+        .core = c->core < 0 ? 0 : c->core,
+        .limit_core = c->core >= 0,
+        .no_new_privileges = c->no_new_privileges,
+        .seccomp = c->seccomp,
+    };
+}
+
 static void welcome_worker(struct child *child)
 {
     const struct supervisor *s = child->place->s;
@@ -158,6 +176,7 @@ static void welcome_worker(struct child *child)
         .heartbeat_ms = s->config->heartbeat_interval_ms,
         .timeout_ms = queue->timeout_ms,
         .cancel_grace_ms = queue->cancel_grace_ms,
+        .isolation = isolation_of(&queue->isolation),
         .log_lines = (uint32_t)queue->log_lines,
     };
     memcpy(m.token, child->token, sizeof m.token);
@@ -179,6 +198,7 @@ static struct pgqrs_queue_settings settings_of(const struct pgqrs_config_queue *
         .retry_max_ms = queue->retry_max_ms,
         .keep_done_ms = queue->keep_done_ms,
         .keep_failed_ms = queue->keep_failed_ms,
+        .worker_uid = queue->isolation.uid,
     };
 }
 
@@ -324,6 +344,31 @@ static void on_complaint(struct child *child, const struct pgqrs_frame *frame,
     }
 }
 
+/* Of the broker, for a worker. */
+static void on_order(struct child *broker, const struct pgqrs_frame *frame, struct pgqrs_error *err)
+{
+    struct pgqrs_order m;
+    struct pgqrs_buf out = {0};
+    if (pgqrs_decode_order(frame, &m, err) < 0) {
+        pgqrs_child_kill(broker, err->text);
+        return;
+    }
+    struct place *place = pgqrs_place_of_generation(broker->place->s, m.generation);
+    struct child *child = place == NULL ? NULL : place->child;
+    if (child == NULL || place->role != PGQRS_ROLE_WORKER || child->state < CHILD_WELCOMED ||
+        child->state == CHILD_KILLED) {
+        return;
+    }
+    bool stop = m.kind == PGQRS_ORDER_STOP;
+    m.kind = stop ? PGQRS_ORDER_INTERRUPT : m.kind;
+    pgqrs_encode_order(&out, PGQRS_MSG_WORKER_ORDER, &m);
+    pgqrs_child_post(child, &out);
+    if (stop) {
+        child->stop_asked = true;
+        pgqrs_child_drain(child);
+    }
+}
+
 static void dispatch(struct child *child, const struct pgqrs_frame *frame)
 {
     struct pgqrs_error err;
@@ -342,6 +387,9 @@ static void dispatch(struct child *child, const struct pgqrs_frame *frame)
         return;
     case PGQRS_MSG_COMPLAINT:
         on_complaint(child, frame, &err);
+        return;
+    case PGQRS_MSG_ORDER:
+        on_order(child, frame, &err);
         return;
     case PGQRS_MSG_NONE:
     case PGQRS_MSG_REFUSE:
@@ -362,7 +410,11 @@ static void dispatch(struct child *child, const struct pgqrs_frame *frame)
     case PGQRS_MSG_CLIENT_WELCOME:
     case PGQRS_MSG_STORE_CALL:
     case PGQRS_MSG_STORE_REPLY:
+    case PGQRS_MSG_WORKER_ORDER:
     case PGQRS_MSG_LOG_LEVEL:
+    case PGQRS_MSG_BROKER_QUEUES:
+    case PGQRS_MSG_QUEUES_KNOWN:
+    case PGQRS_MSG_QUEUE_LOAD:
     case PGQRS_MSG_COUNT:
         break;
     }

@@ -114,7 +114,8 @@ bool pgqrs_failing_died(struct place *place, bool was_ready, int exit_code, cons
         pgqrs_log_error("%s: still failing: %s", pgqrs_place_name(place), why);
         return true;
     }
-    bool hopeless = !was_ready && exit_code == PGQRS_EXIT_BAD_PLUGIN;
+    bool hopeless =
+        !was_ready && (exit_code == PGQRS_EXIT_BAD_PLUGIN || exit_code == PGQRS_EXIT_CONFIG);
     if (hopeless) {
         (void)snprintf(text, sizeof text, "%s", why);
     } else if (!was_ready && place->restart.failed_starts + 1 >= PGQRS_RESTART_START_TRIES) {

@@ -91,6 +91,7 @@ int main(int argc, char **argv)
     if (o.exit_status >= 0) {
         return o.exit_status;
     }
+    pgqrs_supervisor_hold_signals();
     pgqrs_process_close_to_others(); /* the configuration names the store's credentials */
     pgqrs_log_init("pgqrsd", PGQRS_LOG_TEXT, PGQRS_LOG_INFO);
     if (pgqrs_config_load(o.config, &config, &err) < 0) {

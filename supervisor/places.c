@@ -3,6 +3,7 @@
 #include "supervisor/supervisor.h"
 
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -170,9 +171,11 @@ static void describe(const struct child *child, int wait_status, const char *las
     } else if (last_words[0] != 0) {
         (void)snprintf(out, size, "%s", last_words);
     } else if (WIFSIGNALED(wait_status)) {
-        (void)snprintf(out, size, "killed by signal %d (%s)%s", WTERMSIG(wait_status),
-                       strsignal(WTERMSIG(wait_status)),
-                       WCOREDUMP(wait_status) ? ", core dumped" : "");
+        int signal = WTERMSIG(wait_status);
+        (void)snprintf(out, size, "killed by signal %d (%s)%s", signal, strsignal(signal),
+                       WCOREDUMP(wait_status) ? ", core dumped"
+                       : signal == SIGKILL    ? ", not by pgqrsd: out of memory, or by hand"
+                                              : "");
     } else {
         (void)snprintf(out, size, "exited with status %d", WEXITSTATUS(wait_status));
     }
@@ -251,6 +254,12 @@ static void worker_ended(struct place *place, const struct child *child, int wai
     if (!ready && pgqrs_pool_give_up_replacing(place, why)) {
         return;
     }
+    if (child->stop_asked) {
+        pgqrs_log_info("%s: stopped by request, starting another one pid=%d",
+                       pgqrs_place_name(place), (int)child->pid);
+        pgqrs_place_start(place);
+        return;
+    }
     /* A limit that is kept says nothing against the worker, and paces itself. */
     bool limited = code == PGQRS_EXIT_TIMEOUT;
     if (!limited && pgqrs_failing_died(place, ready, code, why)) {
@@ -299,7 +308,7 @@ static void broker_ended(struct place *place, const struct child *child, int wai
     start_after(place, delay);
 }
 
-void pgqrs_place_ended(struct place *place, int wait_status)
+void pgqrs_place_ended(struct place *place, int wait_status, const struct rusage *usage)
 {
     struct supervisor *s = place->s;
     struct child *child = place->child;
@@ -316,7 +325,12 @@ void pgqrs_place_ended(struct place *place, int wait_status)
     describe(&copy, wait_status, last_words, why, sizeof why);
     pgqrs_log_debug("%s: ended: %s pid=%d generation=%" PRIu64, pgqrs_place_name(place), why,
                     (int)copy.pid, copy.generation);
-    if (place->role == PGQRS_ROLE_BROKER) {
+    bool broker = place->role == PGQRS_ROLE_BROKER;
+    if (wait_status != 0 && !copy.interrupted) {
+        pgqrs_deaths_add(broker ? &s->broker_deaths : &place->queue->deaths, &copy, place->slot,
+                         wait_status, usage, why);
+    }
+    if (broker) {
         broker_ended(place, &copy, wait_status, why);
     } else {
         worker_ended(place, &copy, wait_status, why);

@@ -238,23 +238,6 @@ bool pgqrs_pool_give_up_replacing(struct place *place, const char *why)
     return true;
 }
 
-/* Bytes that are resident; 0 when nobody can tell. */
-static int64_t resident(pid_t pid)
-{
-    char path[40];
-    long long pages = 0;
-    (void)snprintf(path, sizeof path, "/proc/%d/statm", (int)pid);
-    FILE *f = fopen(path, "re");
-    if (f == NULL) {
-        return 0;
-    }
-    if (fscanf(f, "%*d %lld", &pages) != 1) {
-        pages = 0;
-    }
-    (void)fclose(f); /* it was only read */
-    return pages * sysconf(_SC_PAGESIZE);
-}
-
 /* Why the worker in the place has to be replaced, or false. */
 static bool is_worn(const struct place *place, char *why, size_t size)
 {
@@ -271,7 +254,7 @@ static bool is_worn(const struct place *place, char *why, size_t size)
         (void)snprintf(why, size, "it is old enough");
         return true;
     }
-    int64_t bytes = limit->memory > 0 ? resident(child->pid) : 0;
+    int64_t bytes = limit->memory > 0 ? pgqrs_resident_memory(child->pid) : 0;
     if (limit->memory > 0 && bytes >= limit->memory) {
         (void)snprintf(why, size, "it uses %" PRId64 " MiB", bytes >> 20);
         return true;

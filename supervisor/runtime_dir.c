@@ -11,31 +11,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/paths.h"
+
 #define LOCK_NAME "alive"
 #define RUN_PREFIX "run-"
-
-static int find_base(const char *configured, char *out, size_t size, struct pgqrs_error *err)
-{
-    const char *systemd = getenv("RUNTIME_DIRECTORY");
-    const char *xdg = getenv("XDG_RUNTIME_DIR");
-    int n;
-    if (configured != NULL) {
-        n = snprintf(out, size, "%s", configured);
-    } else if (systemd != NULL && systemd[0] == '/') {
-        /* systemd may name several, separated by colons: the first is ours. */
-        n = snprintf(out, size, "%.*s", (int)strcspn(systemd, ":"), systemd);
-    } else if (xdg != NULL && xdg[0] == '/') {
-        n = snprintf(out, size, "%s/pgqrs", xdg);
-    } else {
-        n = snprintf(out, size, "/tmp/pgqrs-%u", (unsigned)geteuid());
-    }
-    if (n >= (int)size) {
-        return pgqrs_error_set(err, PGQRS_ERR_CONFIG,
-                               "runtime directory: found a path of %d bytes, expected at most %zu",
-                               n, size - 1);
-    }
-    return 0;
-}
 
 /* A directory in /tmp may have been put there by somebody else. */
 static int make_private(const char *path, struct pgqrs_error *err)
@@ -116,7 +95,8 @@ int pgqrs_runtime_dir_create(const char *base, const char *name, struct pgqrs_ru
                              struct pgqrs_error *err)
 {
     char base_path[sizeof dir->path - sizeof RUN_PREFIX - 16];
-    if (find_base(base, base_path, sizeof base_path, err) < 0 || make_private(base_path, err) < 0) {
+    if (pgqrs_path_runtime(base, base_path, sizeof base_path, err) < 0 ||
+        make_private(base_path, err) < 0) {
         return -1;
     }
     /* Held while we sweep and create, so that nobody sweeps a directory whose lock is about to be
@@ -135,38 +115,47 @@ int pgqrs_runtime_dir_create(const char *base, const char *name, struct pgqrs_ru
     return rc;
 }
 
-int pgqrs_runtime_dir_publish(struct pgqrs_runtime_dir *dir, const char *socket, const char *name,
+static const struct {
+    const char *socket, *suffix;
+} published[] = {{"jobs", "sock"}, {"ctl", "ctl"}};
+
+int pgqrs_runtime_dir_publish(struct pgqrs_runtime_dir *dir, const char *name,
                               struct pgqrs_error *err)
 {
     const char *run = strrchr(dir->path, '/') + 1;
-    char link[sizeof dir->link];
-    char target[sizeof dir->path + 16];
-    char fresh[sizeof dir->path + 16];
-    (void)snprintf(link, sizeof link, "%.*s%s.sock", (int)(run - dir->path), dir->path, name);
-    (void)snprintf(target, sizeof target, "%s/%s", run, socket);
-    (void)snprintf(fresh, sizeof fresh, "%s/link", dir->path);
-    if (symlink(target, fresh) < 0 || rename(fresh, link) < 0) {
-        return pgqrs_error_sys(err, PGQRS_ERR_CONFIG, errno, "%s", link);
+    for (size_t i = 0; i < sizeof published / sizeof *published; i++) {
+        char link[sizeof dir->links[i]];
+        char target[sizeof dir->path + 16];
+        char fresh[sizeof dir->path + 16];
+        (void)snprintf(link, sizeof link, "%.*s%s.%s", (int)(run - dir->path), dir->path, name,
+                       published[i].suffix);
+        (void)snprintf(target, sizeof target, "%s/%s", run, published[i].socket);
+        (void)snprintf(fresh, sizeof fresh, "%s/link", dir->path);
+        if (symlink(target, fresh) < 0 || rename(fresh, link) < 0) {
+            return pgqrs_error_sys(err, PGQRS_ERR_CONFIG, errno, "%s", link);
+        }
+        memcpy(dir->links[i], link, sizeof link);
     }
-    memcpy(dir->link, link, sizeof link);
     return 0;
 }
 
-static void unpublish(const struct pgqrs_runtime_dir *dir)
+static void unpublish(const struct pgqrs_runtime_dir *dir, const char *link)
 {
     char target[sizeof dir->path + 16];
     const char *run = strrchr(dir->path, '/') + 1;
-    ssize_t n = readlink(dir->link, target, sizeof target - 1);
+    ssize_t n = readlink(link, target, sizeof target - 1);
     if (n > 0 && strncmp(target, run, strlen(run)) == 0) {
-        (void)unlink(dir->link); /* a link to nowhere does no harm */
+        (void)unlink(link); /* a link to nowhere does no harm */
     }
 }
 
 void pgqrs_runtime_dir_remove(struct pgqrs_runtime_dir *dir)
 {
     if (dir->path[0] != 0) {
-        if (dir->link[0] != 0) {
-            unpublish(dir);
+        for (size_t i = 0; i < sizeof published / sizeof *published; i++) {
+            if (dir->links[i][0] != 0) {
+                unpublish(dir, dir->links[i]);
+            }
         }
         remove_flat(dir->path);
         (void)close(dir->lock);

@@ -13,15 +13,15 @@
 struct pgqrs_runtime_dir {
     char path[80]; /* short: socket addresses have room for 107 bytes */
     int lock;
-    char link[160]; /* what was published; empty: nothing */
+    char links[2][160]; /* what was published; empty: nothing */
 };
 
 /* base: the configured directory, or null. name: of this run, unique. */
 int pgqrs_runtime_dir_create(const char *base, const char *name, struct pgqrs_runtime_dir *dir,
                              struct pgqrs_error *err) PGQRS_MUST_CHECK;
-/* Others find a socket in it by a name that stays from run to run: BASE/NAME.sock, a link, which
- * the last run of that name has. */
-int pgqrs_runtime_dir_publish(struct pgqrs_runtime_dir *dir, const char *socket, const char *name,
+/* Others find the sockets in it by names that stay from run to run: BASE/NAME.sock is a link to
+ * `jobs`, BASE/NAME.ctl one to `ctl`. The last run of that name has them. */
+int pgqrs_runtime_dir_publish(struct pgqrs_runtime_dir *dir, const char *name,
                               struct pgqrs_error *err) PGQRS_MUST_CHECK;
 void pgqrs_runtime_dir_remove(struct pgqrs_runtime_dir *dir);
 

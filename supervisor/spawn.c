@@ -20,7 +20,7 @@
 #include "base/log.h"
 #include "base/paths.h"
 
-#define SPAWN_VARIABLES 4
+#define SPAWN_VARIABLES 5
 
 struct inherited {
     int lifeline;
@@ -34,6 +34,20 @@ static bool is_private(const char *variable)
     static const char *const prefixes[] = {"PGQRS_", "PGPASS", "PGSERVICE", "NOTIFY_SOCKET="};
     for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++) {
         if (strncmp(variable, prefixes[i], strlen(prefixes[i])) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* names: each with a space behind it, some with * at the end. */
+static bool is_listed(const char *names, const char *variable)
+{
+    for (size_t len; *names != 0; names += len + 1) {
+        len = strcspn(names, " ");
+        bool open = names[len - 1] == '*';
+        if (open ? strncmp(names, variable, len - 1) == 0
+                 : strncmp(names, variable, len) == 0 && variable[len] == '=') {
             return true;
         }
     }
@@ -57,18 +71,23 @@ static char **make_environment(const struct place *place, uint64_t generation, c
     }
     char **env = calloc(SPAWN_VARIABLES + inherited + 1, sizeof *env);
     const struct pgqrs_config *config = place->s->config;
+    const struct pgqrs_config_isolation *isolation =
+        place->queue == NULL ? NULL : &place->queue->config->isolation;
+    const char *names = isolation == NULL ? NULL : isolation->environment;
     if (env == NULL || asprintf(&env[0], PGQRS_ENV_GENERATION "=%" PRIu64, generation) < 0 ||
         asprintf(&env[1], PGQRS_ENV_CONTROL "=%s", url) < 0 ||
         asprintf(&env[2], PGQRS_ENV_SUPERVISOR "=%d", (int)getpid()) < 0 ||
         asprintf(&env[3], PGQRS_ENV_LOG "=%s %s",
                  config->log_format == PGQRS_LOG_JSON ? "json" : "text",
-                 pgqrs_log_level_name(pgqrs_log_level())) < 0) {
+                 pgqrs_log_level_name(pgqrs_log_level())) < 0 ||
+        asprintf(&env[4], PGQRS_ENV_NO_NEW_PRIVILEGES "=%d",
+                 isolation != NULL && (isolation->no_new_privileges || isolation->seccomp)) < 0) {
         free_environment(env, 0);
         return NULL;
     }
     size_t n = SPAWN_VARIABLES;
     for (size_t i = 0; i < inherited; i++) {
-        if (!is_private(environ[i])) {
+        if (!is_private(environ[i]) && (names == NULL || is_listed(names, environ[i]))) {
             env[n++] = environ[i];
         }
     }

@@ -19,12 +19,14 @@
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "supervisor/ctl.h"
 
 #define LISTEN_BACKLOG 1024
 #define BROKER_STOP_MS 15000 /* the broker itself gives up earlier */
@@ -32,11 +34,8 @@
 
 /* ---- reaping ---- */
 
-static void on_sigchld(evutil_socket_t fd, short what, void *arg)
+static void reap(struct supervisor *s)
 {
-    struct supervisor *s = arg;
-    (void)fd;
-    (void)what;
     for (;;) {
         siginfo_t info = {0};
         if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) < 0 || info.si_pid == 0) {
@@ -49,10 +48,18 @@ static void on_sigchld(evutil_socket_t fd, short what, void *arg)
             (void)kill(-info.si_pid, SIGKILL);
         }
         int status = 0;
-        if (waitpid(info.si_pid, &status, WNOHANG) == info.si_pid && place != NULL) {
-            pgqrs_place_ended(place, status); /* a stranger, as PID 1, is only reaped */
+        struct rusage usage = {0};
+        if (wait4(info.si_pid, &status, WNOHANG, &usage) == info.si_pid && place != NULL) {
+            pgqrs_place_ended(place, status, &usage); /* a stranger, as PID 1, is only reaped */
         }
     }
+}
+
+static void on_sigchld(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    reap(arg);
 }
 
 /* ---- heartbeats ---- */
@@ -303,8 +310,21 @@ static void on_usr2(evutil_socket_t signal, short what, void *arg)
     pgqrs_each_worker(s, log_place);
 }
 
+void pgqrs_supervisor_hold_signals(void)
+{
+    sigset_t held;
+    (void)sigemptyset(&held);
+    (void)sigaddset(&held, SIGTERM);
+    (void)sigaddset(&held, SIGINT);
+    (void)sigaddset(&held, SIGQUIT);
+    if (getpid() == 1) {
+        (void)sigprocmask(SIG_SETMASK, &held, NULL);
+    }
+}
+
 static int watch_signals(struct supervisor *s)
 {
+    sigset_t none;
     static const struct {
         int number;
         event_callback_fn fn;
@@ -319,6 +339,9 @@ static int watch_signals(struct supervisor *s)
         }
         s->signals[s->signal_count++] = event;
     }
+    (void)sigemptyset(&none);
+    (void)sigprocmask(SIG_SETMASK, &none, NULL); /* our caller's mask is not for us */
+    reap(s); /* who exec'd us, such as an entrypoint, may have had children that have ended */
     return 0;
 }
 
@@ -330,8 +353,8 @@ void pgqrs_supervisor_broker_ready(struct supervisor *s)
     if (s->state == SUPERVISOR_STARTING) {
         s->state = SUPERVISOR_RUNNING;
         /* Not before: another pgqrsd of that name, which has the store, has the socket, too. */
-        if (pgqrs_runtime_dir_publish(&s->runtime, "jobs", s->config->name, &err) < 0) {
-            pgqrs_log_error("the broker's socket has no name for others: %s", err.text);
+        if (pgqrs_runtime_dir_publish(&s->runtime, s->config->name, &err) < 0) {
+            pgqrs_log_error("our sockets have no names for others: %s", err.text);
         }
         pgqrs_each_worker(s, pgqrs_place_start);
     }
@@ -351,6 +374,13 @@ static int open_job_socket(struct supervisor *s, struct pgqrs_error *err)
         bind(s->listen_fd, (const struct sockaddr *)&address, sizeof address) < 0 ||
         listen(s->listen_fd, LISTEN_BACKLOG) < 0) {
         return pgqrs_error_sys(err, PGQRS_ERR_FAILED, errno, "%s", s->job_socket);
+    }
+    for (size_t q = 0; q < s->config->queue_count; q++) {
+        /* The directory's mode keeps others away; a worker of another user holds the socket from
+         * before it became that user, and may write to it. */
+        if (s->config->queues[q].isolation.uid != 0 && chmod(s->job_socket, 0666) < 0) {
+            return pgqrs_error_sys(err, PGQRS_ERR_FAILED, errno, "%s", s->job_socket);
+        }
     }
     return 0;
 }
@@ -420,6 +450,9 @@ static int start(struct supervisor *s, struct pgqrs_error *err)
     if (s->base == NULL || watch_signals(s) < 0 || start_timers(s) < 0) {
         return pgqrs_error_memory(err);
     }
+    if (pgqrs_ctl_open(s, &s->ctl, err) < 0) {
+        return -1;
+    }
     raise_descriptor_limit();
     /* What a dead worker leaves behind comes to us, to be reaped. */
     (void)prctl(PR_SET_CHILD_SUBREAPER, 1);
@@ -438,8 +471,11 @@ static void supervisor_fini(struct supervisor *s)
         pgqrs_pool_destroy(&s->queues[i]);
         free(s->queues[i].last_error);
         pgqrs_failing_fini(&s->queues[i]);
+        pgqrs_deaths_fini(&s->queues[i].deaths);
     }
+    pgqrs_deaths_fini(&s->broker_deaths);
     free(s->queues);
+    pgqrs_ctl_close(&s->ctl);
     struct unreported_end *end;
     while ((end = STAILQ_FIRST(&s->unreported)) != NULL) {
         STAILQ_REMOVE_HEAD(&s->unreported, link);

@@ -12,6 +12,9 @@
  *   places.c       where processes run, and when one is started again
  *   failing.c      a queue whose workers can not start or die too often
  *   pool.c         how many places a queue has: scaling, and replacing old workers
+ *   deaths.c       the last deaths
+ *   status.c       what we know, as JSON
+ *   ctl.c          the operator's socket
  *   supervisor.c   signals, start, drain, stop
  *
  * A place is one position that should have a process: the broker, or worker 2 of a queue. A child
@@ -20,9 +23,11 @@
 
 #include <stdbool.h>
 #include <sys/queue.h>
+#include <sys/resource.h>
 #include <sys/types.h>
 
 #include <event2/event.h>
+#include <jansson.h>
 
 #include "config/config.h"
 #include "ipc/control.h"
@@ -70,6 +75,7 @@ struct child {
     int64_t ready_at_ms, beat_at_ms; /* monotonic; 0 never */
     struct pgqrs_child_beat beat;    /* the last one */
     bool interrupted;                /* we end it for a stop: its job has not spent its attempt */
+    bool stop_asked;                 /* somebody has marked its row stopped */
     char *kill_reason;               /* why we killed it; null: we did not */
     struct child_output output;
     enum pgqrs_log_level log_level; /* with which it was started */
@@ -90,6 +96,26 @@ struct failing {         /* of a queue; see failing.c */
     size_t deaths;
 };
 
+#define PGQRS_DEATHS_KEPT 20
+
+struct death {
+    int64_t at_us; /* wall clock */
+    uint32_t slot;
+    pid_t pid;
+    uint64_t generation;
+    int wait_status;
+    int64_t job_id; /* as it last said; 0: none */
+    uint64_t settled;
+    int64_t ready_ms;    /* for so long; -1: never */
+    int64_t peak_memory; /* bytes */
+    char *why, *core;    /* core: its file; null: none was written */
+};
+
+struct deaths {
+    struct death ring[PGQRS_DEATHS_KEPT];
+    size_t count; /* of all time */
+};
+
 struct queue {
     struct supervisor *s;
     const struct pgqrs_config_queue *config;
@@ -98,6 +124,7 @@ struct queue {
     size_t place_count;
     bool was_ready; /* a worker of it has been ready */
     struct failing failing;
+    struct deaths deaths;
     char *last_error; /* of a failed start, so that the same one is reported once */
 };
 
@@ -141,6 +168,8 @@ struct supervisor {
     int listen_fd;
     uint64_t generations; /* the last one that was given out */
     struct place broker;
+    struct deaths broker_deaths;
+    struct ctl *ctl;
     struct queue *queues;
     size_t queue_count;
     struct unreported_ends unreported;
@@ -199,8 +228,8 @@ void pgqrs_place_start(struct place *place);
 void pgqrs_place_try(struct place *place);
 /* A child in the place has become ready. */
 void pgqrs_place_ready(struct place *place);
-/* The place's process has ended with this status, as waitpid gives it. */
-void pgqrs_place_ended(struct place *place, int wait_status);
+/* The place's process has ended with this status and usage, as wait4 gives them. */
+void pgqrs_place_ended(struct place *place, int wait_status, const struct rusage *usage);
 struct place *pgqrs_place_of_pid(struct supervisor *s, pid_t pid);
 struct place *pgqrs_place_of_generation(struct supervisor *s, uint64_t generation);
 size_t pgqrs_workers_alive(const struct supervisor *s);
@@ -231,7 +260,24 @@ bool pgqrs_pool_leave(struct place *place);
 /* From time to time: begins to replace workers that have reached a limit. */
 void pgqrs_pool_recycle(struct supervisor *s);
 
+/* ---- deaths.c ---- */
+void pgqrs_deaths_add(struct deaths *deaths, const struct child *child, uint32_t slot,
+                      int wait_status, const struct rusage *usage, const char *why);
+void pgqrs_deaths_fini(struct deaths *deaths);
+/* The name of a core file by the kernel's core_pattern(5); a star for what can not be known. */
+void pgqrs_core_name(const char *pattern, bool add_pid, const char *dir, pid_t pid, int signal,
+                     char *out, size_t size);
+
+/* ---- status.c ---- */
+/* Each adds to an object; a key for which there is no memory is missing. */
+void pgqrs_status_whole(const struct supervisor *s, json_t *out);
+void pgqrs_status_deaths(const struct supervisor *s, const struct queue *only, json_t *out);
+int64_t pgqrs_resident_memory(pid_t pid); /* bytes; 0 when nobody can tell */
+
 /* ---- supervisor.c ---- */
+/* For PID 1, to which the kernel gives no signal that has no handler: a stop that comes from here
+ * on waits until pgqrs_supervisor_run has its handlers. */
+void pgqrs_supervisor_hold_signals(void);
 int pgqrs_supervisor_run(const struct pgqrs_config *config,
                          struct pgqrs_error *err) PGQRS_MUST_CHECK;
 void pgqrs_supervisor_broker_ready(struct supervisor *s);

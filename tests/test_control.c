@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The control channel: two ends, full queues, nonsense, and peers that are killed. */
+#include <dirent.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <spawn.h>
@@ -13,7 +14,7 @@
 
 #include <cmocka.h>
 #include <nng/nng.h>
-#include <nng/protocol/pair0/pair.h>
+#include <nng/protocol/pair1/pair.h>
 
 #include "ipc/control.h"
 #include "tests/support/daemon.h"
@@ -121,7 +122,7 @@ static void test_a_peer_that_is_not_there_means_again_not_waiting(void **state)
 static nng_socket send_raw(const void *data, size_t len)
 {
     nng_socket raw;
-    assert_int_equal(nng_pair0_open(&raw), 0);
+    assert_int_equal(nng_pair1_open(&raw), 0);
     assert_int_equal(nng_dial(raw, url, NULL, 0), 0);
     char copy[64];
     memcpy(copy, data, len);
@@ -200,6 +201,39 @@ static void test_a_peer_killed_in_the_middle_never_holds_us_up(void **state)
     }
 }
 
+static bool has_so_many_descriptors(const void *arg)
+{
+    int count = 0;
+    DIR *dir = opendir("/proc/self/fd");
+    assert_non_null(dir);
+    while (readdir(dir) != NULL) {
+        count++;
+    }
+    assert_int_equal(closedir(dir), 0);
+    return count <= *(const int *)arg;
+}
+
+static void test_a_closed_channel_leaves_no_descriptor(void **state)
+{
+    (void)state;
+    int before = 0;
+    for (int round = 0; round < 50; round++) {
+        struct pgqrs_control *parent;
+        struct pgqrs_control *child;
+        struct pgqrs_frame frame;
+        struct pgqrs_error err;
+        open_both(&parent, &child);
+        assert_int_equal(send_beat(child, 1), 0);
+        assert_int_equal(await(parent, &frame, &err), 1);
+        pgqrs_control_close(&child);
+        pgqrs_control_close(&parent);
+        while (round == 0 && !has_so_many_descriptors(&before)) {
+            before++; /* NNG keeps some for itself */
+        }
+    }
+    assert_true(wait_for(has_so_many_descriptors, &before, WAIT_MS)); /* it closes later, too */
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -207,6 +241,8 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(test_a_peer_that_is_not_there_means_again_not_waiting,
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(test_nonsense_is_an_error, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_closed_channel_leaves_no_descriptor, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(test_a_peer_killed_in_the_middle_never_holds_us_up, setup,
                                         teardown),
     };

@@ -300,6 +300,48 @@ static void test_time_limit(void **state)
     pgqrs_host_end(f->host, PGQRS_DONE, &result);
 }
 
+static void test_stops_by_request(void **state)
+{
+    struct fixture *f = *state;
+    const struct pgqrs_job_key key = f->lease->key;
+    const struct pgqrs_job_key older = {.id = key.id, .attempt = key.attempt - 1};
+    struct pgqrs_job_result result;
+    int64_t wait_ms;
+    pgqrs_host_set_limit(f->host, 0, 3600000);
+    struct pgqrs_job *job = pgqrs_host_begin(f->host, f->lease);
+    pgqrs_host_stop(f->host, &older, PGQRS_CANCEL_REQUEST);
+    assert_int_equal(job->host->cancelled(job), PGQRS_CANCEL_NONE);
+    pgqrs_host_stop(f->host, &key, PGQRS_CANCEL_REQUEST);
+    pgqrs_host_stop(f->host, NULL, PGQRS_CANCEL_INTERRUPT); /* the first reason counts */
+    assert_int_equal(job->host->cancelled(job), PGQRS_CANCEL_REQUEST);
+    assert_false(expired(f, &wait_ms));
+    assert_in_range(wait_ms, 3500000, 3600000);
+    pgqrs_host_end(f->host, PGQRS_CANCELLED, &result);
+    assert_int_equal(result.outcome, PGQRS_JOB_CANCELLED);
+    assert_int_equal(pgqrs_host_was_cancelled(f->host), PGQRS_CANCEL_REQUEST);
+
+    pgqrs_host_stop(f->host, NULL, PGQRS_CANCEL_INTERRUPT); /* nothing runs */
+    pgqrs_host_stop(f->host, &key, PGQRS_CANCEL_REQUEST);   /* it may be about to */
+    job = pgqrs_host_begin(f->host, f->lease);
+    assert_int_equal(job->host->cancelled(job), PGQRS_CANCEL_REQUEST);
+    pgqrs_host_end(f->host, PGQRS_DONE, &result);
+    assert_int_equal(result.outcome, PGQRS_JOB_DONE);
+
+    pgqrs_host_set_limit(f->host, 0, 0);
+    (void)pgqrs_host_begin(f->host, &(struct pgqrs_lease){.key = {.id = 99, .attempt = 1}});
+    pgqrs_host_stop(f->host, NULL, PGQRS_CANCEL_INTERRUPT);
+    pid_t pid = fork(); /* who is told of an expired limit has to end */
+    if (pid == 0) {
+        char text[200];
+        bool yes = pgqrs_host_check_limit(f->host, &wait_ms, text, sizeof text);
+        _exit(yes && strstr(text, "interrupted: job 99 did not stop") == text ? 73 : 0);
+    }
+    int status;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(WEXITSTATUS(status), 73);
+    pgqrs_host_end(f->host, PGQRS_DONE, &result);
+}
+
 static void test_wrong_moment(void **state)
 {
     struct fixture *f = *state;
@@ -358,6 +400,7 @@ int main(void)
         HOST_TEST(test_enqueue),
         HOST_TEST(test_enqueue_bytes),
         HOST_TEST(test_cancellation),
+        HOST_TEST(test_stops_by_request),
         HOST_TEST(test_time_limit),
         HOST_TEST(test_wrong_moment),
         HOST_TEST(test_cancellation_from_another_thread),

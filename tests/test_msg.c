@@ -76,6 +76,11 @@ static int decode_any(const struct pgqrs_frame *f)
         struct pgqrs_worker_ended m;
         return pgqrs_decode_worker_ended(f, &m, &err);
     }
+    case PGQRS_MSG_ORDER:
+    case PGQRS_MSG_WORKER_ORDER: {
+        struct pgqrs_order m;
+        return pgqrs_decode_order(f, &m, &err);
+    }
     case PGQRS_MSG_COMPLAINT: {
         struct pgqrs_complaint m;
         return pgqrs_decode_complaint(f, &m, &err);
@@ -91,6 +96,26 @@ static int decode_any(const struct pgqrs_frame *f)
     case PGQRS_MSG_JOB_WELCOME: {
         int64_t id;
         return pgqrs_decode_job_welcome(f, &id, &err);
+    }
+    case PGQRS_MSG_BROKER_QUEUES: {
+        struct pgqrs_queue_settings *queues = NULL;
+        uint32_t serial;
+        size_t count;
+        rc = pgqrs_decode_broker_queues(f, &serial, &queues, &count, &err);
+        free(queues);
+        return rc;
+    }
+    case PGQRS_MSG_QUEUES_KNOWN: {
+        uint32_t serial;
+        return pgqrs_decode_queues_known(f, &serial, &err);
+    }
+    case PGQRS_MSG_QUEUE_LOAD: {
+        struct pgqrs_queue_load m;
+        return pgqrs_decode_queue_load(f, &m, &err);
+    }
+    case PGQRS_MSG_LOG_LEVEL: {
+        uint8_t level;
+        return pgqrs_decode_log_level(f, &level, &err);
     }
     case PGQRS_MSG_JOB_CAPACITY: {
         uint32_t n;
@@ -180,11 +205,18 @@ static void encode_example(struct pgqrs_buf *out, enum pgqrs_msg_type type)
                                                                         .worker_count = 1});
         break;
     case PGQRS_MSG_WORKER_WELCOME:
-        pgqrs_encode_worker_welcome(out, &(struct pgqrs_worker_welcome){.queue = "mail",
-                                                                        .handler = "/h.so",
-                                                                        .settings = "{}",
-                                                                        .job_socket = "/s",
-                                                                        .prefetch = 8});
+        pgqrs_encode_worker_welcome(out,
+                                    &(struct pgqrs_worker_welcome){.queue = "mail",
+                                                                   .handler = "/h.so",
+                                                                   .settings = "{}",
+                                                                   .job_socket = "/s",
+                                                                   .prefetch = 8,
+                                                                   .isolation = {.uid = 9,
+                                                                                 .directory = "/d",
+                                                                                 .nice = 19,
+                                                                                 .core = 1,
+                                                                                 .limit_core = 1,
+                                                                                 .seccomp = 1}});
         break;
     case PGQRS_MSG_CHILD_BEAT:
         pgqrs_encode_child_beat(out, &(struct pgqrs_child_beat){.job_id = 1, .job_ms = 2});
@@ -202,6 +234,25 @@ static void encode_example(struct pgqrs_buf *out, enum pgqrs_msg_type type)
         pgqrs_encode_worker_ended(out, &(struct pgqrs_worker_ended){.generation = 1,
                                                                     .how = PGQRS_END_TIMEOUT,
                                                                     .reason = "gone"});
+        break;
+    case PGQRS_MSG_ORDER:
+    case PGQRS_MSG_WORKER_ORDER:
+        pgqrs_encode_order(out, type,
+                           &(struct pgqrs_order){.generation = 1,
+                                                 .kind = PGQRS_ORDER_CANCEL,
+                                                 .key = {.id = 2, .attempt = 3}});
+        break;
+    case PGQRS_MSG_BROKER_QUEUES:
+        pgqrs_encode_broker_queues(out, 7, &queue, 1);
+        break;
+    case PGQRS_MSG_QUEUES_KNOWN:
+        pgqrs_encode_queues_known(out, 7);
+        break;
+    case PGQRS_MSG_QUEUE_LOAD:
+        pgqrs_encode_queue_load(out, &(struct pgqrs_queue_load){.queue = "mail", .ready = 3});
+        break;
+    case PGQRS_MSG_LOG_LEVEL:
+        pgqrs_encode_log_level(out, PGQRS_LOG_DEBUG);
         break;
     case PGQRS_MSG_COMPLAINT:
         pgqrs_encode_complaint(out, &(struct pgqrs_complaint){.generation = 1, .text = "bad"});
@@ -305,6 +356,24 @@ static void test_result_keeps_its_fields(void **state)
     pgqrs_buf_fini(&buf);
 }
 
+static void test_a_welcome_keeps_its_isolation(void **state)
+{
+    (void)state;
+    struct pgqrs_buf buf = {0};
+    encode_example(&buf, PGQRS_MSG_WORKER_WELCOME);
+    struct pgqrs_frame frame = parse(&buf);
+    struct pgqrs_worker_welcome m;
+    struct pgqrs_error err;
+    assert_int_equal(pgqrs_decode_worker_welcome(&frame, &m, &err), 0);
+    assert_int_equal(m.isolation.uid, 9);
+    assert_string_equal(m.isolation.directory, "/d");
+    assert_int_equal(m.isolation.core, 1);
+    assert_true(m.isolation.limit_core && m.isolation.seccomp && !m.isolation.no_new_privileges);
+    buf.data[buf.len - 1] = 2; /* the last flag */
+    assert_int_equal(pgqrs_decode_worker_welcome(&frame, &m, &err), -1);
+    pgqrs_buf_fini(&buf);
+}
+
 static void test_cut_frames_ask_for_more_and_cut_bodies_are_refused(void **state)
 {
     (void)state;
@@ -395,6 +464,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_type_has_a_row_and_round_trips),
         cmocka_unit_test(test_result_keeps_its_fields),
+        cmocka_unit_test(test_a_welcome_keeps_its_isolation),
         cmocka_unit_test(test_cut_frames_ask_for_more_and_cut_bodies_are_refused),
         cmocka_unit_test(test_wrong_direction_and_length_are_refused),
         cmocka_unit_test(test_changed_bytes_never_harm),

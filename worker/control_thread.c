@@ -85,6 +85,27 @@ static void on_cancel(struct pgqrs_control_thread *t, const struct pgqrs_frame *
     pgqrs_host_cancel(t->worker->host, job_id);
 }
 
+/* What did not reach it, because it was on its way somewhere, comes again. */
+static void on_order(struct pgqrs_control_thread *t, const struct pgqrs_frame *frame)
+{
+    struct pgqrs_error err;
+    struct pgqrs_order m;
+    if (pgqrs_decode_order(frame, &m, &err) < 0) {
+        pgqrs_log_error("control channel: %s", err.text);
+        return;
+    }
+    if (m.kind == PGQRS_ORDER_CANCEL) {
+        if (!pgqrs_job_link_give_back(t->worker->link, &m.key)) {
+            pgqrs_host_stop(t->worker->host, &m.key, PGQRS_CANCEL_REQUEST);
+        }
+        return;
+    }
+    (void)pgqrs_job_link_give_back(t->worker->link, NULL);
+    if (m.kind == PGQRS_ORDER_INTERRUPT) {
+        pgqrs_host_stop(t->worker->host, NULL, PGQRS_CANCEL_INTERRUPT);
+    }
+}
+
 static void on_log_level(const struct pgqrs_frame *frame)
 {
     struct pgqrs_error err;
@@ -112,6 +133,8 @@ static void on_control(struct pgqrs_control_thread *t)
             begin_drain(t, "pgqrsd says so");
         } else if (frame.type == PGQRS_MSG_WORKER_CANCEL) {
             on_cancel(t, &frame);
+        } else if (frame.type == PGQRS_MSG_WORKER_ORDER) {
+            on_order(t, &frame);
         } else if (frame.type == PGQRS_MSG_LOG_LEVEL) {
             on_log_level(&frame);
         } else {

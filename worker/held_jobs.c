@@ -99,9 +99,10 @@ void pgqrs_held_run_ended(struct pgqrs_held_jobs *held)
     held->running = NULL;
 }
 
-const struct pgqrs_unsettled *pgqrs_held_return_next(struct pgqrs_held_jobs *held)
+/* Accepts null. */
+static const struct pgqrs_unsettled *give_back(struct pgqrs_held_jobs *held,
+                                               struct pgqrs_lease *lease)
 {
-    struct pgqrs_lease *lease = take_waiting(held);
     if (lease == NULL) {
         return NULL;
     }
@@ -109,6 +110,26 @@ const struct pgqrs_unsettled *pgqrs_held_return_next(struct pgqrs_held_jobs *hel
         .key = lease->key, .outcome = PGQRS_JOB_RETURNED, .delay_ms = -1};
     free(lease);
     return pgqrs_held_outcome(held, &result);
+}
+
+const struct pgqrs_unsettled *pgqrs_held_return_next(struct pgqrs_held_jobs *held)
+{
+    return give_back(held, take_waiting(held));
+}
+
+const struct pgqrs_unsettled *pgqrs_held_return_key(struct pgqrs_held_jobs *held,
+                                                    struct pgqrs_job_key key)
+{
+    struct pgqrs_lease *lease;
+    STAILQ_FOREACH(lease, &held->waiting, link)
+    {
+        if (lease->key.id == key.id && lease->key.attempt == key.attempt) {
+            STAILQ_REMOVE(&held->waiting, lease, pgqrs_lease, link);
+            held->waiting_count--;
+            return give_back(held, lease);
+        }
+    }
+    return NULL;
 }
 
 void pgqrs_held_settle(struct pgqrs_held_jobs *held, struct pgqrs_job_key key)

@@ -50,6 +50,9 @@ const struct pgqrs_unsettled *pgqrs_held_outcome(struct pgqrs_held_jobs *held,
 void pgqrs_held_run_ended(struct pgqrs_held_jobs *held); /* the running job's lease is freed */
 /* The first that waits becomes an outcome RETURNED. Null when none waits or out of memory. */
 const struct pgqrs_unsettled *pgqrs_held_return_next(struct pgqrs_held_jobs *held);
+/* The same for this one, wherever it is. */
+const struct pgqrs_unsettled *pgqrs_held_return_key(struct pgqrs_held_jobs *held,
+                                                    struct pgqrs_job_key key);
 /* An outcome that is not in the list is ignored: it was settled before. */
 void pgqrs_held_settle(struct pgqrs_held_jobs *held, struct pgqrs_job_key key);
 

@@ -22,23 +22,20 @@
 #define SNOOZE_DEFAULT_MS 1000
 #define RESULT_KEEP (64u * 1024) /* a larger buffer is not kept for the next job */
 
-enum cancel {
-    CANCEL_NONE = 0,
-    CANCEL_ASKED = 1,
-    CANCEL_TIMEOUT = 2,
-};
-
 struct pgqrs_job_host {
     struct pgqrs_job view; /* what the plugin sees; it may write to it, so begin fills all of it */
     char *queue;
     uint32_t max_attempts;
     int64_t timeout_ms, grace_ms;
     int cancel_fd;         /* an eventfd, readable while cancelled is not 0 */
-    atomic_int cancelled;  /* enum cancel; written with the mutex held */
-    pthread_mutex_t mutex; /* guards the next three against the control thread */
+    atomic_int cancelled;  /* enum pgqrs_cancel; written with the mutex held */
+    pthread_mutex_t mutex; /* guards the next six against the control thread */
     int64_t running_id;    /* 0: none */
-    int64_t began_ms;
+    int64_t began_ms, cancelled_ms;
+    struct pgqrs_job_key stop_key; /* to be cancelled when it begins; id 0: none */
+    enum pgqrs_cancel stop_why;
     struct pgqrs_job_key key;
+    enum pgqrs_cancel was_cancelled; /* main thread: of the job that ended last */
 
     /* What the handler has said; main thread only. */
     struct pgqrs_buf result;
@@ -141,8 +138,8 @@ static void on_log(const struct pgqrs_job *job, enum pgqrs_level level, const ch
 static int on_cancelled(const struct pgqrs_job *job)
 {
     struct pgqrs_job_host *host = host_of(job);
-    return host != NULL &&
-           atomic_load_explicit(&host->cancelled, memory_order_acquire) != CANCEL_NONE;
+    return host == NULL ? PGQRS_CANCEL_NONE
+                        : atomic_load_explicit(&host->cancelled, memory_order_acquire);
 }
 
 static int on_cancel_fd(const struct pgqrs_job *job)
@@ -242,6 +239,22 @@ const struct pgqrs_host pgqrs_host_functions = {
 
 /* ---- around run ---- */
 
+/* With the mutex held. The first reason counts. */
+static void cancel(struct pgqrs_job_host *host, enum pgqrs_cancel why)
+{
+    const uint64_t one = 1;
+    if (atomic_load_explicit(&host->cancelled, memory_order_relaxed) == PGQRS_CANCEL_NONE) {
+        atomic_store_explicit(&host->cancelled, why, memory_order_release);
+        host->cancelled_ms = pgqrs_mono_ms();
+        (void)!write(host->cancel_fd, &one, sizeof one); /* its counter is 0: it can not block */
+    }
+}
+
+static bool is_key(const struct pgqrs_job_key *a, const struct pgqrs_job_key *b)
+{
+    return a->id == b->id && a->attempt == b->attempt;
+}
+
 struct pgqrs_job *pgqrs_host_begin(struct pgqrs_job_host *host, const struct pgqrs_lease *lease)
 {
     host->view = (struct pgqrs_job){
@@ -269,21 +282,25 @@ struct pgqrs_job *pgqrs_host_begin(struct pgqrs_job_host *host, const struct pgq
     host->key = lease->key;
     host->running_id = lease->key.id;
     host->began_ms = now;
+    if (is_key(&host->stop_key, &host->key)) {
+        cancel(host, host->stop_why);
+    }
     (void)pthread_mutex_unlock(&host->mutex);
     return &host->view;
 }
 
 /* Nobody is running from here on; tells what cancellation had come. */
-static enum cancel end_running(struct pgqrs_job_host *host)
+static enum pgqrs_cancel end_running(struct pgqrs_job_host *host)
 {
     (void)pthread_mutex_lock(&host->mutex);
-    enum cancel cancelled =
-        (enum cancel)atomic_load_explicit(&host->cancelled, memory_order_relaxed);
+    enum pgqrs_cancel cancelled =
+        (enum pgqrs_cancel)atomic_load_explicit(&host->cancelled, memory_order_relaxed);
     host->running_id = 0;
-    if (cancelled != CANCEL_NONE) {
+    host->was_cancelled = cancelled;
+    if (cancelled != PGQRS_CANCEL_NONE) {
         uint64_t count;
         (void)!read(host->cancel_fd, &count, sizeof count); /* it was written once */
-        atomic_store_explicit(&host->cancelled, CANCEL_NONE, memory_order_relaxed);
+        atomic_store_explicit(&host->cancelled, PGQRS_CANCEL_NONE, memory_order_relaxed);
     }
     (void)pthread_mutex_unlock(&host->mutex);
     return cancelled;
@@ -297,7 +314,7 @@ static void explain(struct pgqrs_job_host *host, const char *text)
 }
 
 static enum pgqrs_job_outcome translate(struct pgqrs_job_host *host, enum pgqrs_outcome outcome,
-                                        enum cancel cancelled)
+                                        enum pgqrs_cancel cancelled)
 {
     char text[80];
     char limit[32];
@@ -311,10 +328,10 @@ static enum pgqrs_job_outcome translate(struct pgqrs_job_host *host, enum pgqrs_
     case PGQRS_SNOOZE:
         return PGQRS_JOB_SNOOZE;
     case PGQRS_CANCELLED:
-        if (cancelled == CANCEL_ASKED) {
+        if (cancelled != PGQRS_CANCEL_NONE && cancelled != PGQRS_CANCEL_TIMEOUT) {
             return PGQRS_JOB_CANCELLED;
         }
-        if (cancelled == CANCEL_TIMEOUT) {
+        if (cancelled == PGQRS_CANCEL_TIMEOUT) {
             pgqrs_duration_format(host->timeout_ms, limit, sizeof limit);
             (void)snprintf(text, sizeof text, "timeout: stopped at its time limit of %s", limit);
             explain(host, text);
@@ -352,53 +369,73 @@ void pgqrs_host_end(struct pgqrs_job_host *host, enum pgqrs_outcome outcome,
 
 /* ---- the control thread's side ---- */
 
-/* With the mutex held. The first reason counts. */
-static void cancel(struct pgqrs_job_host *host, enum cancel why)
-{
-    const uint64_t one = 1;
-    if (atomic_load_explicit(&host->cancelled, memory_order_relaxed) == CANCEL_NONE) {
-        atomic_store_explicit(&host->cancelled, why, memory_order_release);
-        (void)!write(host->cancel_fd, &one, sizeof one); /* its counter is 0: it can not block */
-    }
-}
-
 void pgqrs_host_cancel(struct pgqrs_job_host *host, int64_t job_id)
 {
     (void)pthread_mutex_lock(&host->mutex);
     if (host->running_id != 0 && (job_id == 0 || job_id == host->running_id)) {
-        cancel(host, CANCEL_ASKED);
+        cancel(host, PGQRS_CANCEL_SHUTDOWN);
     }
     (void)pthread_mutex_unlock(&host->mutex);
+}
+
+void pgqrs_host_stop(struct pgqrs_job_host *host, const struct pgqrs_job_key *key,
+                     enum pgqrs_cancel why)
+{
+    (void)pthread_mutex_lock(&host->mutex);
+    if (host->running_id != 0 && (key == NULL || is_key(key, &host->key))) {
+        cancel(host, why);
+    } else if (key != NULL) {
+        host->stop_key = *key;
+        host->stop_why = why;
+    }
+    (void)pthread_mutex_unlock(&host->mutex);
+}
+
+enum pgqrs_cancel pgqrs_host_was_cancelled(const struct pgqrs_job_host *host)
+{
+    return host->was_cancelled;
+}
+
+static void explain_end(const struct pgqrs_job_host *host, int why, char *text, size_t size)
+{
+    char limit[32];
+    char grace[32];
+    pgqrs_duration_format(host->timeout_ms, limit, sizeof limit);
+    pgqrs_duration_format(host->grace_ms, grace, sizeof grace);
+    if (why == PGQRS_CANCEL_TIMEOUT) {
+        (void)snprintf(text, size,
+                       "timeout: job %lld ran past its time limit of %s, and did not stop within "
+                       "%s of being told",
+                       (long long)host->running_id, limit, grace);
+    } else {
+        (void)snprintf(text, size, "%s: job %lld did not stop within %s of being told",
+                       why == PGQRS_CANCEL_REQUEST ? "cancelled by request" : "interrupted",
+                       (long long)host->running_id, grace);
+    }
 }
 
 bool pgqrs_host_check_limit(struct pgqrs_job_host *host, int64_t *wait_ms_out, char *text,
                             size_t size)
 {
     *wait_ms_out = -1;
-    if (host->timeout_ms == 0) {
-        return false;
-    }
     (void)pthread_mutex_lock(&host->mutex);
-    int why = atomic_load_explicit(&host->cancelled, memory_order_relaxed);
-    /* Who asked for the other cancellation has a limit of their own. */
-    if (host->running_id != 0 && why != CANCEL_ASKED) {
-        int64_t left = host->began_ms + host->timeout_ms - pgqrs_mono_ms();
-        if (left <= 0) {
-            cancel(host, CANCEL_TIMEOUT);
-            left += host->grace_ms;
+    if (host->running_id != 0) {
+        int64_t now = pgqrs_mono_ms();
+        int why = atomic_load_explicit(&host->cancelled, memory_order_relaxed);
+        if (why == PGQRS_CANCEL_NONE && host->timeout_ms > 0) {
+            *wait_ms_out = host->began_ms + host->timeout_ms - now;
+            if (*wait_ms_out <= 0) {
+                cancel(host, PGQRS_CANCEL_TIMEOUT);
+                *wait_ms_out = host->grace_ms;
+            }
+        } else if (why != PGQRS_CANCEL_NONE && why != PGQRS_CANCEL_SHUTDOWN) {
+            /* Who shuts down has a limit of their own. */
+            *wait_ms_out = host->cancelled_ms + host->grace_ms - now;
+            if (*wait_ms_out <= 0) {
+                explain_end(host, why, text, size);
+                return true; /* and the mutex is kept: nobody can end the job now */
+            }
         }
-        if (left <= 0 && why == CANCEL_TIMEOUT) {
-            char limit[32];
-            char grace[32];
-            pgqrs_duration_format(host->timeout_ms, limit, sizeof limit);
-            pgqrs_duration_format(host->grace_ms, grace, sizeof grace);
-            (void)snprintf(text, size,
-                           "timeout: job %lld ran past its time limit of %s, and did not stop "
-                           "within %s of being told",
-                           (long long)host->running_id, limit, grace);
-            return true; /* and the mutex is kept: nobody can end the job now */
-        }
-        *wait_ms_out = left < 0 ? 0 : left;
     }
     (void)pthread_mutex_unlock(&host->mutex);
     return false;

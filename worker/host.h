@@ -33,6 +33,12 @@ void pgqrs_host_end(struct pgqrs_job_host *host, enum pgqrs_outcome outcome,
 
 /* Any thread: the running job should stop, if it is the one that is meant; 0 means any. */
 void pgqrs_host_cancel(struct pgqrs_job_host *host, int64_t job_id);
+/* Any thread: the same, by request, for the job with this key, also if it is the next one to begin,
+ * or without a key for the one that runs; it then has the grace of pgqrs_host_set_limit. */
+void pgqrs_host_stop(struct pgqrs_job_host *host, const struct pgqrs_job_key *key,
+                     enum pgqrs_cancel why);
+/* Main thread: why the job that ended last was cancelled. */
+enum pgqrs_cancel pgqrs_host_was_cancelled(const struct pgqrs_job_host *host);
 /*
  * Control thread: cancels the running job when its limit has passed. *wait_ms_out: call again then
  * at the latest, -1 when no time is running. True: it has not ended within the grace either, and

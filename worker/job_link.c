@@ -252,6 +252,27 @@ void pgqrs_job_link_serve(struct pgqrs_job_link *link)
     unlock(link);
 }
 
+bool pgqrs_job_link_give_back(struct pgqrs_job_link *link, const struct pgqrs_job_key *key)
+{
+    const struct pgqrs_unsettled *outcome;
+    bool any = false;
+    lock(link);
+    if (!link->draining && !link->refused && !link->main_polls) {
+        while (link->fd >= 0 && pgqrs_job_wire_receive(link)) {
+            /* What it is about may still be in the socket. */
+        }
+        if (key == NULL) {
+            any = link->held.waiting_count > 0;
+            pgqrs_job_wire_give_back(link);
+        } else if ((outcome = pgqrs_held_return_key(&link->held, *key)) != NULL) {
+            any = true;
+            pgqrs_job_wire_send(link, outcome);
+        }
+    }
+    unlock(link);
+    return any;
+}
+
 void pgqrs_job_link_check(struct pgqrs_job_link *link)
 {
     lock(link);

@@ -8,7 +8,8 @@
  *
  * Two threads use a link, one after the other. Until a drain begins the main thread alone reads,
  * writes and connects; while a handler runs nobody does, and the kernel's buffer is the mailbox,
- * except that the control thread looks now and then whether the broker is still there.
+ * except that the control thread looks now and then whether the broker is still there, and reads
+ * when somebody has ordered that jobs be given back.
  * When a drain begins the control thread takes over, so that jobs are given back while a handler
  * still runs; the main thread then only adds its last outcome.
  */
@@ -49,6 +50,9 @@ int pgqrs_job_link_settle_all(struct pgqrs_job_link *link,
 
 /* Gives back what has not begun, now and from now on. May be called again. */
 void pgqrs_job_link_drain(struct pgqrs_job_link *link);
+/* Outside a drain: gives back the job with this key, or, without one, all that have not begun. True
+ * when there was such a job. */
+bool pgqrs_job_link_give_back(struct pgqrs_job_link *link, const struct pgqrs_job_key *key);
 /* Now and then, while a handler runs: connects again if the broker has died, so that the next one
  * soon knows what is held here. */
 void pgqrs_job_link_check(struct pgqrs_job_link *link);

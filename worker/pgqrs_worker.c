@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "worker/isolation.h"
 
 static int take_welcome(struct pgqrs_worker *worker, const struct pgqrs_frame *frame,
                         struct pgqrs_error *err)
@@ -32,12 +33,15 @@ static int take_welcome(struct pgqrs_worker *worker, const struct pgqrs_frame *f
     worker->heartbeat_ms = welcome.heartbeat_ms < 1 ? 1 : welcome.heartbeat_ms;
     worker->timeout_ms = welcome.timeout_ms;
     worker->cancel_grace_ms = welcome.cancel_grace_ms;
+    worker->directory = strdup(welcome.isolation.directory);
+    worker->isolation = welcome.isolation;
+    worker->isolation.directory = worker->directory;
     if (worker->queue == NULL || worker->plugin_path == NULL || worker->settings == NULL ||
-        worker->job_socket == NULL) {
+        worker->job_socket == NULL || worker->directory == NULL) {
         (void)pgqrs_error_memory(err);
         return -1;
     }
-    return 0;
+    return pgqrs_isolation_keep_socket(&worker->isolation, &worker->job_socket, err);
 }
 
 static int set_up(struct pgqrs_worker *worker, struct pgqrs_error *err)
@@ -77,12 +81,17 @@ static void tear_down(struct pgqrs_worker *worker)
     free(worker->plugin_path);
     free(worker->settings);
     free(worker->job_socket);
+    free(worker->directory);
     pgqrs_child_end(&worker->child);
 }
 
 /* The process' exit status; -1: err says why it is PGQRS_EXIT_FAILURE. */
 static int serve(struct pgqrs_worker *worker, struct pgqrs_error *err)
 {
+    if (pgqrs_isolation_apply(&worker->isolation, worker->child.lifeline, err) < 0) {
+        pgqrs_child_last_words(&worker->child, err->text);
+        return PGQRS_EXIT_CONFIG;
+    }
     if (pgqrs_plugin_load(worker->plugin_path, &worker->plugin, err) < 0) {
         pgqrs_child_last_words(&worker->child, err->text);
         return PGQRS_EXIT_BAD_PLUGIN;
@@ -100,11 +109,11 @@ static int serve(struct pgqrs_worker *worker, struct pgqrs_error *err)
 
 int main(void)
 {
-    struct pgqrs_worker worker = {.child = {.lifeline = -1}, .wake_fd = -1};
+    struct pgqrs_worker worker = {.wake_fd = -1, .child.lifeline = -1};
     struct pgqrs_frame welcome;
     struct pgqrs_error err;
     int status = -1;
-    if (pgqrs_output_open(&worker.output, &err) == 0 &&
+    if (pgqrs_isolation_begin(&err) == 0 && pgqrs_output_open(&worker.output, &err) == 0 &&
         pgqrs_child_start("pgqrs-worker", PGQRS_ROLE_WORKER, &worker.child, &welcome, &err) == 0 &&
         take_welcome(&worker, &welcome, &err) == 0 && set_up(&worker, &err) == 0) {
         status = serve(&worker, &err);

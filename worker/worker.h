@@ -10,6 +10,7 @@
 
 #include "ipc/child.h"
 #include "worker/host.h"
+#include "worker/isolation.h"
 #include "worker/job_link.h"
 #include "worker/output.h"
 #include "worker/plugin.h"
@@ -18,7 +19,8 @@ struct pgqrs_control_thread;
 
 struct pgqrs_worker {
     struct pgqrs_child child; /* its channel is the control thread's while that runs */
-    char *queue, *plugin_path, *settings, *job_socket;
+    char *queue, *plugin_path, *settings, *job_socket, *directory;
+    struct pgqrs_isolation isolation;
     uint8_t token[PGQRS_TOKEN_SIZE];
     uint32_t slot, prefetch, max_attempts, log_lines;
     int64_t heartbeat_ms;

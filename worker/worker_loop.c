@@ -22,7 +22,8 @@ int pgqrs_worker_loop(struct pgqrs_worker *worker, struct pgqrs_error *err)
 
         struct pgqrs_job_result result;
         pgqrs_host_end(worker->host, outcome, &result);
-        if (result.outcome == PGQRS_JOB_CANCELLED) {
+        if (result.outcome == PGQRS_JOB_CANCELLED &&
+            pgqrs_host_was_cancelled(worker->host) == PGQRS_CANCEL_SHUTDOWN) {
             status = PGQRS_EXIT_RETURNED;
         }
         if (pgqrs_job_link_finish(worker->link, &result, err) < 0) {

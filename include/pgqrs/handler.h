@@ -46,8 +46,8 @@ enum pgqrs_outcome {
     PGQRS_FAIL = 2,      /* failed for good: dead letter, with the error that was set */
     PGQRS_SNOOZE = 3,    /* not now: again after the delay, without spending an attempt */
     PGQRS_CANCELLED = 4, /* stopped early because cancelled() was true; given back unspent on a
-                            shutdown. At the time limit, and without a cancellation, it counts as
-                            PGQRS_RETRY. */
+                            shutdown or an interruption, ended when somebody cancelled the job. At
+                            the time limit, and without a cancellation, it counts as PGQRS_RETRY. */
 };
 
 enum pgqrs_level { /* of a log line */
@@ -55,6 +55,14 @@ enum pgqrs_level { /* of a log line */
                    PGQRS_LEVEL_INFO = 2,
                    PGQRS_LEVEL_WARN = 3,
                    PGQRS_LEVEL_ERROR = 4,
+};
+
+enum pgqrs_cancel { /* why a job should stop; more may come */
+                    PGQRS_CANCEL_NONE = 0,
+                    PGQRS_CANCEL_SHUTDOWN = 1,  /* the worker is being shut down */
+                    PGQRS_CANCEL_TIMEOUT = 2,   /* the job has reached its time limit */
+                    PGQRS_CANCEL_REQUEST = 3,   /* somebody has cancelled the job */
+                    PGQRS_CANCEL_INTERRUPT = 4, /* somebody has interrupted or stopped the worker */
 };
 
 struct pgqrs_job;
@@ -66,10 +74,10 @@ struct pgqrs_host {
     /* text is one line, UTF-8; control characters are escaped. job may be null in init and fini. */
     void (*log)(const struct pgqrs_job *job, enum pgqrs_level level, const char *text);
 
-    /* 1 from the moment the job should stop: the worker is being shut down, or the job has reached
-     * its time limit. Who does not stop is killed after a while. Cheap to call. */
+    /* Not 0 from the moment the job should stop: then an enum pgqrs_cancel that says why. Who does
+     * not stop is killed after a while. Cheap to call. */
     int (*cancelled)(const struct pgqrs_job *job);
-    /* A descriptor that is readable exactly while cancelled() is 1, for poll(). Do not read or
+    /* A descriptor that is readable exactly while cancelled() is not 0, for poll(). Do not read or
      * close it. Valid until run returns. */
     int (*cancel_fd)(const struct pgqrs_job *job);
 

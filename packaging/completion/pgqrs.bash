@@ -48,7 +48,7 @@ _pgqrs_option_value()
     -o | --output) _pgqrs_offer "$word" < <(printf '%s\n' table json) ;;
     --outcome) _pgqrs_offer "$word" < <(printf '%s\n' done failed cancelled) ;;
     --what) _pgqrs_offer "$word" < <(printf '%s\n' archived pending leased all) ;;
-    --config) mapfile -t COMPREPLY < <(compgen -f -- "$word") ;;
+    --config | --socket) mapfile -t COMPREPLY < <(compgen -f -- "$word") ;;
     --state)
         if [[ $group == worker ]]; then
             _pgqrs_offer "$word" < <(printf '%s\n' ready polling suspended interrupted stopped)
@@ -64,7 +64,7 @@ _pgqrs()
     local program=$1 word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]}
     local i words=() values=' -o --output --dsn --config --schema --delay --at --priority --batch
         --wrap --queue --state --outcome --limit --before --timeout --worker --key --unique-key
-        --what --older-than '
+        --what --older-than --socket '
     COMPREPLY=()
     for ((i = 1; i < COMP_CWORD; i++)); do
         case ${COMP_WORDS[i]} in
@@ -94,7 +94,8 @@ _pgqrs()
         case "${words[0]} ${words[1]} ${#words[@]}" in
         'queue create '* | 'message enqueue 3') ;;
         'queue delete '* | 'queue pause '* | 'queue resume '* | 'queue purge 2' | \
-            'queue metrics 2' | 'queue wait 2' | 'message enqueue 2')
+            'queue metrics 2' | 'queue wait 2' | 'message enqueue 2' | 'worker scale 2' | \
+            'ctl deaths 2')
             _pgqrs_offer "$word" < <(_pgqrs_queues "$program")
             ;;
         esac

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "store/postgres/pg_delete.h"
+#include "store/postgres/pg_conn.h"
 #include "store/postgres/pg_text.h"
 
 /*
@@ -15,13 +16,16 @@
 struct met {
     int64_t id;
     enum pgqrs_acted is; /* WAITING, LEASED or ARCHIVED */
+    bool ours;           /* a worker of a pgqrsd has it */
     bool chosen;         /* to be acted on */
     bool done;
 };
 
 static const struct pg_stmt act_lock = {
     .name = "act_lock",
-    .sql = "SELECT id, consumer_worker_id IS NOT NULL, archived_at IS NOT NULL"
+    .sql = "SELECT id, consumer_worker_id IS NOT NULL, archived_at IS NOT NULL,"
+           " EXISTS (SELECT 1 FROM pgqrs_workers w WHERE w.id = consumer_worker_id"
+           " AND w.pgqrsd_instance IS NOT NULL AND w.status <> 'stopped')"
            " FROM pgqrs_messages WHERE id = ANY($1) ORDER BY id FOR UPDATE",
     .param_count = 1,
     .types = {PG_INT8_ARRAY},
@@ -30,6 +34,20 @@ static const struct pg_stmt act_cancel = {
     .name = "act_cancel",
     .sql = "UPDATE pgqrs_messages SET archived_at = pgqrsd_now(), pgqrsd_outcome = 'cancelled',"
            " pgqrsd_result = NULL WHERE id = ANY($1) RETURNING id",
+    .param_count = 1,
+    .types = {PG_INT8_ARRAY},
+};
+/* And whoever listens looks at once. */
+static const struct pg_stmt cancel_ask = {
+    .name = "cancel_ask",
+    .sql = "WITH asked AS (INSERT INTO pgqrsd_cancel_requests (message_id) SELECT unnest($1)"
+           " ON CONFLICT DO NOTHING) SELECT " PG_NOTIFY,
+    .param_count = 1,
+    .types = {PG_INT8_ARRAY},
+};
+static const struct pg_stmt cancel_forget = {
+    .name = "cancel_forget",
+    .sql = "DELETE FROM pgqrsd_cancel_requests WHERE message_id = ANY($1)",
     .param_count = 1,
     .types = {PG_INT8_ARRAY},
 };
@@ -123,7 +141,8 @@ static int64_t lock(struct pg_store *s, const int64_t *ids, size_t count, struct
         met[i] = (struct met){.id = pgqrs_pg_int(rows, i, 0),
                               .is = pgqrs_pg_bool(rows, i, 2)   ? PGQRS_ACTED_ARCHIVED
                                     : pgqrs_pg_bool(rows, i, 1) ? PGQRS_ACTED_LEASED
-                                                                : PGQRS_ACTED_WAITING};
+                                                                : PGQRS_ACTED_WAITING,
+                              .ours = pgqrs_pg_bool(rows, i, 3)};
     }
     PQclear(rows);
     qsort(met, (size_t)there, sizeof *met, by_id);
@@ -162,6 +181,36 @@ static int delete_them(struct pg_store *s, const int64_t *ids, size_t count, str
     return 0;
 }
 
+static int run_about(struct pg_store *s, const struct pg_stmt *stmt, const int64_t *ids,
+                     size_t count, struct pgqrs_error *err)
+{
+    struct pg_args args = {0};
+    pgqrs_pg_arg_ids(&args, ids, count);
+    PGresult *rows = pgqrs_pg_run(s, stmt, &args, false, err);
+    pgqrs_pg_args_fini(&args);
+    PQclear(rows);
+    return rows == NULL ? -1 : 0;
+}
+
+/* Those that a worker of a pgqrsd runs. */
+static int ask(struct pg_store *s, struct met *met, size_t there, struct pgqrs_error *err)
+{
+    int64_t *ids = calloc(there + 1, sizeof *ids);
+    size_t count = 0;
+    if (ids == NULL) {
+        return pgqrs_error_memory(err);
+    }
+    for (size_t i = 0; i < there; i++) {
+        if (met[i].is == PGQRS_ACTED_LEASED && met[i].ours) {
+            met[i].is = PGQRS_ACTED_ASKED;
+            ids[count++] = met[i].id;
+        }
+    }
+    int rc = count == 0 ? 0 : run_about(s, &cancel_ask, ids, count, err);
+    free(ids);
+    return rc;
+}
+
 /* ids: those that may be acted on, each once, in the caller's order. */
 static int carry_out(struct pg_store *s, enum pgqrs_act act, const int64_t *ids, size_t count,
                      struct met *met, size_t there, struct pgqrs_error *err)
@@ -177,7 +226,9 @@ static int carry_out(struct pg_store *s, enum pgqrs_act act, const int64_t *ids,
     case PGQRS_ACT_FREE:
         return change(s, &act_free, ids, count, met, there, err);
     case PGQRS_ACT_REPLAY:
-        return change(s, &act_replay, ids, count, met, there, err);
+        return run_about(s, &cancel_forget, ids, count, err) < 0
+                   ? -1
+                   : change(s, &act_replay, ids, count, met, there, err);
     case PGQRS_ACT_NONE:
     case PGQRS_ACT_COUNT:
         break;
@@ -236,6 +287,9 @@ static int64_t act_on(struct pg_store *s, enum pgqrs_act act, const int64_t *ids
         goto out;
     }
     size_t there = (size_t)locked;
+    if (act == PGQRS_ACT_CANCEL && ask(s, met, there, err) < 0) {
+        goto out;
+    }
     size_t n = choose(act, ids, count, met, there, chosen);
     if (carry_out(s, act, chosen, n, met, there, err) == 0) {
         acted = judge(act, ids, count, met, there, acted_out);

@@ -113,9 +113,11 @@ const size_t pgqrs_pg_migration_count = sizeof pgqrs_pg_migrations / sizeof *pgq
 
 /* ---- ours ---- */
 
-const char pgqrs_pg_ddl_version[] =
+const char pgqrs_pg_ddl_tables[] =
     "CREATE TABLE IF NOT EXISTS pgqrsd_schema (version integer PRIMARY KEY,"
-    " installed_at timestamptz NOT NULL DEFAULT now())";
+    " installed_at timestamptz NOT NULL DEFAULT now());"
+    "CREATE TABLE IF NOT EXISTS pgqrsd_cancel_requests (message_id bigint PRIMARY KEY,"
+    " requested_at timestamptz NOT NULL DEFAULT now())";
 
 const char pgqrs_pg_ddl_labels[] =
     "ALTER TYPE pgqrs_workflow_status ADD VALUE IF NOT EXISTS 'CANCELLING';"

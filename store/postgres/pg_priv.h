@@ -196,6 +196,9 @@ int pgqrs_pg_worker_register(struct pgqrs_store *store, const struct pgqrs_worke
                              int64_t *id_out, struct pgqrs_error *err);
 int pgqrs_pg_worker_beat(struct pgqrs_store *store, const int64_t *ids, size_t count,
                          struct pgqrs_error *err);
+int pgqrs_pg_worker_orders(struct pgqrs_store *store, struct pgqrs_orders *orders,
+                           struct pgqrs_error *err); /* pg_orders.c */
+enum pgqrs_worker_state pgqrs_pg_worker_state(struct pgqrs_bytes name);
 int64_t pgqrs_pg_worker_end(struct pgqrs_store *store, int64_t worker_id,
                             const struct pgqrs_release *release, struct pgqrs_error *err);
 int64_t pgqrs_pg_worker_reconcile(struct pgqrs_store *store, int64_t worker_id,

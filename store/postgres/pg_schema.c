@@ -213,7 +213,7 @@ static int look(struct pg_store *s, struct state *state_out, struct pgqrs_error 
 static int add_ours(struct pg_store *s, int64_t version, struct pgqrs_error *err)
 {
     struct state has;
-    if (look(s, &has, err) < 0 || pgqrs_pg_script(s, pgqrs_pg_ddl_version, err) < 0 ||
+    if (look(s, &has, err) < 0 || pgqrs_pg_script(s, pgqrs_pg_ddl_tables, err) < 0 ||
         (!has.labels && pgqrs_pg_script(s, pgqrs_pg_ddl_labels, err) < 0) ||
         (!has.columns && pgqrs_pg_script(s, pgqrs_pg_ddl_columns, err) < 0) ||
         pgqrs_pg_script(s, pgqrs_pg_ddl_functions, err) < 0 ||

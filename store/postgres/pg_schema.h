@@ -28,7 +28,7 @@ extern const struct pg_index pgqrs_pg_indexes[];
 extern const size_t pgqrs_pg_index_count;
 
 extern const char pgqrs_pg_ddl_ledger[];
-extern const char pgqrs_pg_ddl_version[]; /* our own version table */
+extern const char pgqrs_pg_ddl_tables[]; /* our own tables */
 extern const char pgqrs_pg_ddl_labels[];  /* those that the older of the two checksums lacks */
 extern const char pgqrs_pg_ddl_columns[]; /* our own */
 extern const char pgqrs_pg_ddl_functions[];

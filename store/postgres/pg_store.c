@@ -44,6 +44,7 @@ static const struct pgqrs_store_ops postgres_ops = {
     .reap = pgqrs_pg_reap,
     .worker_register = pgqrs_pg_worker_register,
     .worker_beat = pgqrs_pg_worker_beat,
+    .worker_orders = pgqrs_pg_worker_orders,
     .worker_end = pgqrs_pg_worker_end,
     .worker_reconcile = pgqrs_pg_worker_reconcile,
     .worker_list = pgqrs_pg_worker_list,

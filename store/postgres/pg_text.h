@@ -31,6 +31,10 @@
 #define PG_WAKING                                                                                  \
     "WITH wake AS (INSERT INTO pgqrs_messages (queue_id, payload) SELECT 0, 'null' WHERE false) "
 
+/* Those who listen look at once, when this commits; see pgqrsd_wake in pg_ddl.c. */
+#define PG_NOTIFY                                                                                  \
+    "pg_catalog.pg_notify('" PG_CHANNEL "' || 'pgqrs_messages'::regclass::oid::text, '')"
+
 /* Of a column that somebody else may have set to a time without end, or without a beginning: the
  * last second of the year 9999, and 0. */
 #define PG_COLUMN_US(time)                                                                         \

@@ -61,7 +61,9 @@
     "('pgqrs_workflow_steps', 'completed_at', '" TZ "'), "                                         \
     "('pgqrs_workflow_steps', 'retry_count', 'integer'), "                                         \
     "('pgqrs_workflow_steps', 'retry_at', '" TZ "'), "                                             \
-    "('pgqrs_workflow_steps', 'last_retry_at', '" TZ "')"
+    "('pgqrs_workflow_steps', 'last_retry_at', '" TZ "'), "                                        \
+    "('pgqrsd_cancel_requests', 'message_id', 'bigint'), "                                         \
+    "('pgqrsd_cancel_requests', 'requested_at', '" TZ "')"
 
 /* Foreign keys: table, column, what it refers to. */
 #define REFERENCES                                                                                 \

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "store/postgres/pg_conn.h"
 #include "store/postgres/pg_text.h"
 
 static int no_worker(int64_t worker_id, struct pgqrs_error *err)
@@ -12,7 +13,7 @@ static int no_worker(int64_t worker_id, struct pgqrs_error *err)
                            (long long)worker_id);
 }
 
-static enum pgqrs_worker_state state_of(struct pgqrs_bytes name)
+enum pgqrs_worker_state pgqrs_pg_worker_state(struct pgqrs_bytes name)
 {
     for (int i = PGQRS_WORKER_READY; i < PGQRS_WORKER_STATE_COUNT; i++) {
         const char *known = pgqrs_worker_state_name((enum pgqrs_worker_state)i);
@@ -49,7 +50,7 @@ static int read_worker(const PGresult *rows, int row, struct pgqrs_worker_info *
 {
     worker->id = pgqrs_pg_int(rows, row, 0);
     worker->queue_id = pgqrs_pg_int(rows, row, 1);
-    worker->state = state_of(pgqrs_pg_bytes(rows, row, 2));
+    worker->state = pgqrs_pg_worker_state(pgqrs_pg_bytes(rows, row, 2));
     worker->started_at_us = pgqrs_pg_int(rows, row, 3);
     worker->heartbeat_at_us = pgqrs_pg_int(rows, row, 4);
     worker->shutdown_at_us = pgqrs_pg_int(rows, row, 5);
@@ -143,6 +144,13 @@ static const struct pg_stmt worker_set = {
     .param_count = 2,
     .types = {PG_INT8, PG_TEXT},
 };
+/* Of a worker of a pgqrsd, which hears it at once. */
+static const struct pg_stmt worker_notify = {
+    .name = "worker_notify",
+    .sql = "SELECT " PG_NOTIFY " FROM pgqrs_workers WHERE id = $1 AND pgqrsd_instance IS NOT NULL",
+    .param_count = 1,
+    .types = {PG_INT8},
+};
 static const struct pg_stmt worker_held = {
     .name = "worker_held_count",
     .sql = "SELECT count(*) FROM pgqrs_messages WHERE consumer_worker_id = $1 AND " PG_LIVE,
@@ -180,7 +188,7 @@ static int check_state(const PGresult *rows, int64_t worker_id, enum pgqrs_worke
         return no_worker(worker_id, err);
     }
     struct pgqrs_bytes name = pgqrs_pg_bytes(rows, 0, 0);
-    if ((moves[move].from & 1U << state_of(name)) == 0) {
+    if ((moves[move].from & 1U << pgqrs_pg_worker_state(name)) == 0) {
         return pgqrs_error_set(err, PGQRS_ERR_CONFLICT,
                                "worker %lld: found state %.*s, expected %s", (long long)worker_id,
                                (int)name.len, name.data, moves[move].expected);
@@ -234,7 +242,15 @@ static int move_worker(struct pg_store *s, int64_t worker_id, enum pgqrs_worker_
     pgqrs_pg_arg_text(&args, pgqrs_worker_state_name(moves[move].to));
     int64_t changed = pgqrs_pg_exec(s, &worker_set, &args, err);
     pgqrs_pg_args_fini(&args);
-    return changed < 0 ? -1 : 0;
+    if (changed < 0) {
+        return -1;
+    }
+    if (move == PGQRS_MOVE_POLL || move == PGQRS_MOVE_COMPLETE_POLL) {
+        return 0; /* what a consumer does all the time */
+    }
+    PGresult *told = about(s, &worker_notify, worker_id, err);
+    PQclear(told);
+    return told == NULL ? -1 : 0;
 }
 
 int pgqrs_pg_worker_move(struct pgqrs_store *store, int64_t worker_id, enum pgqrs_worker_move move,

@@ -277,6 +277,34 @@ static int worker_beat(struct pgqrs_store *store, const int64_t *ids, size_t cou
     return call_done(store, &c, err);
 }
 
+static int worker_orders(struct pgqrs_store *store, struct pgqrs_orders *orders,
+                         struct pgqrs_error *err)
+{
+    size_t max =
+        orders->cancel_max < PGQRS_STORE_LIST_MAX ? orders->cancel_max : PGQRS_STORE_LIST_MAX;
+    struct pgqrs_store_call c = {.op = PGQRS_STORE_WORKER_ORDERS,
+                                 .u.orders = {.ids = orders->worker_ids,
+                                              .count = orders->worker_count,
+                                              .beat = orders->beat,
+                                              .cancel_max = (uint32_t)max}};
+    struct pgqrs_store_reply reply;
+    if (call(store, &c, &reply, err) < 0) {
+        return -1;
+    }
+    if (reply.u.orders.state_count != orders->worker_count || reply.u.orders.cancel_count > max) {
+        pgqrs_store_reply_fini(&reply);
+        return pgqrs_remote_nonsense(remote_of(store), c.op, err);
+    }
+    memcpy(orders->states_out, reply.u.orders.states,
+           orders->worker_count * sizeof *orders->states_out);
+    for (size_t i = 0; i < reply.u.orders.cancel_count; i++) {
+        orders->cancels_out[i] = reply.u.orders.cancels[i];
+    }
+    orders->cancel_count = reply.u.orders.cancel_count;
+    pgqrs_store_reply_fini(&reply);
+    return 0;
+}
+
 static int64_t worker_end(struct pgqrs_store *store, int64_t worker_id,
                           const struct pgqrs_release *release, struct pgqrs_error *err)
 {
@@ -473,6 +501,7 @@ static const struct pgqrs_store_ops remote_ops = {
     .reap = reap,
     .worker_register = worker_register,
     .worker_beat = worker_beat,
+    .worker_orders = worker_orders,
     .worker_end = worker_end,
     .worker_reconcile = worker_reconcile,
     .worker_list = worker_list,

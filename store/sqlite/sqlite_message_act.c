@@ -67,9 +67,10 @@ int64_t pgqrs_sqlite_delete_messages(struct sqlite_store *s, const struct sqlite
 
 /* ---- what an operator does to messages ---- */
 
-/* What it is, or -1. */
-static int look(struct sqlite_store *s, int64_t id, struct pgqrs_error *err)
+/* What it is, or -1; and whether a worker of a pgqrsd has it. */
+static int look(struct sqlite_store *s, int64_t id, bool *ours_out, struct pgqrs_error *err)
 {
+    *ours_out = false;
     sqlite3_stmt *stmt = pgqrs_sqlite_stmt(s, STMT_ACT_LOOK, err);
     if (stmt == NULL) {
         return -1;
@@ -82,6 +83,7 @@ static int look(struct sqlite_store *s, int64_t id, struct pgqrs_error *err)
     int is = sqlite3_column_int(stmt, 0) != 0   ? PGQRS_ACTED_ARCHIVED
              : sqlite3_column_int(stmt, 1) != 0 ? PGQRS_ACTED_LEASED
                                                 : PGQRS_ACTED_WAITING;
+    *ours_out = sqlite3_column_int(stmt, 2) != 0;
     (void)sqlite3_reset(stmt); /* the row was read */
     return is;
 }
@@ -107,14 +109,34 @@ static int64_t carry_out(struct sqlite_store *s, enum pgqrs_act act, int64_t id,
     return pgqrs_sqlite_run(s, stmt, err);
 }
 
+static int64_t ask(struct sqlite_store *s, int64_t id, const char *now, struct pgqrs_error *err)
+{
+    sqlite3_stmt *stmt = pgqrs_sqlite_stmt(s, STMT_CANCEL_ASK, err);
+    if (stmt == NULL) {
+        return -1;
+    }
+    pgqrs_sqlite_bind_int(stmt, 1, id);
+    pgqrs_sqlite_bind_text(stmt, 2, now);
+    return pgqrs_sqlite_run(s, stmt, err) < 0 ? -1 : 0;
+}
+
 static int64_t act_on(struct sqlite_store *s, enum pgqrs_act act, int64_t id, const char *now,
                       enum pgqrs_acted *acted_out, struct pgqrs_error *err)
 {
-    int is = look(s, id, err);
+    bool ours;
+    int is = look(s, id, &ours, err);
     if (is < 0) {
         return -1;
     }
     *acted_out = (enum pgqrs_acted)is;
+    if (act == PGQRS_ACT_CANCEL && is == PGQRS_ACTED_LEASED && ours) {
+        *acted_out = PGQRS_ACTED_ASKED;
+        return ask(s, id, now, err);
+    }
+    if (act == PGQRS_ACT_REPLAY && is == PGQRS_ACTED_ARCHIVED &&
+        pgqrs_sqlite_run_about(s, STMT_CANCEL_FORGET, id, err) < 0) {
+        return -1;
+    }
     bool may = act == PGQRS_ACT_CANCEL   ? is == PGQRS_ACTED_WAITING
                : act == PGQRS_ACT_DELETE ? is == PGQRS_ACTED_WAITING || is == PGQRS_ACTED_ARCHIVED
                : act == PGQRS_ACT_FREE   ? is == PGQRS_ACTED_LEASED

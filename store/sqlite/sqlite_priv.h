@@ -66,6 +66,13 @@ enum sqlite_stmt_id {
     STMT_ACT_CANCEL,
     STMT_ACT_FREE,
     STMT_ACT_REPLAY,
+    STMT_CANCEL_ASK,
+    STMT_CANCEL_FORGET,
+    STMT_ORDERS_BEAT,
+    STMT_ORDERS_LOOK,
+    STMT_ORDERS_END,
+    STMT_ORDERS_FORGET,
+    STMT_ORDERS_HELD,
     STMT_MESSAGE_DELETE,
     STMT_RUN_DELETE,
     STMT_STEPS_DELETE,
@@ -290,6 +297,11 @@ int pgqrs_sqlite_worker_register(struct pgqrs_store *store, const struct pgqrs_w
                                  int64_t *id_out, struct pgqrs_error *err);
 int pgqrs_sqlite_worker_beat(struct pgqrs_store *store, const int64_t *ids, size_t count,
                              struct pgqrs_error *err);
+int pgqrs_sqlite_worker_orders(struct pgqrs_store *store, struct pgqrs_orders *orders,
+                               struct pgqrs_error *err);
+/* A list of ids as JSON, for json_each. */
+void pgqrs_sqlite_put_ids(struct pgqrs_buf *list, const int64_t *ids, size_t count);
+enum pgqrs_worker_state pgqrs_sqlite_worker_state(struct pgqrs_bytes name);
 int64_t pgqrs_sqlite_worker_end(struct pgqrs_store *store, int64_t worker_id,
                                 const struct pgqrs_release *release, struct pgqrs_error *err);
 int64_t pgqrs_sqlite_worker_reconcile(struct pgqrs_store *store, int64_t worker_id,

@@ -105,6 +105,8 @@ static const char *const pgqrsd_ddl[] = {
     "CREATE UNIQUE INDEX IF NOT EXISTS pgqrsd_messages_unique"
     " ON pgqrs_messages(queue_id, pgqrsd_unique_key)"
     " WHERE archived_at IS NULL AND pgqrsd_unique_key IS NOT NULL",
+    "CREATE TABLE IF NOT EXISTS pgqrsd_cancel_requests ("
+    "message_id INTEGER PRIMARY KEY, requested_at TEXT NOT NULL DEFAULT (datetime('now')))",
     "CREATE TABLE IF NOT EXISTS pgqrsd_schema ("
     "version INTEGER PRIMARY KEY, installed_at TEXT NOT NULL)",
 };

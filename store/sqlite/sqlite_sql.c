@@ -192,8 +192,34 @@ static const char *const texts[] =
                       " (SELECT count(*) FROM pgqrs_workflows),"
                       " (SELECT max(version) FROM pgqrsd_schema) FROM pgqrs_queues",
 
-        [STMT_ACT_LOOK] = "SELECT archived_at IS NOT NULL, consumer_worker_id IS NOT NULL"
+        [STMT_ACT_LOOK] = "SELECT archived_at IS NOT NULL, consumer_worker_id IS NOT NULL,"
+                          " EXISTS (SELECT 1 FROM pgqrs_workers w WHERE w.id = consumer_worker_id"
+                          " AND w.pgqrsd_instance IS NOT NULL AND w.status <> 'stopped')"
                           " FROM pgqrs_messages WHERE id = ?1",
+        [STMT_CANCEL_ASK] = "INSERT OR IGNORE INTO pgqrsd_cancel_requests"
+                            " (message_id, requested_at) VALUES (?1, ?2)",
+        [STMT_CANCEL_FORGET] = "DELETE FROM pgqrsd_cancel_requests WHERE message_id = ?1",
+
+        /* ?1 the workers' ids, ?2 now. */
+        [STMT_ORDERS_BEAT] = "UPDATE pgqrs_workers SET heartbeat_at = ?2"
+                             " WHERE id IN (SELECT value FROM json_each(?1))"
+                             " RETURNING id, status, EXISTS (SELECT 1 FROM pgqrsd_cancel_requests)",
+        [STMT_ORDERS_LOOK] =
+            "SELECT id, status, EXISTS (SELECT 1 FROM pgqrsd_cancel_requests)"
+            " FROM pgqrs_workers WHERE id IN (SELECT value FROM json_each(?1))",
+        [STMT_ORDERS_END] = "UPDATE pgqrs_messages SET archived_at = ?1,"
+                            " pgqrsd_outcome = 'cancelled', pgqrsd_result = NULL,"
+                            " pgqrsd_error = '" PGQRS_CANCELLED_TEXT "'"
+                            " WHERE id IN (SELECT message_id FROM pgqrsd_cancel_requests)"
+                            " AND +archived_at IS NULL AND +consumer_worker_id IS NULL",
+        [STMT_ORDERS_FORGET] = "DELETE FROM pgqrsd_cancel_requests WHERE NOT EXISTS (SELECT 1"
+                               " FROM pgqrs_messages m WHERE m.id = message_id"
+                               " AND +m.archived_at IS NULL)",
+        [STMT_ORDERS_HELD] =
+            "SELECT m.id, m.consumer_worker_id, m.read_ct FROM pgqrsd_cancel_requests r"
+            " CROSS JOIN pgqrs_messages m ON m.id = r.message_id"
+            " WHERE +m.consumer_worker_id IN (SELECT value FROM json_each(?1))"
+            " ORDER BY r.message_id LIMIT ?2",
         [STMT_ACT_CANCEL] =
             "UPDATE pgqrs_messages SET archived_at = ?2, pgqrsd_outcome = 'cancelled',"
             " pgqrsd_result = NULL WHERE id = ?1",

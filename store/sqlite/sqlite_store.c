@@ -46,6 +46,7 @@ static const struct pgqrs_store_ops sqlite_ops = {
     .reap = pgqrs_sqlite_reap,
     .worker_register = pgqrs_sqlite_worker_register,
     .worker_beat = pgqrs_sqlite_worker_beat,
+    .worker_orders = pgqrs_sqlite_worker_orders,
     .worker_end = pgqrs_sqlite_worker_end,
     .worker_reconcile = pgqrs_sqlite_worker_reconcile,
     .worker_list = pgqrs_sqlite_worker_list,

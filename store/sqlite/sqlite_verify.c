@@ -242,7 +242,9 @@ static int check_orphans(struct sqlite_store *s, struct pgqrs_error *err)
 int pgqrs_sqlite_verify(struct pgqrs_store *store, struct pgqrs_error *err)
 {
     struct sqlite_store *s = sqlite_of(store);
-    if (pgqrs_sqlite_check_columns(s, err) < 0 || pgqrs_sqlite_check_ledger(s, true, err) < 0 ||
+    if (pgqrs_sqlite_check_columns(s, err) < 0 ||
+        check_selectable(s, "pgqrsd_cancel_requests", "message_id, requested_at", err) < 0 ||
+        pgqrs_sqlite_check_ledger(s, true, err) < 0 ||
         pgqrs_sqlite_check_version(s, true, err) < 0 || check_indexes(s, err) < 0) {
         return -1;
     }

@@ -146,13 +146,7 @@ int pgqrs_sqlite_worker_beat(struct pgqrs_store *store, const int64_t *ids, size
 {
     struct sqlite_store *s = sqlite_of(store);
     struct pgqrs_buf list = {0};
-    pgqrs_buf_put_u8(&list, '[');
-    for (size_t i = 0; i < count; i++) {
-        char id[24];
-        int len = snprintf(id, sizeof id, i == 0 ? "%lld" : ",%lld", (long long)ids[i]);
-        pgqrs_buf_put(&list, id, (size_t)len);
-    }
-    pgqrs_buf_put_u8(&list, ']');
+    pgqrs_sqlite_put_ids(&list, ids, count);
     const struct moment now = pgqrs_sqlite_moment(pgqrs_wall_us());
     int64_t beaten = -1;
     if (list.failed) {

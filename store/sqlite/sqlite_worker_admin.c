@@ -13,7 +13,7 @@ static int no_worker(int64_t worker_id, struct pgqrs_error *err)
                            (long long)worker_id);
 }
 
-static enum pgqrs_worker_state state_of(struct pgqrs_bytes name)
+enum pgqrs_worker_state pgqrs_sqlite_worker_state(struct pgqrs_bytes name)
 {
     for (int i = PGQRS_WORKER_READY; name.data != NULL && i < PGQRS_WORKER_STATE_COUNT; i++) {
         if (strcmp(pgqrs_worker_state_name((enum pgqrs_worker_state)i), name.data) == 0) {
@@ -60,7 +60,7 @@ static int read_info(sqlite3_stmt *row, struct pgqrs_worker_info *worker, struct
 {
     worker->id = sqlite3_column_int64(row, 0);
     worker->queue_id = sqlite3_column_int64(row, 1);
-    worker->state = state_of(pgqrs_sqlite_bytes(row, 2));
+    worker->state = pgqrs_sqlite_worker_state(pgqrs_sqlite_bytes(row, 2));
     pgqrs_sqlite_time(row, 3, &worker->started_at_us);
     pgqrs_sqlite_time(row, 4, &worker->heartbeat_at_us);
     pgqrs_sqlite_time(row, 5, &worker->shutdown_at_us);
@@ -131,7 +131,7 @@ static int check_state(struct sqlite_store *s, int64_t worker_id, enum pgqrs_wor
     }
     struct pgqrs_bytes name = pgqrs_sqlite_bytes(stmt, 0);
     rc = 0;
-    if ((moves[move].from & 1U << state_of(name)) == 0) {
+    if ((moves[move].from & 1U << pgqrs_sqlite_worker_state(name)) == 0) {
         rc = pgqrs_error_set(err, PGQRS_ERR_CONFLICT, "worker %lld: found state %.40s, expected %s",
                              (long long)worker_id, name.data == NULL ? "NULL" : name.data,
                              moves[move].expected);

@@ -2,6 +2,7 @@
 /* Bytes from a peer, as the broker, a worker and the supervisor read them. */
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 
 #include "ipc/msg.h"
 
@@ -36,6 +37,11 @@ static void read_control(const struct pgqrs_frame *f)
     struct pgqrs_worker_ended ended;
     struct pgqrs_child_beat beat;
     struct pgqrs_complaint complaint;
+    struct pgqrs_order order;
+    struct pgqrs_queue_load load;
+    struct pgqrs_queue_settings *queues;
+    uint32_t serial;
+    size_t count;
     struct pgqrs_broker_welcome broker;
     (void)!pgqrs_decode_child_hello(f, &hello, NULL);
     (void)!pgqrs_decode_worker_welcome(f, &worker, NULL);
@@ -43,6 +49,11 @@ static void read_control(const struct pgqrs_frame *f)
     (void)!pgqrs_decode_worker_ended(f, &ended, NULL);
     (void)!pgqrs_decode_child_beat(f, &beat, NULL);
     (void)!pgqrs_decode_complaint(f, &complaint, NULL);
+    (void)!pgqrs_decode_order(f, &order, NULL);
+    (void)!pgqrs_decode_queue_load(f, &load, NULL);
+    if (pgqrs_decode_broker_queues(f, &serial, &queues, &count, NULL) == 0) {
+        free(queues);
+    }
     if (pgqrs_decode_broker_welcome(f, &broker, NULL) == 0) {
         pgqrs_broker_welcome_fini(&broker);
     }

@@ -22,39 +22,13 @@
 
 #include <pgqrs/handler.h>
 
+#include "tests/handlers/flat_json.h"
+
 #define SLICE_MS 5
 
 struct state {
     int fd;
 };
-
-/* Where the value of a key of a flat object begins; null when it is not there. */
-static const char *find(const char *json, const char *key)
-{
-    char quoted[64];
-    (void)snprintf(quoted, sizeof quoted, "\"%s\"", key);
-    const char *at = strstr(json, quoted);
-    if (at == NULL) {
-        return NULL;
-    }
-    at += strlen(quoted);
-    return at + strspn(at, " \t\n:");
-}
-
-static long long find_number(const char *json, const char *key, long long otherwise)
-{
-    const char *at = find(json, key);
-    return at == NULL ? otherwise : strtoll(at, NULL, 10);
-}
-
-static void find_text(const char *json, const char *key, char *out, size_t size)
-{
-    const char *at = find(json, key);
-    out[0] = 0;
-    if (at != NULL && *at == '"') {
-        (void)snprintf(out, size, "%.*s", (int)strcspn(at + 1, "\""), at + 1);
-    }
-}
 
 static int trace(const struct state *state, const char *what, const struct pgqrs_job *job)
 {
@@ -87,7 +61,7 @@ static bool work(const struct pgqrs_job *job, long long ms, bool ignore_cancel)
 
 static enum pgqrs_outcome end(struct pgqrs_job *job, const char *outcome)
 {
-    long long delay_ms = find_number(job->payload, "delay_ms", -1);
+    long long delay_ms = flat_number(job->payload, "delay_ms", -1);
     if (strcmp(outcome, "retry") == 0) {
         return pgqrs_retry(job, delay_ms, "effect: retry, as the payload says");
     }
@@ -110,18 +84,18 @@ static enum pgqrs_outcome run(void *opaque, struct pgqrs_job *job)
     if (trace(state, "start", job) < 0) {
         return pgqrs_retry(job, -1, "effect: the file can not be written");
     }
-    if (job->attempt <= find_number(job->payload, "crash", 0)) {
+    if (job->attempt <= flat_number(job->payload, "crash", 0)) {
         (void)raise(SIGKILL);
     }
-    const char *ignore = find(job->payload, "ignore_cancel");
-    long long ms = find_number(job->payload, "ms", 0);
+    const char *ignore = flat_find(job->payload, "ignore_cancel");
+    long long ms = flat_number(job->payload, "ms", 0);
     if (job->attempt > 1) {
-        ms = find_number(job->payload, "ms_after_first", ms);
+        ms = flat_number(job->payload, "ms_after_first", ms);
     }
     if (!work(job, ms, ignore != NULL && *ignore == 't')) {
         return PGQRS_CANCELLED;
     }
-    find_text(job->payload, "then", text, sizeof text);
+    flat_text(job->payload, "then", text, sizeof text);
     if (text[0] != 0) {
         char payload[48];
         int n = snprintf(payload, sizeof payload, "{\"from\": %lld}", (long long)job->id);
@@ -132,14 +106,14 @@ static enum pgqrs_outcome run(void *opaque, struct pgqrs_job *job)
     if (trace(state, "end", job) < 0) {
         return pgqrs_retry(job, -1, "effect: the file can not be written");
     }
-    find_text(job->payload, "outcome", text, sizeof text);
+    flat_text(job->payload, "outcome", text, sizeof text);
     return end(job, text);
 }
 
 static int init(const struct pgqrs_setup *setup, void **state_out)
 {
     char path[4096];
-    find_text(setup->settings, "file", path, sizeof path);
+    flat_text(setup->settings, "file", path, sizeof path);
     struct state *state = malloc(sizeof *state);
     if (state == NULL) {
         return -1;

@@ -215,6 +215,31 @@ static void act(struct plan_bench *b)
     }
 }
 
+/* All are asked to stop, then given back, and ended in passing. */
+static void orders(struct plan_bench *b)
+{
+    enum pgqrs_acted acted[256];
+    int64_t ids[256];
+    struct pgqrs_lease_ref asked[256];
+    enum pgqrs_worker_state state;
+    struct pgqrs_orders look = {.worker_ids = &b->holder,
+                                .worker_count = 1,
+                                .beat = true,
+                                .states_out = &state,
+                                .cancels_out = asked,
+                                .cancel_max = 256};
+    lease(b);
+    for (size_t i = 0; i < b->lease_count; i++) {
+        ids[i] = b->leases[i].message_id;
+    }
+    suite_ok(b, pgqrs_store_message_act(b->store, PGQRS_ACT_CANCEL, ids, b->limit, acted, &b->err));
+    suite_ok(b, pgqrs_store_worker_orders(b->store, &look, &b->err));
+    assert_int_equal(look.cancel_count, b->limit);
+    suite_ok(b, pgqrs_store_message_act(b->store, PGQRS_ACT_FREE, ids, b->limit, acted, &b->err));
+    suite_ok(b, pgqrs_store_worker_orders(b->store, &look, &b->err));
+    assert_int_equal(look.cancel_count, 0);
+}
+
 static void purge(struct plan_bench *b)
 {
     const unsigned kinds[] = {PGQRS_PURGE_PENDING, PGQRS_PURGE_LEASED, PGQRS_PURGE_ARCHIVED,
@@ -265,6 +290,7 @@ const struct plan_step plan_steps[] = {
     {"reap 20", reap, 20, 512, 2000},
     {"metrics up to 1000", metrics, 1000, 4200, 20000},
     {"act on 20", act, 20, 128, 1000},
+    {"orders about 20", orders, 20, 256, 2000},
     {"purge 20", purge, 20, 128, 2000},
     {"look at 20, in a window of 10000", look, 20, 10100, 12000},
 };

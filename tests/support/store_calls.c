@@ -73,6 +73,8 @@ static const struct pgqrs_store_call calls[PGQRS_STORE_OP_COUNT] = {
                                              .wants = wants,
                                              .want_count = 1}},
     [PGQRS_STORE_RENEW] = {.u.renew = {.leases = refs, .count = 2, .lease_ms = 110}},
+    [PGQRS_STORE_WORKER_ORDERS] =
+        {.u.orders = {.ids = ids, .count = 3, .beat = true, .cancel_max = 111}},
 };
 
 struct pgqrs_store_call store_call_example(enum pgqrs_store_op op)
@@ -117,6 +119,7 @@ static struct pgqrs_worker_info workers[] = {
     {.id = 239, .name = key},
 };
 static const enum pgqrs_acted acted[] = {PGQRS_ACTED_YES, PGQRS_ACTED_KEY};
+static const enum pgqrs_worker_state states[] = {PGQRS_WORKER_NONE, PGQRS_WORKER_STOPPED};
 static const enum pgqrs_settled settled[] = {PGQRS_SETTLED_BEFORE, PGQRS_SETTLED_REFUSED};
 static const struct pgqrs_lease leases[] = {
     {1, 241, 242, -243, 249, 244, {"{}", 2}},
@@ -143,6 +146,8 @@ static const struct pgqrs_store_reply replies[PGQRS_STORE_OP_COUNT] = {
                                              .next_due_us = 257,
                                              .now_us = 258}},
     [PGQRS_STORE_RENEW] = {.u.renewed = {.held = flags, .count = 3}},
+    [PGQRS_STORE_WORKER_ORDERS] =
+        {.u.orders = {.states = states, .state_count = 2, .cancels = refs, .cancel_count = 2}},
 };
 
 struct pgqrs_store_reply store_reply_example(enum pgqrs_store_op op)

@@ -446,9 +446,16 @@ static void replay(struct model_message *message)
     row->vt_us = row->enqueued_at_us = pgqrs_wall_us();
     row->archived_at_us = row->dequeued_at_us = row->consumer_worker_id = message->due_us = 0;
     row->read_ct = row->crash_ct = 0;
+    message->cancel_asked = false;
     model_set(&row->outcome, NULL);
     model_set(&row->result, NULL);
     model_set(&row->error, NULL);
+}
+
+static bool is_ours(struct model *m, const struct pgqrs_message *row)
+{
+    const struct pgqrs_worker_info *worker = model_worker(m, row->consumer_worker_id);
+    return worker != NULL && worker->instance != NULL && worker->state != PGQRS_WORKER_STOPPED;
 }
 
 static enum pgqrs_acted act_on(struct model *m, enum pgqrs_act act, int64_t id)
@@ -464,6 +471,9 @@ static enum pgqrs_acted act_on(struct model *m, enum pgqrs_act act, int64_t id)
     if (act == PGQRS_ACT_CANCEL && is == PGQRS_ACTED_WAITING) {
         row->archived_at_us = pgqrs_wall_us();
         model_set(&row->outcome, "cancelled");
+    } else if (act == PGQRS_ACT_CANCEL && is == PGQRS_ACTED_LEASED && is_ours(m, row)) {
+        message->cancel_asked = true;
+        return PGQRS_ACTED_ASKED;
     } else if (act == PGQRS_ACT_DELETE && is != PGQRS_ACTED_LEASED) {
         model_remove(m, message);
     } else if (act == PGQRS_ACT_FREE && is == PGQRS_ACTED_LEASED) {
@@ -610,6 +620,7 @@ static const struct pgqrs_store_ops model_ops = {
     .reap = model_reap,
     .worker_register = model_worker_register,
     .worker_beat = model_worker_beat,
+    .worker_orders = model_worker_orders,
     .worker_end = model_worker_end,
     .worker_reconcile = model_worker_reconcile,
     .worker_list = model_worker_list,

@@ -13,6 +13,7 @@
 struct model_message {
     struct pgqrs_message row;
     int64_t due_us; /* vt before the lease */
+    bool cancel_asked;
 };
 
 struct model {
@@ -57,6 +58,8 @@ int model_worker_register(struct pgqrs_store *store, const struct pgqrs_worker_r
                           int64_t *id_out, struct pgqrs_error *err);
 int model_worker_beat(struct pgqrs_store *store, const int64_t *ids, size_t count,
                       struct pgqrs_error *err);
+int model_worker_orders(struct pgqrs_store *store, struct pgqrs_orders *orders,
+                        struct pgqrs_error *err);
 int64_t model_worker_end(struct pgqrs_store *store, int64_t worker_id,
                          const struct pgqrs_release *release, struct pgqrs_error *err);
 int64_t model_worker_reconcile(struct pgqrs_store *store, int64_t worker_id,

@@ -329,6 +329,53 @@ int model_worker_beat(struct pgqrs_store *store, const int64_t *ids, size_t coun
     return rc;
 }
 
+/* ---- orders ---- */
+
+static bool is_among(const struct pgqrs_orders *orders, int64_t worker_id)
+{
+    for (size_t i = 0; i < orders->worker_count; i++) {
+        if (orders->worker_ids[i] == worker_id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+int model_worker_orders(struct pgqrs_store *store, struct pgqrs_orders *orders,
+                        struct pgqrs_error *err)
+{
+    struct model *m = model_of(store);
+    bool any = false;
+    (void)err;
+    for (size_t i = 0; i < orders->worker_count; i++) {
+        struct pgqrs_worker_info *worker = model_worker(m, orders->worker_ids[i]);
+        orders->states_out[i] = worker == NULL ? PGQRS_WORKER_NONE : worker->state;
+        any = any || worker != NULL;
+        if (worker != NULL && orders->beat) {
+            worker->heartbeat_at_us = pgqrs_wall_us();
+        }
+    }
+    for (size_t i = 0; any && i < m->message_count; i++) {
+        struct model_message *at = &m->messages[i];
+        if (at->cancel_asked && model_is_leased(&at->row)) {
+            if (is_among(orders, at->row.consumer_worker_id) &&
+                orders->cancel_count < orders->cancel_max) {
+                orders->cancels_out[orders->cancel_count++] = (struct pgqrs_lease_ref){
+                    at->row.id, at->row.consumer_worker_id, (uint32_t)at->row.read_ct};
+            }
+            continue;
+        }
+        if (at->cancel_asked && at->row.archived_at_us == 0) {
+            at->row.archived_at_us = pgqrs_wall_us();
+            model_set(&at->row.outcome, "cancelled");
+            model_set(&at->row.result, NULL);
+            model_set(&at->row.error, PGQRS_CANCELLED_TEXT);
+        }
+        at->cancel_asked = false;
+    }
+    return 0;
+}
+
 /* ---- ending ---- */
 
 static void stop(struct pgqrs_worker_info *worker)

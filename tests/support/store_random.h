@@ -62,4 +62,7 @@ void random_step(struct random_run *r, uint64_t seed);
 /* All that is stored. */
 void random_compare(struct random_run *r);
 
+/* Gives both the same call; up to three workers. */
+void random_same_orders(struct random_run *r, const int64_t *ids, size_t count, bool beat);
+
 #endif

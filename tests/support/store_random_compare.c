@@ -2,6 +2,7 @@
 #include "tests/support/store_random.h"
 
 #include <stdio.h>
+#include <string.h>
 
 /* All that is stored, in the model and in the store. */
 
@@ -249,5 +250,39 @@ void random_compare(struct random_run *r)
     same_numbers(r, 0);
     for (size_t i = 0; i < m->queue_count && r->wrong[0] == 0; i++) {
         same_numbers(r, m->queues[i].id);
+    }
+}
+
+/* ---- orders ---- */
+
+void random_same_orders(struct random_run *r, const int64_t *ids, size_t count, bool beat)
+{
+    enum { WORKERS = 3, ROOM = 50 };
+    int64_t real[WORKERS];
+    enum pgqrs_worker_state should[WORKERS] = {0};
+    enum pgqrs_worker_state states[WORKERS] = {0};
+    struct pgqrs_lease_ref wanted[ROOM];
+    struct pgqrs_lease_ref found[ROOM];
+    struct pgqrs_error model_err;
+    struct pgqrs_error err;
+    for (size_t i = 0; i < count; i++) {
+        real[i] = random_real(&r->workers, ids[i]);
+    }
+    struct pgqrs_orders a = {ids, count, beat, should, wanted, ROOM, 0};
+    struct pgqrs_orders b = {real, count, beat, states, found, ROOM, 0};
+    int model_rc = pgqrs_store_worker_orders(r->model, &a, &model_err);
+    int rc = pgqrs_store_worker_orders(r->store, &b, &err);
+    if (!random_same_rc(r, model_rc, &model_err, rc, &err)) {
+        return;
+    }
+    bool same = a.cancel_count == b.cancel_count;
+    for (size_t i = 0; same && i < a.cancel_count; i++) {
+        same = found[i].message_id == random_real(&r->messages, wanted[i].message_id) &&
+               found[i].worker_id == random_real(&r->workers, wanted[i].worker_id) &&
+               found[i].attempt == wanted[i].attempt;
+    }
+    if (!same || memcmp(should, states, count * sizeof *states) != 0) {
+        random_wrong(r, "orders: other states or cancellations, found %zu, expected %zu",
+                     b.cancel_count, a.cancel_count);
     }
 }

@@ -587,11 +587,16 @@ static void step_beat(struct random_run *r)
     struct pgqrs_error model_err;
     struct pgqrs_error err;
     size_t count = random_below(r, 4);
-    random_say(r, "beat");
+    bool orders = one_in(r, 2);
+    random_say(r, orders ? "orders" : "beat");
     for (size_t i = 0; i < count; i++) {
         ids[i] = pick_worker(r);
         real[i] = random_real(&r->workers, ids[i]);
         random_say(r, " %lld", (long long)ids[i]);
+    }
+    if (orders) {
+        random_same_orders(r, ids, count, one_in(r, 2));
+        return;
     }
     int model_rc = pgqrs_store_worker_beat(r->model, ids, count, &model_err);
     int rc = pgqrs_store_worker_beat(r->store, real, count, &err);
@@ -679,7 +684,7 @@ void random_step(struct random_run *r, uint64_t seed)
     } kinds[] = {
         {step_enqueue, 20}, {step_exchange, 40},    {step_renew, 6},     {step_act, 7},
         {step_queue, 4},    {step_housekeeping, 5}, {step_register, 9},  {step_move, 9},
-        {step_beat, 6},     {step_end, 3},          {step_reconcile, 3}, {step_worker_rows, 2},
+        {step_beat, 9},     {step_end, 3},          {step_reconcile, 3}, {step_worker_rows, 2},
         {step_clock, 14},
     };
     uint32_t sum = 0;

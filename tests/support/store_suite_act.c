@@ -32,7 +32,7 @@ static void cancelling(void **state)
     suite_advance_ms(f, 7);
     assert_int_equal(suite_act(f, PGQRS_ACT_CANCEL, m.waiting), PGQRS_ACTED_YES);
     assert_int_equal(suite_act(f, PGQRS_ACT_CANCEL, m.delayed), PGQRS_ACTED_YES);
-    assert_int_equal(suite_act(f, PGQRS_ACT_CANCEL, m.leased), PGQRS_ACTED_LEASED);
+    assert_int_equal(suite_act(f, PGQRS_ACT_CANCEL, m.leased), PGQRS_ACTED_ASKED);
     assert_int_equal(suite_act(f, PGQRS_ACT_CANCEL, m.archived), PGQRS_ACTED_ARCHIVED);
     assert_int_equal(suite_act(f, PGQRS_ACT_CANCEL, m.waiting), PGQRS_ACTED_ARCHIVED);
     assert_int_equal(suite_act(f, PGQRS_ACT_CANCEL, 99999), PGQRS_ACTED_NOT_FOUND);
@@ -161,7 +161,7 @@ static void many_at_once(void **state)
 {
     struct suite *f = *state;
     static const enum pgqrs_acted expected[PGQRS_ACT_COUNT][5] = {
-        [PGQRS_ACT_CANCEL] = {PGQRS_ACTED_YES, PGQRS_ACTED_YES, PGQRS_ACTED_LEASED,
+        [PGQRS_ACT_CANCEL] = {PGQRS_ACTED_YES, PGQRS_ACTED_YES, PGQRS_ACTED_ASKED,
                               PGQRS_ACTED_ARCHIVED, PGQRS_ACTED_NOT_FOUND},
         [PGQRS_ACT_DELETE] = {PGQRS_ACTED_YES, PGQRS_ACTED_YES, PGQRS_ACTED_LEASED, PGQRS_ACTED_YES,
                               PGQRS_ACTED_NOT_FOUND},
@@ -284,7 +284,99 @@ static void runs_go_with_their_messages(void **state)
     suite_fails(f, pgqrs_store_queue_find(f->store, "left", &left, &f->err), PGQRS_ERR_NOT_FOUND);
 }
 
+/* ---- asking a worker to stop ---- */
+
+/* The first cancellation is in *cancel_out. */
+static size_t orders_of(struct suite *f, int64_t worker, bool beat,
+                        enum pgqrs_worker_state expected, struct pgqrs_lease_ref *cancel_out)
+{
+    enum pgqrs_worker_state found = PGQRS_WORKER_STATE_COUNT;
+    struct pgqrs_orders orders = {.worker_ids = &worker,
+                                  .worker_count = 1,
+                                  .beat = beat,
+                                  .states_out = &found,
+                                  .cancels_out = cancel_out,
+                                  .cancel_max = 1};
+    suite_ok(f, pgqrs_store_worker_orders(f->store, &orders, &f->err));
+    assert_int_equal(found, expected);
+    return orders.cancel_count;
+}
+
+static void asking_a_worker_to_stop(void **state)
+{
+    struct suite *f = *state;
+    struct pgqrs_lease_ref asked = {0};
+    int64_t other = suite_worker(f, "other", 2);
+    int64_t id = suite_put(f, "1", 0, 0);
+    struct pgqrs_lease_ref lease = suite_lease_one(f);
+    assert_int_equal(orders_of(f, f->worker, false, PGQRS_WORKER_READY, &asked), 0);
+    assert_int_equal(suite_act(f, PGQRS_ACT_CANCEL, id), PGQRS_ACTED_ASKED);
+    assert_int_equal(suite_act(f, PGQRS_ACT_CANCEL, id), PGQRS_ACTED_ASKED);
+    suite_assert_message(f, id, PGQRS_STATE_LEASED, 1, "");
+    int64_t before_us = suite_worker_info(f, f->worker).heartbeat_at_us;
+    suite_advance_ms(f, 50);
+    assert_int_equal(orders_of(f, other, true, PGQRS_WORKER_READY, &asked), 0);
+    for (int i = 0; i < 2; i++) { /* for as long as it runs */
+        assert_int_equal(orders_of(f, f->worker, i == 1, PGQRS_WORKER_READY, &asked), 1);
+        assert_int_equal(asked.message_id, id);
+        assert_int_equal(asked.worker_id, f->worker);
+        assert_int_equal(asked.attempt, lease.attempt);
+        assert_int_equal(suite_worker_info(f, f->worker).heartbeat_at_us,
+                         i == 1 ? f->now_us : before_us);
+    }
+    assert_int_equal(suite_settle(f, suite_settlement(lease, PGQRS_SETTLE_CANCEL)),
+                     PGQRS_SETTLED_YES);
+    assert_int_equal(orders_of(f, f->worker, false, PGQRS_WORKER_READY, &asked), 0);
+}
+
+static void asked_too_late(void **state)
+{
+    struct suite *f = *state;
+    struct pgqrs_lease_ref asked = {0};
+    int64_t id = suite_put(f, "1", 0, 0);
+    suite_lease_one(f);
+    assert_int_equal(suite_act(f, PGQRS_ACT_CANCEL, id), PGQRS_ACTED_ASKED);
+    assert_int_equal(suite_act(f, PGQRS_ACT_FREE, id), PGQRS_ACTED_YES);
+    suite_advance_ms(f, 5);
+    assert_int_equal(orders_of(f, f->worker, true, PGQRS_WORKER_READY, &asked), 0);
+    suite_assert_message(f, id, PGQRS_STATE_ARCHIVED, 1, PGQRS_CANCELLED_TEXT);
+    struct pgqrs_message row = suite_get(f, id);
+    assert_string_equal(row.outcome, "cancelled");
+    assert_int_equal(row.archived_at_us, f->now_us);
+    pgqrs_message_fini(&row);
+    /* Who replays it wants it to run. */
+    assert_int_equal(suite_act(f, PGQRS_ACT_REPLAY, id), PGQRS_ACTED_YES);
+    struct pgqrs_lease_ref lease = suite_lease_one(f);
+    assert_int_equal(orders_of(f, f->worker, false, PGQRS_WORKER_READY, &asked), 0);
+    assert_int_equal(suite_act(f, PGQRS_ACT_CANCEL, id), PGQRS_ACTED_ASKED);
+    assert_int_equal(suite_settle(f, suite_settlement(lease, PGQRS_SETTLE_ARCHIVE)),
+                     PGQRS_SETTLED_YES);
+    assert_int_equal(suite_act(f, PGQRS_ACT_REPLAY, id), PGQRS_ACTED_YES);
+    suite_lease_one(f);
+    assert_int_equal(orders_of(f, f->worker, false, PGQRS_WORKER_READY, &asked), 0);
+    suite_assert_message(f, id, PGQRS_STATE_LEASED, 1, "");
+}
+
+static void who_can_not_be_asked(void **state)
+{
+    struct suite *f = *state;
+    struct pgqrs_lease_ref asked = {0};
+    int64_t foreign = suite_foreign_worker(f, "theirs", f->queue);
+    int64_t id = suite_put(f, "1", 0, 0);
+    suite_lease_for(f, f->queue, foreign);
+    assert_int_equal(suite_act(f, PGQRS_ACT_CANCEL, id), PGQRS_ACTED_LEASED);
+    assert_int_equal(orders_of(f, foreign, false, PGQRS_WORKER_READY, &asked), 0);
+    assert_int_equal(orders_of(f, 4711, true, PGQRS_WORKER_NONE, &asked), 0);
+    suite_ok(f, pgqrs_store_worker_move(f->store, f->worker, PGQRS_MOVE_INTERRUPT, &f->err));
+    assert_int_equal(orders_of(f, f->worker, true, PGQRS_WORKER_INTERRUPTED, &asked), 0);
+    struct pgqrs_orders none = {.cancel_max = 0};
+    suite_fails(f, pgqrs_store_worker_orders(f->store, &none, &f->err), PGQRS_ERR_INVALID);
+}
+
 const struct CMUnitTest suite_act_cases[] = {
+    SUITE_CASE(asking_a_worker_to_stop),
+    SUITE_CASE(asked_too_late),
+    SUITE_CASE(who_can_not_be_asked),
     SUITE_CASE(cancelling),
     SUITE_CASE(deleting),
     SUITE_CASE(freeing),

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The store alone, for a program that serves no queues. */
+/* Where the store and a running pgqrsd are, for a program that serves no queues. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -64,47 +65,80 @@ int pgqrs_config_find_dsn(const char *dsn_flag, const char *path, char **dsn_out
                            "PGQRS_CONFIG_FILE");
 }
 
-static int check_schema(const char *text, const char *where, char **schema_out,
-                        struct pgqrs_error *err)
+/* ---- single settings ---- */
+
+static int store(const struct pgqrs_setting *setting, struct pgqrs_config *scratch,
+                 const char *text, const char *dir, const char *where, struct pgqrs_error *err)
 {
-    const struct pgqrs_setting *setting = pgqrs_setting_find(&pgqrs_settings_top, "schema");
-    struct pgqrs_config scratch = {0};
-    if (pgqrs_setting_store(setting, &scratch, text, ".", err) < 0) {
-        return pgqrs_error_prefix(err, "%s", where);
-    }
-    *schema_out = scratch.schema;
-    return 0;
+    return pgqrs_setting_store(setting, scratch, text, dir, err) < 0
+               ? pgqrs_error_prefix(err, "%s", where)
+               : 0;
 }
 
-static int read_schema(const char *path, char **schema_out, struct pgqrs_error *err)
+/* False in given_out: the file says nothing of it. */
+static int store_from_file(const struct pgqrs_setting *setting, struct pgqrs_config *scratch,
+                           const char *path, bool *given_out, struct pgqrs_error *err)
 {
     struct pgqrs_yaml_node root = {0};
+    char *dir = NULL;
     if (pgqrs_yaml_read(path, &root, err) < 0) {
         return -1;
     }
-    const struct pgqrs_yaml_node *node = pgqrs_yaml_get(&root, "schema");
-    bool given = node != NULL && node->kind == PGQRS_YAML_SCALAR && !pgqrs_yaml_is_null(node);
-    int rc = check_schema(given ? node->text : "public", "schema", schema_out, err);
-    if (rc < 0) {
+    const struct pgqrs_yaml_node *node = pgqrs_yaml_get(&root, setting->key);
+    *given_out = node != NULL && node->kind == PGQRS_YAML_SCALAR && !pgqrs_yaml_is_null(node);
+    int rc = *given_out ? pgqrs_locate_dir_of(path, &dir, err) : 0;
+    if (rc == 0 && *given_out && store(setting, scratch, node->text, dir, setting->key, err) < 0) {
         rc = pgqrs_yaml_error_at(err, path, node->line);
     }
+    free(dir);
     pgqrs_yaml_fini(&root);
     return rc;
+}
+
+/* One setting of the top level that is a text: the flag over the variable over the file over the
+ * default. */
+static int find(const char *key, const char *flag, const char *path, struct pgqrs_config *scratch,
+                struct pgqrs_error *err)
+{
+    const struct pgqrs_setting *setting = pgqrs_setting_find(&pgqrs_settings_top, key);
+    const char *variable = getenv(setting->variable);
+    const char *file = path != NULL ? path : getenv("PGQRS_CONFIG_FILE");
+    bool given = false;
+    if (flag != NULL) {
+        char where[32];
+        (void)snprintf(where, sizeof where, "--%s", key);
+        return store(setting, scratch, flag, ".", where, err);
+    }
+    if (variable != NULL && *variable != 0) {
+        return store(setting, scratch, variable, ".", setting->variable, err);
+    }
+    if (file != NULL && *file != 0 && store_from_file(setting, scratch, file, &given, err) < 0) {
+        return -1;
+    }
+    return given || setting->def == NULL ? 0 : store(setting, scratch, setting->def, ".", key, err);
 }
 
 int pgqrs_config_find_schema(const char *schema_flag, const char *path, char **schema_out,
                              struct pgqrs_error *err)
 {
-    const char *variable = getenv("PGQRS_SCHEMA");
-    const char *file = path != NULL ? path : getenv("PGQRS_CONFIG_FILE");
-    if (schema_flag != NULL) {
-        return check_schema(schema_flag, "--schema", schema_out, err);
+    struct pgqrs_config scratch = {0};
+    if (find("schema", schema_flag, path, &scratch, err) < 0) {
+        return -1;
     }
-    if (variable != NULL && *variable != 0) {
-        return check_schema(variable, "PGQRS_SCHEMA", schema_out, err);
+    *schema_out = scratch.schema;
+    return 0;
+}
+
+int pgqrs_config_find_runtime(const char *path, char **name_out, char **dir_out,
+                              struct pgqrs_error *err)
+{
+    struct pgqrs_config scratch = {0};
+    if (find("name", NULL, path, &scratch, err) < 0 ||
+        find("runtime_dir", NULL, path, &scratch, err) < 0) {
+        free(scratch.name);
+        return -1;
     }
-    if (file != NULL && *file != 0) {
-        return read_schema(file, schema_out, err);
-    }
-    return check_schema("public", "schema", schema_out, err);
+    *name_out = scratch.name;
+    *dir_out = scratch.runtime_dir;
+    return 0;
 }

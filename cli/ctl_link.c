@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Asks a running pgqrsd; see supervisor/ctl.h for what is said. */
+#include "cli/ctl_link.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/bytes.h"
+#include "base/paths.h"
+#include "config/config.h"
+
+#define PATIENCE_S 10
+
+static int dial(const char *path, struct pgqrs_error *err)
+{
+    static const struct timeval patience = {.tv_sec = PATIENCE_S};
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct ucred peer = {0};
+    socklen_t size = sizeof peer;
+    if (strlen(path) >= sizeof address.sun_path) {
+        return pgqrs_error_set(err, PGQRS_ERR_CONFIG,
+                               "found a socket path of %zu bytes, expected at most %zu: %s",
+                               strlen(path), sizeof address.sun_path - 1, path);
+    }
+    memcpy(address.sun_path, path, strlen(path) + 1);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0) {
+        (void)pgqrs_error_sys(err, PGQRS_ERR_UNAVAILABLE, errno, "no pgqrsd at %s", path);
+        if (fd >= 0) {
+            (void)close(fd);
+        }
+        return -1;
+    }
+    (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0 ||
+        (peer.uid != geteuid() && peer.uid != 0 && geteuid() != 0)) {
+        (void)close(fd);
+        return pgqrs_error_set(err, PGQRS_ERR_UNAVAILABLE,
+                               "%s: found a socket of uid %u, expected one of uid %u", path,
+                               (unsigned)peer.uid, (unsigned)geteuid());
+    }
+    return fd;
+}
+
+/* Where a pgqrsd of that name may be: as it would choose itself, then where a service of the system
+ * or a program without a session has put it. */
+static int find_and_dial(const struct pgqrs_cli *cli, struct pgqrs_error *err)
+{
+    char *name = NULL;
+    char *configured = NULL;
+    char bases[3][80] = {"", "/run/pgqrs", ""};
+    char path[192];
+    if (pgqrs_config_find_runtime(pgqrs_cli_config(cli), &name, &configured, err) < 0) {
+        return -1;
+    }
+    int fd = pgqrs_path_runtime(configured, bases[0], sizeof bases[0], err);
+    size_t count = configured != NULL ? 1 : 3;
+    (void)snprintf(bases[2], sizeof bases[2], "/tmp/pgqrs-%u", (unsigned)geteuid());
+    if (fd == 0) {
+        fd = -1;
+        size_t at = 0;
+        for (size_t i = 0; i < count; i++) {
+            (void)snprintf(path, sizeof path, "%s/%s.ctl", bases[i], name);
+            if (access(path, F_OK) == 0) {
+                at = i;
+                break;
+            }
+        }
+        (void)snprintf(path, sizeof path, "%s/%s.ctl", bases[at], name);
+        fd = dial(path, err);
+    }
+    free(name);
+    free(configured);
+    return fd;
+}
+
+static int talk(int fd, const char *line, struct pgqrs_buf *in, struct pgqrs_error *err)
+{
+    size_t sent = 0;
+    size_t len = strlen(line);
+    while (sent < len) {
+        ssize_t n = send(fd, line + sent, len - sent, MSG_NOSIGNAL);
+        if (n < 0) {
+            return pgqrs_error_sys(err, PGQRS_ERR_UNAVAILABLE, errno, "pgqrsd does not listen");
+        }
+        sent += (size_t)n;
+    }
+    for (;;) {
+        uint8_t *to = pgqrs_buf_reserve(in, 65536);
+        if (to == NULL) {
+            return pgqrs_error_memory(err);
+        }
+        ssize_t n = recv(fd, to, 65536, 0);
+        if (n < 0) {
+            return pgqrs_error_sys(err, PGQRS_ERR_UNAVAILABLE, errno, "pgqrsd does not answer");
+        }
+        if (n == 0) {
+            return 0;
+        }
+        in->len += (size_t)n;
+    }
+}
+
+static int parse(const struct pgqrs_buf *in, json_t **reply_out, struct pgqrs_error *err)
+{
+    json_t *reply = json_loadb((const char *)in->data, in->len, 0, NULL);
+    if (json_is_true(json_object_get(reply, "ok"))) {
+        *reply_out = reply;
+        return 0;
+    }
+    const char *why = json_string_value(json_object_get(reply, "error"));
+    (void)pgqrs_error_set(err, PGQRS_ERR_FAILED, "pgqrsd: %.900s",
+                          why != NULL ? why : "found no answer, expected one line of JSON");
+    json_decref(reply);
+    return -1;
+}
+
+int pgqrs_ctl_ask(const struct pgqrs_cli *cli, json_t *request, json_t **reply_out)
+{
+    const char *socket_path = cli->options[PGQRS_OPT_SOCKET];
+    char *line = json_dumps(request, JSON_COMPACT);
+    struct pgqrs_buf in = {0};
+    struct pgqrs_error err;
+    char *text = NULL;
+    int fd = -1;
+    int rc = -1;
+    json_decref(request);
+    if (line == NULL || asprintf(&text, "%s\n", line) < 0) {
+        text = NULL;
+        (void)pgqrs_error_memory(&err);
+    } else {
+        fd = socket_path != NULL ? dial(socket_path, &err) : find_and_dial(cli, &err);
+        rc = fd < 0 ? -1 : talk(fd, text, &in, &err);
+    }
+    if (rc == 0) {
+        rc = parse(&in, reply_out, &err);
+    }
+    if (fd >= 0) {
+        (void)close(fd);
+    }
+    pgqrs_buf_fini(&in);
+    free(line);
+    free(text);
+    return rc < 0 ? pgqrs_cli_fail(&err) : PGQRS_CLI_OK;
+}

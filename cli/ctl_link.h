@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PGQRS_CLI_CTL_LINK_H
+#define PGQRS_CLI_CTL_LINK_H
+
+#include <jansson.h>
+
+#include "cli/cli.h"
+
+/* Sends the request, whose reference it takes, to the pgqrsd of --socket or of the configuration.
+ * Returns an exit status; with PGQRS_CLI_OK the reply is the caller's. Else the reason is printed.
+ */
+int pgqrs_ctl_ask(const struct pgqrs_cli *cli, json_t *request, json_t **reply_out);
+
+#endif

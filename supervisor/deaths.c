@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The last deaths of workers and brokers, for whoever asks what has happened. */
+#include "supervisor/supervisor.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+
+static const char *read_line(const char *path, char *out, size_t size)
+{
+    FILE *f = fopen(path, "re");
+    out[0] = 0;
+    if (f != NULL) {
+        if (fgets(out, (int)size, f) == NULL) {
+            out[0] = 0;
+        }
+        (void)fclose(f); /* it was only read */
+    }
+    out[strcspn(out, "\n")] = 0;
+    return out;
+}
+
+void pgqrs_core_name(const char *pattern, bool add_pid, const char *dir, pid_t pid, int signal,
+                     char *out, size_t size)
+{
+    char name[PATH_MAX] = "";
+    size_t len = 0;
+    bool has_pid = false;
+    if (pattern[0] == '|') {
+        (void)snprintf(out, size, "given to %s", pattern + 1);
+        return;
+    }
+    for (const char *p = pattern; *p != 0 && len + 1 < sizeof name; p++) {
+        char one[24] = {*p};
+        if (*p == '%' && p[1] != 0) {
+            p++;
+            has_pid = has_pid || *p == 'p';
+            (void)(*p == 'p'   ? snprintf(one, sizeof one, "%d", (int)pid)
+                   : *p == 's' ? snprintf(one, sizeof one, "%d", signal)
+                   : *p == '%' ? snprintf(one, sizeof one, "%%")
+                               : snprintf(one, sizeof one, "*")); /* what we can not know */
+        }
+        (void)snprintf(name + len, sizeof name - len, "%s", one);
+        len = strlen(name);
+    }
+    if (add_pid && !has_pid) {
+        (void)snprintf(name + len, sizeof name - len, ".%d", (int)pid);
+    }
+    (void)snprintf(out, size, "%s%s%s", name[0] == '/' ? "" : dir, name[0] == '/' ? "" : "/", name);
+}
+
+/* Where the kernel has put the core file, as far as its settings tell. */
+static void find_core(const struct child *child, int signal, char *out, size_t size)
+{
+    char pattern[256];
+    char uses_pid[8];
+    char dir[PATH_MAX];
+    (void)read_line("/proc/sys/kernel/core_pattern", pattern, sizeof pattern);
+    (void)read_line("/proc/sys/kernel/core_uses_pid", uses_pid, sizeof uses_pid);
+    if (getcwd(dir, sizeof dir) == NULL) {
+        dir[0] = 0;
+    }
+    pgqrs_core_name(pattern, uses_pid[0] == '1', dir, child->pid, signal, out, size);
+}
+
+void pgqrs_deaths_add(struct deaths *deaths, const struct child *child, uint32_t slot,
+                      int wait_status, const struct rusage *usage, const char *why)
+{
+    struct death *death = &deaths->ring[deaths->count++ % PGQRS_DEATHS_KEPT];
+    free(death->why);
+    free(death->core);
+    *death = (struct death){
+        .at_us = pgqrs_wall_us(),
+        .slot = slot,
+        .pid = child->pid,
+        .generation = child->generation,
+        .wait_status = wait_status,
+        .job_id = child->beat.job_id,
+        .settled = child->beat.settled,
+        .ready_ms = child->ready_at_ms == 0 ? -1 : pgqrs_mono_ms() - child->ready_at_ms,
+        .peak_memory = (int64_t)usage->ru_maxrss * 1024,
+        .why = strdup(why),
+    };
+    if (WIFSIGNALED(wait_status) && WCOREDUMP(wait_status)) {
+        char core[PATH_MAX + 256];
+        find_core(child, WTERMSIG(wait_status), core, sizeof core);
+        death->core = strdup(core);
+    }
+}
+
+void pgqrs_deaths_fini(struct deaths *deaths)
+{
+    for (size_t i = 0; i < PGQRS_DEATHS_KEPT; i++) {
+        free(deaths->ring[i].why);
+        free(deaths->ring[i].core);
+    }
+}

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the supervisor knows, as JSON. */
+#include "supervisor/supervisor.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <jansson.h>
+
+#include "base/clock.h"
+
+static const char *const supervisor_states[] = {
+    [SUPERVISOR_STARTING] = "starting", [SUPERVISOR_RUNNING] = "running",
+    [SUPERVISOR_DRAINING] = "draining", [SUPERVISOR_STOPPING] = "stopping",
+    [SUPERVISOR_DONE] = "done",
+};
+
+/* Bytes that are resident; 0 when nobody can tell. */
+int64_t pgqrs_resident_memory(pid_t pid)
+{
+    char path[40];
+    long long pages = 0;
+    (void)snprintf(path, sizeof path, "/proc/%d/statm", (int)pid);
+    FILE *f = fopen(path, "re");
+    if (f == NULL) {
+        return 0;
+    }
+    if (fscanf(f, "%*d %lld", &pages) != 1) {
+        pages = 0;
+    }
+    (void)fclose(f); /* it was only read */
+    return pages * sysconf(_SC_PAGESIZE);
+}
+
+static json_t *time_of(int64_t us)
+{
+    char text[PGQRS_TIMESTAMP_SIZE];
+    pgqrs_timestamp_format(us, text);
+    return json_string(text);
+}
+
+static void put(json_t *object, const char *key, json_t *value)
+{
+    (void)json_object_set_new(object, key, value); /* without memory the key is missing */
+}
+
+static json_t *describe_place(const struct place *place)
+{
+    const struct child *child = place->child;
+    json_t *out = json_object();
+    if (place->role == PGQRS_ROLE_WORKER) {
+        put(out, "worker", json_integer(place->slot));
+    }
+    put(out, "state",
+        json_string(child == NULL ? "not running" : pgqrs_child_state_name(child->state)));
+    put(out, "deaths_in_a_row", json_integer(place->restart.deaths));
+    if (child == NULL) {
+        return out;
+    }
+    put(out, "pid", json_integer(child->pid));
+    put(out, "generation", json_integer((json_int_t)child->generation));
+    put(out, "beat_age_ms", json_integer(pgqrs_mono_ms() - child->beat_at_ms));
+    put(out, "memory", json_integer(pgqrs_resident_memory(child->pid)));
+    if (place->role == PGQRS_ROLE_WORKER) {
+        put(out, "job", child->beat.job_id == 0 ? json_null() : json_integer(child->beat.job_id));
+        put(out, "job_ms", json_integer(child->beat.job_ms));
+        put(out, "held", json_integer(child->beat.held));
+        put(out, "settled", json_integer((json_int_t)child->beat.settled));
+    }
+    return out;
+}
+
+static json_t *describe_queue(const struct queue *queue)
+{
+    json_t *out = json_object();
+    json_t *workers = json_array();
+    put(out, "queue", json_string(queue->config->name));
+    put(out, "consumers", json_integer(queue->wanted));
+    put(out, "failing",
+        queue->failing.retry == NULL ? json_null() : json_string(queue->failing.why));
+    if (queue->failing.retry != NULL) {
+        put(out, "failing_since", time_of(queue->failing.since_us));
+    }
+    put(out, "deaths", json_integer((json_int_t)queue->deaths.count));
+    for (size_t i = 0; i < queue->place_count; i++) {
+        (void)json_array_append_new(workers, describe_place(queue->places[i]));
+    }
+    put(out, "workers", workers);
+    return out;
+}
+
+void pgqrs_status_whole(const struct supervisor *s, json_t *out)
+{
+    json_t *queues = json_array();
+    put(out, "version", json_string(PGQRS_VERSION));
+    put(out, "name", json_string(s->config->name));
+    put(out, "pid", json_integer(getpid()));
+    put(out, "state", json_string(supervisor_states[s->state]));
+    put(out, "log_level", json_string(pgqrs_log_level_name(pgqrs_log_level())));
+    put(out, "memory", json_integer(pgqrs_resident_memory(getpid())));
+    put(out, "broker", describe_place(&s->broker));
+    for (size_t i = 0; i < s->queue_count; i++) {
+        (void)json_array_append_new(queues, describe_queue(&s->queues[i]));
+    }
+    put(out, "queues", queues);
+}
+
+/* ---- deaths ---- */
+
+static json_t *describe_death(const struct death *death, const char *queue)
+{
+    json_t *out = json_object();
+    int status = death->wait_status;
+    put(out, "at", time_of(death->at_us));
+    put(out, "queue", queue == NULL ? json_null() : json_string(queue));
+    put(out, "worker", queue == NULL ? json_null() : json_integer(death->slot));
+    put(out, "pid", json_integer(death->pid));
+    put(out, "generation", json_integer((json_int_t)death->generation));
+    put(out, "reason", json_string(death->why));
+    put(out, "signal", WIFSIGNALED(status) ? json_integer(WTERMSIG(status)) : json_null());
+    put(out, "status", WIFEXITED(status) ? json_integer(WEXITSTATUS(status)) : json_null());
+    put(out, "job", death->job_id == 0 ? json_null() : json_integer(death->job_id));
+    put(out, "settled", json_integer((json_int_t)death->settled));
+    put(out, "ready_ms", death->ready_ms < 0 ? json_null() : json_integer(death->ready_ms));
+    put(out, "peak_memory", json_integer(death->peak_memory));
+    put(out, "core", death->core == NULL ? json_null() : json_string(death->core));
+    return out;
+}
+
+static void put_deaths(json_t *list, const struct deaths *deaths, const char *queue)
+{
+    size_t kept = deaths->count < PGQRS_DEATHS_KEPT ? deaths->count : PGQRS_DEATHS_KEPT;
+    for (size_t i = deaths->count - kept; i < deaths->count; i++) {
+        (void)json_array_append_new(list,
+                                    describe_death(&deaths->ring[i % PGQRS_DEATHS_KEPT], queue));
+    }
+}
+
+void pgqrs_status_deaths(const struct supervisor *s, const struct queue *only, json_t *out)
+{
+    json_t *list = json_array();
+    if (only == NULL) {
+        put_deaths(list, &s->broker_deaths, NULL);
+    }
+    for (size_t i = 0; i < s->queue_count; i++) {
+        if (only == NULL || only == &s->queues[i]) {
+            put_deaths(list, &s->queues[i].deaths, s->queues[i].config->name);
+        }
+    }
+    put(out, "deaths", list);
+}

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PGQRS_TESTS_CHAOS_LEDGER_H
+#define PGQRS_TESTS_CHAOS_LEDGER_H
+
+/*
+ * What has happened, told by those to whom it happened, in lines of text; and what must hold of it.
+ *
+ *   ack ID N                               the producer: its item N was acknowledged as job ID
+ *   start ID ATTEMPT PID TIME HOLDER QUEUE FROM     the handler, see tests/handlers/ledger.c
+ *   end ID ATTEMPT PID TIME HOW                     done, retry, failed or cancelled
+ *   harm NAME TIME PID                     the script, before it does it; PID 0: no single one
+ *   over TIME                              no process of the daemon, that was alive before, lives
+ *   died PID                               the daemon's log: this worker has ended
+ *   row ID N FROM WANT THEN OUTCOME        the store, at the end; N and FROM are 0 when not there;
+ *                                          WANT: done or failed, as the payload says; THEN: 1 when
+ *                                          it adds a job; OUTCOME: that, cancelled or open
+ *
+ * TIME is the monotonic clock in microseconds. Nothing here looks at anything but these lines.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define CHAOS_KILL_WORKER "kill_worker"
+#define CHAOS_KILL_BROKER "kill_broker"
+#define CHAOS_KILL_SUPERVISOR "kill_supervisor"
+
+struct chaos_ack {
+    int64_t id, n;
+};
+
+struct chaos_run {
+    int64_t id, start_us, end_us; /* end 0: it did not */
+    int64_t from;                 /* of a follow-up: the job that added it; else 0 */
+    int64_t next_us;              /* when its process began another; 0: never */
+    int attempt, pid, holder;
+    char queue[16], how[16];
+};
+
+struct chaos_harm {
+    char name[24];
+    int64_t at_us;
+    int pid;
+};
+
+struct chaos_row {
+    int64_t id, n, from;
+    bool then;
+    char want[16], outcome[16];
+};
+
+struct chaos_list {
+    void *items;
+    size_t count, room;
+};
+
+struct chaos_ledger {
+    struct chaos_list acks, runs, harms, rows;
+    struct chaos_list overs; /* int64_t */
+    struct chaos_list died;  /* int64_t */
+};
+
+/* A ledger begins as zeros. */
+void chaos_ledger_fini(struct chaos_ledger *l);
+/* False when the line is none of the above. */
+bool chaos_ledger_add(struct chaos_ledger *l, const char *line);
+/* Adds all lines of a file; returns the number of those that are none of the above, -1 when it can
+ * not be read. */
+int chaos_ledger_read(struct chaos_ledger *l, const char *path);
+
+#define CHAOS_FINDINGS_MAX 20
+
+struct chaos_findings {
+    size_t count; /* may be more than were kept */
+    char text[CHAOS_FINDINGS_MAX][240];
+};
+
+void chaos_find(struct chaos_findings *f, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/*
+ * Sorts the ledger and checks it:
+ *  - every acknowledged job is in the store, under its number, and ended as its payload says;
+ *  - no item is in the store twice, no job is open, whatever ended has really been run so;
+ *  - a job that adds another has added exactly one if it is done, else none;
+ *  - the runs of one job follow each other. After a run that ended with "retry" or "cancelled"
+ *    another may come. After any other there is another only if its process was killed before that
+ *    began: by the script, with the daemon, or by the daemon, which says so in its log; or if it
+ *    had not ended, and its process had: nobody held its lock, and it ran nothing more. That its
+ *    process was merely stopped, or that the broker or the store was away, is no excuse.
+ */
+void chaos_check(struct chaos_ledger *l, struct chaos_findings *f);
+
+struct chaos_recovery {
+    size_t count;
+    int64_t slowest_ms;
+};
+
+struct chaos_summary {
+    size_t acks, rows, follow_ups, runs, done, failed;
+    size_t reruns, killed_runs;
+    size_t redone;                    /* runs of a job that had been run to its end */
+    struct chaos_recovery worker;     /* a killed one, until the job that it ran runs again */
+    struct chaos_recovery broker;     /* a killed one, until what ended after that had its effect */
+    struct chaos_recovery supervisor; /* a killed one, until a job starts */
+};
+
+/* Of a ledger that was checked. */
+void chaos_summarise(const struct chaos_ledger *l, struct chaos_summary *out);
+
+#endif

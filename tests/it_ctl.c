@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A running pgqrsd is asked, and told, at its control socket. */
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+#include <jansson.h>
+
+#include "supervisor/supervisor.h"
+#include "tests/support/daemon.h"
+
+/* Asks as `pgqrs -o json --config DIR/pgqrsd.yaml GROUP COMMAND [WORD [WORD]]`; the answer is the
+ * caller's. */
+static json_t *ask(const struct fixture *f, const char *group, const char *command,
+                   const char *word, const char *second)
+{
+    char config[96];
+    char out[96];
+    (void)snprintf(config, sizeof config, "%s/pgqrsd.yaml", f->scratch.dir);
+    (void)snprintf(out, sizeof out, "%s/out", f->scratch.dir);
+    cli_ok(&f->scratch, NULL, "-o", "json", "--config", config, group, command, word, second);
+    json_t *answer = json_load_file(out, 0, NULL);
+    assert_non_null(answer);
+    return answer;
+}
+
+static const json_t *first_queue(const json_t *status)
+{
+    return json_array_get(json_object_get(status, "queues"), 0);
+}
+
+static void test_status_tells_who_works_at_what(void **state)
+{
+    struct fixture *f = *state;
+    fixture_start(f, "    consumers: 2\n");
+    fixture_enqueue(f, 1, "{\"ms\":600000}");
+    effects_await(&f->scratch, "start ", 1);
+    bool seen = false;
+    for (int tries = 0; tries < 100 && !seen; tries++) { /* its next beat tells */
+        json_t *status = ask(f, "ctl", "status", NULL, NULL);
+        assert_string_equal(json_string_value(json_object_get(status, "state")), "running");
+        assert_int_equal(json_integer_value(json_object_get(status, "pid")), f->daemon.pid);
+        const json_t *workers = json_object_get(first_queue(status), "workers");
+        assert_int_equal(json_array_size(workers), 2);
+        for (size_t i = 0; i < 2; i++) {
+            const json_t *worker = json_array_get(workers, i);
+            seen = seen || json_integer_value(json_object_get(worker, "job")) == 1;
+            assert_true(json_integer_value(json_object_get(worker, "memory")) > 4096);
+        }
+        json_decref(status);
+    }
+    assert_true(seen);
+    assert_int_equal(daemon_stop(&f->daemon, SIGQUIT), 75);
+}
+
+static void test_deaths_are_remembered(void **state)
+{
+    struct fixture *f = *state;
+    fixture_start(f, "    retry: {base: 1ms}\n    on_crash: 0\n    max_attempts: 100\n"
+                     "    restart: {max: 100}\n");
+    json_t *none = ask(f, "ctl", "deaths", NULL, NULL);
+    assert_int_equal(json_array_size(none), 0);
+    json_decref(none);
+    pid_t pid = daemon_await_children(&f->daemon, "pgqrs-worker", 1);
+    assert_int_equal(kill(pid, SIGSEGV), 0);
+    daemon_await_log(&f->daemon, "starting it again", 1);
+    json_t *deaths = ask(f, "ctl", "deaths", "work", NULL);
+    assert_int_equal(json_array_size(deaths), 1);
+    const json_t *death = json_array_get(deaths, 0);
+    assert_int_equal(json_integer_value(json_object_get(death, "pid")), pid);
+    assert_int_equal(json_integer_value(json_object_get(death, "signal")), SIGSEGV);
+    assert_true(json_is_null(json_object_get(death, "job")));
+    assert_true(json_integer_value(json_object_get(death, "peak_memory")) > 4096);
+    assert_non_null(
+        strstr(json_string_value(json_object_get(death, "reason")), "killed by signal 11"));
+    json_decref(deaths);
+
+    /* Many are not kept. */
+    fixture_enqueue(f, 1, "{\"crash\":6}");
+    db_await(&f->scratch, "select count(*) from pgqrs_messages where pgqrsd_outcome = 'done'", 1);
+    pid = daemon_await_children(&f->daemon, "pgqrs-broker", 1);
+    assert_int_equal(kill(pid, SIGKILL), 0);
+    daemon_await_log(&f->daemon, "broker: ready", 2);
+    deaths = ask(f, "ctl", "deaths", NULL, NULL);
+    assert_int_equal(json_array_size(deaths), 1 + 1 + 6);
+    assert_true(json_is_null(json_object_get(json_array_get(deaths, 0), "queue")));
+    json_decref(deaths);
+    assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
+}
+
+static void test_scaling_one_queue(void **state)
+{
+    struct fixture *f = *state;
+    fixture_start(f, "");
+    json_decref(ask(f, "worker", "scale", "work", "3"));
+    (void)daemon_await_children(&f->daemon, "pgqrs-worker", 3);
+    json_t *answer = ask(f, "worker", "scale", "work", "0");
+    assert_int_equal(json_integer_value(json_object_get(answer, "before")), 3);
+    assert_int_equal(json_integer_value(json_object_get(answer, "consumers")), 0);
+    json_decref(answer);
+    (void)daemon_await_children(&f->daemon, "pgqrs-worker", 0);
+    assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
+}
+
+static int words(const struct fixture *f, const char *a, const char *b, const char *c,
+                 const char *d)
+{
+    char socket_path[128];
+    (void)snprintf(socket_path, sizeof socket_path, "%s/run/pgqrsd.ctl", f->scratch.dir);
+    return cli(&f->scratch, NULL, "--socket", socket_path, a, b, c, d, (char *)NULL);
+}
+
+static void test_what_can_not_be_done_is_said(void **state)
+{
+    struct fixture *f = *state;
+    fixture_start(f, "");
+    assert_int_equal(words(f, "worker", "scale", "nobody", "1"), 1);
+    assert_int_equal(words(f, "worker", "scale", "work", "1025"), 2);
+    assert_int_equal(words(f, "worker", "scale", "work", "x"), 2);
+    assert_int_equal(words(f, "ctl", "deaths", "nobody", NULL), 1);
+    assert_int_equal(words(f, "ctl", "status", NULL, NULL), 0);
+    assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
+    assert_int_equal(words(f, "ctl", "status", NULL, NULL), 69);
+}
+
+/* ---- peers that do not know how to behave ---- */
+
+static int dial(const struct fixture *f)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    (void)snprintf(address.sun_path, sizeof address.sun_path, "%s/run/pgqrsd.ctl", f->scratch.dir);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_true(fd >= 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof address), 0);
+    return fd;
+}
+
+/* What comes back until the peer closes; "" when it only closes. */
+static void say(const struct fixture *f, const char *words_to_say, size_t len, char *out,
+                size_t size)
+{
+    int fd = dial(f);
+    size_t got = 0;
+    while (len > 0) {
+        ssize_t n = send(fd, words_to_say, len, MSG_NOSIGNAL);
+        if (n <= 0) {
+            break; /* it has heard enough */
+        }
+        words_to_say += n;
+        len -= (size_t)n;
+    }
+    for (;;) {
+        ssize_t n = recv(fd, out + got, size - 1 - got, 0);
+        if (n <= 0) {
+            break;
+        }
+        got += (size_t)n;
+    }
+    out[got] = 0;
+    (void)close(fd);
+}
+
+static void test_nonsense_is_answered_or_dropped(void **state)
+{
+    static const char *const lines[] = {
+        "\n",
+        "{}\n",
+        "[]\n",
+        "{\"command\":1}\n",
+        "{\"command\":\"fly\"}\n",
+        "\x80\xff\n",
+        "{\"command\":\"scale\",\"queue\":\"work\",\"consumers\":-1}\n",
+        "{\"command\":\"scale\",\"queue\":\"work\",\"consumers\":\"2\"}\n",
+        "{\"command\":\"scale\",\"queue\":7,\"consumers\":2}\n",
+    };
+    struct fixture *f = *state;
+    char answer[2048];
+    fixture_start(f, "");
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+        say(f, lines[i], strlen(lines[i]), answer, sizeof answer);
+        assert_non_null(strstr(answer, "\"ok\":false"));
+        assert_non_null(strstr(answer, "\"error\":"));
+    }
+    size_t size = 200000;
+    char *flood = malloc(size);
+    assert_non_null(flood);
+    memset(flood, 'x', size);
+    say(f, flood, size, answer, sizeof answer);
+    assert_string_equal(answer, "");
+    free(flood);
+    /* Silent ones take the room, not the daemon. */
+    int silent[40];
+    for (size_t i = 0; i < 40; i++) {
+        silent[i] = dial(f);
+    }
+    fixture_enqueue(f, 1, "{}");
+    effects_await(&f->scratch, "end ", 1);
+    for (size_t i = 0; i < 40; i++) {
+        (void)close(silent[i]);
+    }
+    assert_int_equal(words(f, "ctl", "status", NULL, NULL), 0);
+    assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
+}
+
+static void test_names_of_core_files(void **state)
+{
+    static const struct {
+        const char *pattern;
+        bool add_pid;
+        const char *name;
+    } cases[] = {
+        {"core", false, "/dir/core"},
+        {"core", true, "/dir/core.42"},
+        {"core.%p", true, "/dir/core.42"},
+        {"/var/%e-%s-%p%%", false, "/var/*-11-42%"},
+        {"|/usr/bin/x %p", false, "given to /usr/bin/x %p"},
+        {"%", false, "/dir/%"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char name[256];
+        pgqrs_core_name(cases[i].pattern, cases[i].add_pid, "/dir", 42, 11, name, sizeof name);
+        assert_string_equal(name, cases[i].name);
+    }
+}
+
+int main(void)
+{
+#define WITH_SCRATCH(test) cmocka_unit_test_setup_teardown(test, fixture_setup, fixture_teardown)
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_names_of_core_files),
+        WITH_SCRATCH(test_status_tells_who_works_at_what),
+        WITH_SCRATCH(test_deaths_are_remembered),
+        WITH_SCRATCH(test_scaling_one_queue),
+        WITH_SCRATCH(test_what_can_not_be_done_is_said),
+        WITH_SCRATCH(test_nonsense_is_answered_or_dropped),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
