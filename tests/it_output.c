@@ -125,7 +125,7 @@ static void check_json(char *line, void *context)
         assert_true(json_is_integer(json_object_get(record, "worker")));
         count->continued += json_is_true(json_object_get(record, "continued")) ? 1 : 0;
     }
-    if (job == 1 && strcmp(stream, "stdout") == 0) {
+    if (job == 1 && stream != NULL && strcmp(stream, "stdout") == 0) {
         assert_string_equal(text, "A\x1b\"\\\xef\xbf\xbd\xc3\xa9");
     } else if (job == 1) {
         assert_string_equal(text, "err 1 0");

@@ -64,10 +64,6 @@ static int decode_any(const struct pgqrs_frame *f)
         int64_t id;
         return pgqrs_decode_worker_cancel(f, &id, &err);
     }
-    case PGQRS_MSG_LOG_LEVEL: {
-        uint8_t level;
-        return pgqrs_decode_log_level(f, &level, &err);
-    }
     case PGQRS_MSG_WORKER_STARTED: {
         struct pgqrs_worker_started m;
         return pgqrs_decode_worker_started(f, &m, &err);
@@ -223,9 +219,6 @@ static void encode_example(struct pgqrs_buf *out, enum pgqrs_msg_type type)
         break;
     case PGQRS_MSG_WORKER_CANCEL:
         pgqrs_encode_worker_cancel(out, 9);
-        break;
-    case PGQRS_MSG_LOG_LEVEL:
-        pgqrs_encode_log_level(out, PGQRS_LOG_WARN);
         break;
     case PGQRS_MSG_WORKER_STARTED:
         pgqrs_encode_worker_started(out, &a_worker);
