@@ -26,8 +26,9 @@ static void usage(FILE *out)
         "\n"
         "signals: TERM, INT finish running jobs and stop (a second INT: at once);\n"
         "         QUIT stop at once, running jobs go back to the queue;\n"
-        "         TTIN, TTOU one worker more or fewer for every queue\n"
-        "         USR2 write the state of every process to the log\n"
+        "         TTIN, TTOU one worker more or fewer for every queue;\n"
+        "         HUP take the configuration anew;\n"
+        "         USR1 debug logging on or off; USR2 write the state of every process to the log\n"
         "exit:    0 clean, 1 failure, 2 usage, 69 store unavailable,\n"
         "         75 stopped, but running jobs had to be given back, 78 bad configuration\n");
 }

@@ -187,7 +187,7 @@ int pgqrs_spawn(const struct place *place, uint64_t generation, const char *cont
     bool broker = place->role == PGQRS_ROLE_BROKER;
     char program[PATH_MAX];
     int lifeline = -1;
-    struct output_ends ends;
+    struct output_ends ends = {.memory = -1};
     struct inherited from = {.listen_fd = broker ? place->s->listen_fd : -1,
                              .plugin = plugin,
                              .output = broker ? NULL : &ends};

@@ -306,14 +306,13 @@ static void test_a_later_timer_of_one_queue_does_not_hide_that_of_another(void *
 
 static void test_signals_that_ask_do_no_harm(void **state)
 {
-    static const int signals[] = {SIGHUP, SIGUSR1, SIGUSR2};
+    static const int signals[] = {SIGHUP, SIGUSR2};
     struct fixture *f = *state;
     fixture_start(f, "");
     for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
         assert_int_equal(kill(f->daemon.pid, signals[i]), 0);
     }
     daemon_await_log(&f->daemon, "reload: nothing has changed", 1);
-    daemon_await_log(&f->daemon, "SIGUSR1: log level debug", 1);
     daemon_await_log(&f->daemon, "settled=", 2); /* USR2: a line a process */
     fixture_enqueue(f, 1, "{}");
     await_done(f, 1);

@@ -12,8 +12,8 @@
  *                    JSON string, in which bytes that are not UTF-8 are question marks
  *   65 (EX_DATAERR)  failed for good
  *   anything else, such as 75 (EX_TEMPFAIL), or death by a signal: try again
- * The last line of standard error is the reason that is stored. A program that can not be executed
- * is a failure for good.
+ * Standard error goes to the log; its last line is the reason that is stored. A program that can
+ * not be executed is a failure for good.
  *
  * The job ends with the command: whatever it left in the background is killed, daemons included.
  * On a cancellation the command's process group gets SIGTERM, and what is left after two seconds is
@@ -63,6 +63,19 @@ static void read_output(struct child *c, size_t max)
     }
 }
 
+/* To our own, of which the worker makes lines of the log. */
+static void forward(const char *text, size_t len)
+{
+    while (len > 0) {
+        ssize_t n = write(STDERR_FILENO, text, len);
+        if (n < 0 && errno != EINTR) {
+            return;
+        }
+        text += n < 0 ? 0 : n;
+        len -= n < 0 ? 0 : (size_t)n;
+    }
+}
+
 static void read_errors(struct child *c)
 {
     if (c->tail_len > TAIL_SIZE) {
@@ -71,6 +84,7 @@ static void read_errors(struct child *c)
     }
     ssize_t n = read(c->err, c->tail + c->tail_len, sizeof c->tail - c->tail_len);
     if (n > 0) {
+        forward(c->tail + c->tail_len, (size_t)n);
         c->tail_len += (size_t)n;
     } else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
         close_fd(&c->err);

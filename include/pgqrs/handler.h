@@ -17,6 +17,10 @@
  * Signals: the worker handles TERM, INT, HUP and PIPE, so that a write to a closed pipe fails with
  * EPIPE, and a program that you execute starts with the defaults. Leave these four alone.
  *
+ * Output: each line on standard output or error, also of a program that you execute, becomes a line
+ * of the log, tagged with queue, worker, job and stream. Both are pipes that are always read;
+ * stdout is line buffered, and flushed when run returns. Buffers of your own you flush yourself.
+ *
  * Memory: everything reached through a job or a setup is borrowed until the call returns. The host
  * copies what it is given. Nothing is freed across the boundary.
  *

@@ -81,9 +81,10 @@ static void end_process(const char *how)
     }
     assert(strcmp(how, "assert") != 0);
     if (strcmp(how, "asan") == 0) {
-        char *volatile freed = malloc(8);
-        free(freed);
-        freed[0] = 1; /* cppcheck-suppress deallocuse */
+        char *block = malloc(8);
+        volatile char *volatile freed = block;
+        free(block);
+        freed[0] = 1;
     }
 }
 

@@ -414,14 +414,15 @@ int fixture_setup(void **state)
     return 0;
 }
 
-/* What a sanitizer or valgrind says of any process of the daemon is in its log. */
-static bool nothing_found(const struct daemon *d)
+bool daemon_is_clean(const struct daemon *d)
 {
     static const char *const findings[] = {"Sanitizer", "runtime error:", "== Invalid",
                                            "definitely lost", "uninitialised"};
     for (size_t i = 0; i < sizeof findings / sizeof *findings; i++) {
         if (d->log[0] != 0 && daemon_log_has(d, findings[i])) {
-            (void)fprintf(stderr, "found \"%s\" in the log:\n%s\n", findings[i], read_file(d->log));
+            char *log = read_file(d->log);
+            (void)fprintf(stderr, "found \"%s\" in the log:\n%s\n", findings[i], log);
+            free(log);
             return false;
         }
     }
@@ -434,7 +435,7 @@ int fixture_teardown(void **state)
     if (f->daemon.pid > 0) {
         (void)daemon_stop(&f->daemon, SIGQUIT);
     }
-    bool clean = nothing_found(&f->daemon);
+    bool clean = daemon_is_clean(&f->daemon);
     scratch_remove(&f->scratch);
     free(f);
     return clean ? 0 : -1;

@@ -45,6 +45,9 @@ void daemon_start(struct daemon *d, const struct scratch *s);
 void daemon_await_log(const struct daemon *d, const char *text, int count);
 bool daemon_log_has(const struct daemon *d, const char *text);
 int daemon_log_count(const struct daemon *d, const char *text);
+/* What a sanitizer or valgrind says of any process of the daemon is in its log: true when there is
+ * nothing of the kind. */
+bool daemon_is_clean(const struct daemon *d);
 /* Waits for the exit status; 128 + signal when it was killed. */
 int daemon_wait(struct daemon *d);
 int daemon_stop(struct daemon *d, int signal);
