@@ -337,7 +337,7 @@ static void idle_statements(struct target *t, const struct options *o)
     double rate = statement_rate(t, file, o);
     stop(&d);
     head(t, "idle store (PostgreSQL: transactions; floor: without pgqrsd)");
-    put_value("statements", "1/s", rate, floor, "< 1");
+    put_value("statements", "1/s", rate, floor, "<= 1");
 }
 
 static void idle(struct target *t, const struct options *o)

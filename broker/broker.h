@@ -291,6 +291,8 @@ void pgqrs_commit_fini(struct broker *b);
 int pgqrs_chores_start(struct broker *b, struct pgqrs_error *err) PGQRS_MUST_CHECK;
 /* Tells the store what dozing says. */
 void pgqrs_chores_doze(struct broker *b);
+/* The broker stops soon: the store need not wake it any more. */
+void pgqrs_chores_unwatch(struct broker *b);
 void pgqrs_chores_fini(struct broker *b);
 
 /* ---- orders.c ---- */

@@ -55,6 +55,9 @@ void pgqrs_broker_try_stop(struct broker *b)
 
 static void on_stop(struct broker *b)
 {
+    if (!b->stopping) {
+        pgqrs_chores_unwatch(b);
+    }
     b->draining = b->stopping = true;
     b->stop_by_ms = pgqrs_mono_ms() + STOP_MS;
     /* All workers have ended, and the supervisor has said so before; what is left of them is only

@@ -23,7 +23,7 @@ struct refs {
 };
 
 struct chores {
-    struct store_task renew, doze, house;
+    struct store_task renew, doze, unwatch, house;
     bool renewing, changing_doze, keeping_house;
     struct refs leases;
     int64_t lease_ms;
@@ -141,6 +141,25 @@ void pgqrs_chores_doze(struct broker *b)
         c->want_doze = b->dozing;
         pgqrs_store_thread_submit(b->store_thread, &c->doze);
     }
+}
+
+/* ---- the end ---- */
+
+static void run_unwatch(struct pgqrs_store *store, struct store_task *task)
+{
+    (void)task;
+    pgqrs_store_unwatch(store);
+}
+
+static void on_unwatched(void *arg, struct store_task *task)
+{
+    (void)arg;
+    (void)task;
+}
+
+void pgqrs_chores_unwatch(struct broker *b)
+{
+    pgqrs_store_thread_submit(b->store_thread, &b->chores->unwatch);
 }
 
 /* ---- housekeeping ---- */
@@ -283,6 +302,7 @@ int pgqrs_chores_start(struct broker *b, struct pgqrs_error *err)
     c->queues = calloc(PGQRS_QUEUES_MAX, sizeof *c->queues);
     c->renew = (struct store_task){.run = run_renew, .done = on_renewed};
     c->doze = (struct store_task){.run = run_doze, .done = on_dozed};
+    c->unwatch = (struct store_task){.run = run_unwatch, .done = on_unwatched};
     c->house = (struct store_task){.run = run_house, .done = on_house_kept};
     b->renew = every(b, b->lease_ms / 3, on_renew);
     b->housekeeping = every(b, KEEP_HOUSE_MS, on_keep_house);

@@ -504,3 +504,10 @@ void pgqrs_store_rouse(struct pgqrs_store *store)
         store->ops->rouse(store);
     }
 }
+
+void pgqrs_store_unwatch(struct pgqrs_store *store)
+{
+    if (store->ops->unwatch != NULL) {
+        store->ops->unwatch(store);
+    }
+}

@@ -531,11 +531,11 @@ struct pgqrs_exchange {
 /*
  * One transaction: applies every settlement whose lease holds, in order, adds their follow-ups,
  * then leases what is wanted. Whether a follow-up finds a unique key free that a later settlement
- * of the same exchange frees is open. On failure nothing was applied (or, PGQRS_ERR_UNKNOWN, perhaps
- * everything), and the same exchange may be tried again. PostgreSQL applies settlements one by one,
- * each with its follow-ups in a transaction of its own, when two are about one message, or when the
- * database refuses what one of them brings; on failure some may have been applied then, which
- * trying again finds out.
+ * of the same exchange frees is open. On failure nothing was applied (or, PGQRS_ERR_UNKNOWN,
+ * perhaps everything), and the same exchange may be tried again. PostgreSQL applies settlements one
+ * by one, each with its follow-ups in a transaction of its own, when two are about one message, or
+ * when the database refuses what one of them brings; on failure some may have been applied then,
+ * which trying again finds out.
  */
 int pgqrs_store_exchange(struct pgqrs_store *store, struct pgqrs_exchange *exchange,
                          struct pgqrs_error *err) PGQRS_MUST_CHECK;
@@ -566,5 +566,8 @@ bool pgqrs_store_woken(struct pgqrs_store *store);
  */
 void pgqrs_store_doze(struct pgqrs_store *store);
 void pgqrs_store_rouse(struct pgqrs_store *store);
+/* wake_fd is not needed any more, and the store is closed soon: what takes the system a while to
+ * take down (SQLite: 15 ms for the watch of a file) goes down meanwhile. */
+void pgqrs_store_unwatch(struct pgqrs_store *store);
 
 #endif

@@ -4,8 +4,8 @@
 
 /*
  * What a backend implements: the operations of store/store.h, whose arguments were checked. Every
- * operation must be there except wake_fd, woken, doze and rouse, which may be null. A backend's
- * struct begins with struct pgqrs_store.
+ * operation must be there except wake_fd, woken, doze, rouse and unwatch, which may be null. A
+ * backend's struct begins with struct pgqrs_store.
  */
 
 #include "store/store.h"
@@ -72,6 +72,7 @@ struct pgqrs_store_ops {
     bool (*woken)(struct pgqrs_store *store);
     void (*doze)(struct pgqrs_store *store);
     void (*rouse)(struct pgqrs_store *store);
+    void (*unwatch)(struct pgqrs_store *store);
 };
 
 struct pgqrs_store {

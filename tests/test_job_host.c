@@ -8,13 +8,15 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
-#include "worker/host.h"
+#include "base/clock.h"
 #include "base/utf8.h"
+#include "worker/host.h"
 
 struct fixture {
     struct pgqrs_job_host *host;
@@ -244,7 +246,7 @@ static void test_cancellation(void **state)
 static bool expired(struct fixture *f, int64_t *wait_ms)
 {
     char text[200];
-    bool yes = pgqrs_host_check_limit(f->host, wait_ms, text, sizeof text);
+    bool yes = pgqrs_host_check_limit(f->host, 0, wait_ms, text, sizeof text);
     assert_false(yes && strstr(text, "timeout: job 17 ran past its time limit of ") != text);
     return yes;
 }
@@ -260,7 +262,7 @@ static void test_time_limit(void **state)
     assert_int_equal(job->timeout_ms, 0);
     pgqrs_host_end(f->host, PGQRS_DONE, &result);
 
-    pgqrs_host_set_limit(f->host, 20, 3600000);
+    pgqrs_host_set_limit(f->host, 20, 3600000, -1);
     assert_false(expired(f, &wait_ms));
     assert_int_equal(wait_ms, -1); /* nothing runs */
     job = pgqrs_host_begin(f->host, f->lease);
@@ -285,7 +287,7 @@ static void test_time_limit(void **state)
     pgqrs_host_end(f->host, PGQRS_CANCELLED, &result);
     assert_int_equal(result.outcome, PGQRS_JOB_CANCELLED);
 
-    pgqrs_host_set_limit(f->host, 5, 0);
+    pgqrs_host_set_limit(f->host, 5, 0, -1);
     (void)pgqrs_host_begin(f->host, f->lease);
     (void)poll(NULL, 0, 10);
     assert_false(expired(f, &wait_ms)); /* it is told first */
@@ -300,6 +302,43 @@ static void test_time_limit(void **state)
     pgqrs_host_end(f->host, PGQRS_DONE, &result);
 }
 
+/* An idle worker need not look for jobs that have begun. */
+static void test_who_looks_at_the_limit_is_told(void **state)
+{
+    struct fixture *f = *state;
+    struct pgqrs_job_result result;
+    char text[200];
+    int64_t wait_ms;
+    uint64_t count;
+    int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    int64_t later = pgqrs_mono_ms() + 3600000;
+    pgqrs_host_set_limit(f->host, 60000, 1000, fd);
+    assert_false(pgqrs_host_check_limit(f->host, pgqrs_mono_ms() + 1000, &wait_ms, text, 200));
+    (void)pgqrs_host_begin(f->host, f->lease);
+    assert_false(is_readable(fd)); /* it looks in time */
+    pgqrs_host_end(f->host, PGQRS_DONE, &result);
+
+    assert_false(pgqrs_host_check_limit(f->host, later, &wait_ms, text, 200));
+    assert_int_equal(wait_ms, -1);
+    (void)pgqrs_host_begin(f->host, f->lease);
+    assert_int_equal(read(fd, &count, sizeof count), sizeof count);
+    assert_false(pgqrs_host_check_limit(f->host, later, &wait_ms, text, 200));
+    assert_in_range(wait_ms, 30000, 60000);
+    pgqrs_host_end(f->host, PGQRS_DONE, &result);
+    (void)pgqrs_host_begin(f->host, f->lease);
+    assert_false(is_readable(fd)); /* it looks when the one before would have had to end */
+    pgqrs_host_end(f->host, PGQRS_DONE, &result);
+
+    /* One that is stopped as it begins has only the grace. */
+    pgqrs_host_set_limit(f->host, 0, 1000, fd);
+    assert_false(pgqrs_host_check_limit(f->host, later, &wait_ms, text, 200));
+    pgqrs_host_stop(f->host, &f->lease->key, PGQRS_CANCEL_REQUEST);
+    (void)pgqrs_host_begin(f->host, f->lease);
+    assert_true(is_readable(fd));
+    pgqrs_host_end(f->host, PGQRS_CANCELLED, &result);
+    (void)close(fd);
+}
+
 static void test_stops_by_request(void **state)
 {
     struct fixture *f = *state;
@@ -307,7 +346,7 @@ static void test_stops_by_request(void **state)
     const struct pgqrs_job_key older = {.id = key.id, .attempt = key.attempt - 1};
     struct pgqrs_job_result result;
     int64_t wait_ms;
-    pgqrs_host_set_limit(f->host, 0, 3600000);
+    pgqrs_host_set_limit(f->host, 0, 3600000, -1);
     struct pgqrs_job *job = pgqrs_host_begin(f->host, f->lease);
     pgqrs_host_stop(f->host, &older, PGQRS_CANCEL_REQUEST);
     assert_int_equal(job->host->cancelled(job), PGQRS_CANCEL_NONE);
@@ -327,13 +366,13 @@ static void test_stops_by_request(void **state)
     pgqrs_host_end(f->host, PGQRS_DONE, &result);
     assert_int_equal(result.outcome, PGQRS_JOB_DONE);
 
-    pgqrs_host_set_limit(f->host, 0, 0);
+    pgqrs_host_set_limit(f->host, 0, 0, -1);
     (void)pgqrs_host_begin(f->host, &(struct pgqrs_lease){.key = {.id = 99, .attempt = 1}});
     pgqrs_host_stop(f->host, NULL, PGQRS_CANCEL_INTERRUPT);
     pid_t pid = fork(); /* who is told of an expired limit has to end */
     if (pid == 0) {
         char text[200];
-        bool yes = pgqrs_host_check_limit(f->host, &wait_ms, text, sizeof text);
+        bool yes = pgqrs_host_check_limit(f->host, 0, &wait_ms, text, sizeof text);
         _exit(yes && strstr(text, "interrupted: job 99 did not stop") == text ? 73 : 0);
     }
     int status;
@@ -402,6 +441,8 @@ int main(void)
         HOST_TEST(test_cancellation),
         HOST_TEST(test_stops_by_request),
         HOST_TEST(test_time_limit),
+        HOST_TEST(test_who_looks_at_the_limit_is_told),
+        HOST_TEST(test_who_looks_at_the_limit_is_told),
         HOST_TEST(test_wrong_moment),
         HOST_TEST(test_cancellation_from_another_thread),
     };

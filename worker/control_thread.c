@@ -170,17 +170,16 @@ static void beat_when_due(struct pgqrs_control_thread *t)
     t->beat_at_ms = now + t->worker->heartbeat_ms;
 }
 
-/* Returns when to look again, in ms; -1: no time is running. A job begins without telling this
- * thread, which therefore looks at least that often as a limit is long. */
+/* Returns when to look again, in ms; -1: no time is running. */
 static int64_t check_limit(struct pgqrs_control_thread *t)
 {
     char text[200];
     int64_t wait_ms;
-    if (pgqrs_host_check_limit(t->worker->host, &wait_ms, text, sizeof text)) {
+    if (pgqrs_host_check_limit(t->worker->host, t->beat_at_ms, &wait_ms, text, sizeof text)) {
         pgqrs_child_last_words(&t->worker->child, text);
         _exit(PGQRS_EXIT_TIMEOUT);
     }
-    return wait_ms >= 0 ? wait_ms : t->worker->timeout_ms == 0 ? -1 : t->worker->timeout_ms;
+    return wait_ms;
 }
 
 static int poll_timeout(const struct pgqrs_control_thread *t, int64_t link_wait_ms,

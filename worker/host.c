@@ -29,7 +29,9 @@ struct pgqrs_job_host {
     int64_t timeout_ms, grace_ms;
     int cancel_fd;         /* an eventfd, readable while cancelled is not 0 */
     atomic_int cancelled;  /* enum pgqrs_cancel; written with the mutex held */
-    pthread_mutex_t mutex; /* guards the next six against the control thread */
+    int wake_fd;           /* the control thread's */
+    pthread_mutex_t mutex; /* guards the next seven against the control thread */
+    int64_t look_ms;       /* when that looks again */
     int64_t running_id;    /* 0: none */
     int64_t began_ms, cancelled_ms;
     struct pgqrs_job_key stop_key; /* to be cancelled when it begins; id 0: none */
@@ -71,13 +73,16 @@ int pgqrs_host_create(const char *queue, uint32_t max_attempts, struct pgqrs_job
         return pgqrs_error_sys(err, PGQRS_ERR_FAILED, errno, "eventfd");
     }
     host->max_attempts = max_attempts;
+    host->wake_fd = -1;
     (void)pthread_mutex_init(&host->mutex, NULL); /* can not fail on Linux */
     *host_out = the_host = host;
     return 0;
 }
 
-void pgqrs_host_set_limit(struct pgqrs_job_host *host, int64_t timeout_ms, int64_t grace_ms)
+void pgqrs_host_set_limit(struct pgqrs_job_host *host, int64_t timeout_ms, int64_t grace_ms,
+                          int wake_fd)
 {
+    host->wake_fd = wake_fd;
     host->timeout_ms = timeout_ms;
     host->grace_ms = grace_ms;
 }
@@ -255,6 +260,30 @@ static bool is_key(const struct pgqrs_job_key *a, const struct pgqrs_job_key *b)
     return a->id == b->id && a->attempt == b->attempt;
 }
 
+/* With the mutex held: when something has to be done about the running job. */
+static int64_t due_ms(struct pgqrs_job_host *host)
+{
+    switch ((enum pgqrs_cancel)atomic_load_explicit(&host->cancelled, memory_order_relaxed)) {
+    case PGQRS_CANCEL_NONE:
+        return host->timeout_ms > 0 ? host->began_ms + host->timeout_ms : INT64_MAX;
+    case PGQRS_CANCEL_SHUTDOWN:
+        return INT64_MAX; /* who shuts down has a limit of their own */
+    default:
+        return host->cancelled_ms + host->grace_ms;
+    }
+}
+
+/* With the mutex held. */
+static void have_it_looked_at(struct pgqrs_job_host *host)
+{
+    const uint64_t one = 1;
+    int64_t due = due_ms(host);
+    if (due < host->look_ms) {
+        host->look_ms = due;
+        (void)!write(host->wake_fd, &one, sizeof one); /* fails only when it is readable already */
+    }
+}
+
 struct pgqrs_job *pgqrs_host_begin(struct pgqrs_job_host *host, const struct pgqrs_lease *lease)
 {
     host->view = (struct pgqrs_job){
@@ -285,6 +314,7 @@ struct pgqrs_job *pgqrs_host_begin(struct pgqrs_job_host *host, const struct pgq
     if (is_key(&host->stop_key, &host->key)) {
         cancel(host, host->stop_why);
     }
+    have_it_looked_at(host);
     (void)pthread_mutex_unlock(&host->mutex);
     return &host->view;
 }
@@ -414,29 +444,23 @@ static void explain_end(const struct pgqrs_job_host *host, int why, char *text, 
     }
 }
 
-bool pgqrs_host_check_limit(struct pgqrs_job_host *host, int64_t *wait_ms_out, char *text,
-                            size_t size)
+bool pgqrs_host_check_limit(struct pgqrs_job_host *host, int64_t look_ms, int64_t *wait_ms_out,
+                            char *text, size_t size)
 {
-    *wait_ms_out = -1;
     (void)pthread_mutex_lock(&host->mutex);
-    if (host->running_id != 0) {
-        int64_t now = pgqrs_mono_ms();
+    int64_t now = pgqrs_mono_ms();
+    int64_t due = host->running_id == 0 ? INT64_MAX : due_ms(host);
+    if (due <= now) {
         int why = atomic_load_explicit(&host->cancelled, memory_order_relaxed);
-        if (why == PGQRS_CANCEL_NONE && host->timeout_ms > 0) {
-            *wait_ms_out = host->began_ms + host->timeout_ms - now;
-            if (*wait_ms_out <= 0) {
-                cancel(host, PGQRS_CANCEL_TIMEOUT);
-                *wait_ms_out = host->grace_ms;
-            }
-        } else if (why != PGQRS_CANCEL_NONE && why != PGQRS_CANCEL_SHUTDOWN) {
-            /* Who shuts down has a limit of their own. */
-            *wait_ms_out = host->cancelled_ms + host->grace_ms - now;
-            if (*wait_ms_out <= 0) {
-                explain_end(host, why, text, size);
-                return true; /* and the mutex is kept: nobody can end the job now */
-            }
+        if (why != PGQRS_CANCEL_NONE) {
+            explain_end(host, why, text, size);
+            return true; /* and the mutex is kept: nobody can end the job now */
         }
+        cancel(host, PGQRS_CANCEL_TIMEOUT);
+        due = now + host->grace_ms;
     }
+    host->look_ms = due < look_ms ? due : look_ms;
+    *wait_ms_out = due == INT64_MAX ? -1 : due - now;
     (void)pthread_mutex_unlock(&host->mutex);
     return false;
 }

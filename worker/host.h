@@ -19,8 +19,10 @@ int pgqrs_host_create(const char *queue, uint32_t max_attempts, struct pgqrs_job
 void pgqrs_host_destroy(struct pgqrs_job_host **host);
 
 /* Before the first job: how long one may take until it is cancelled, 0 for ever, and how long it
- * may then take to end. */
-void pgqrs_host_set_limit(struct pgqrs_job_host *host, int64_t timeout_ms, int64_t grace_ms);
+ * may then take to end. wake_fd, an eventfd, is written when a job begins whose time is over before
+ * the control thread looks again. */
+void pgqrs_host_set_limit(struct pgqrs_job_host *host, int64_t timeout_ms, int64_t grace_ms,
+                          int wake_fd);
 
 extern const struct pgqrs_host pgqrs_host_functions;
 
@@ -40,12 +42,13 @@ void pgqrs_host_stop(struct pgqrs_job_host *host, const struct pgqrs_job_key *ke
 /* Main thread: why the job that ended last was cancelled. */
 enum pgqrs_cancel pgqrs_host_was_cancelled(const struct pgqrs_job_host *host);
 /*
- * Control thread: cancels the running job when its limit has passed. *wait_ms_out: call again then
- * at the latest, -1 when no time is running. True: it has not ended within the grace either, and
- * will not end any more; the process must, and text says why.
+ * Control thread: cancels the running job when its limit has passed. It calls again at
+ * look_ms (pgqrs_mono_ms) at the latest. *wait_ms_out: call again after so long at the latest, -1
+ * when no time is running. True: it has not ended within the grace either, and will not end any
+ * more; the process must, and text says why.
  */
-bool pgqrs_host_check_limit(struct pgqrs_job_host *host, int64_t *wait_ms_out, char *text,
-                            size_t size);
+bool pgqrs_host_check_limit(struct pgqrs_job_host *host, int64_t look_ms, int64_t *wait_ms_out,
+                            char *text, size_t size);
 /* Any thread: the id of the running job and for how long it has run; 0 for none. */
 int64_t pgqrs_host_running(struct pgqrs_job_host *host, int64_t *ms_out);
 

@@ -61,7 +61,8 @@ static int set_up(struct pgqrs_worker *worker, struct pgqrs_error *err)
         pgqrs_job_link_create(&link, &worker->link, err) < 0) {
         return -1;
     }
-    pgqrs_host_set_limit(worker->host, worker->timeout_ms, worker->cancel_grace_ms);
+    pgqrs_host_set_limit(worker->host, worker->timeout_ms, worker->cancel_grace_ms,
+                         worker->wake_fd);
     if (pgqrs_output_start(worker->output, worker->queue, worker->slot, worker->log_lines, err) <
         0) {
         return -1;

@@ -12,6 +12,7 @@ struct level {
     bool due;         /* the first of them is due */
     bool missing_vt;  /* a row has none: it counts as due, as it does for pgqrs */
     int64_t first_us; /* when the first of them is due, unless missing_vt */
+    bool none;        /* there is no further level, for any worker */
 };
 
 /* The next level below level->priority. 1, 0 when there is none or the worker may have none, or -1.
@@ -29,6 +30,11 @@ static int next_level(struct sqlite_store *s, struct level *level, const struct 
     int rc = pgqrs_sqlite_step(s, stmt, err);
     if (rc <= 0) {
         return rc;
+    }
+    level->none = sqlite3_column_type(stmt, 0) == SQLITE_NULL;
+    if (level->none) {
+        (void)sqlite3_reset(stmt); /* the row was read */
+        return 0;
     }
     level->priority = sqlite3_column_int64(stmt, 0);
     struct pgqrs_bytes vt = pgqrs_sqlite_bytes(stmt, 1);
@@ -194,8 +200,9 @@ static int64_t lease_level(struct sqlite_store *s, struct pgqrs_exchange *x, siz
     return (int64_t)(x->lease_count - first);
 }
 
+/* *none_out: whoever asks the same finds nothing more to lease. */
 static int lease_for(struct sqlite_store *s, struct pgqrs_exchange *x, size_t want,
-                     const struct moment *now, struct pgqrs_error *err)
+                     const struct moment *now, bool *none_out, struct pgqrs_error *err)
 {
     const struct pgqrs_want *w = &x->wants[want];
     struct level level = {.queue_id = w->queue_id,
@@ -217,14 +224,22 @@ static int lease_for(struct sqlite_store *s, struct pgqrs_exchange *x, size_t wa
             return -1;
         }
     }
+    *none_out = level.none;
     return rc < 0 ? -1 : 0;
+}
+
+static bool asks_the_same(const struct pgqrs_want *a, const struct pgqrs_want *b)
+{
+    return a->queue_id == b->queue_id && a->max_attempts == b->max_attempts;
 }
 
 int pgqrs_sqlite_lease(struct sqlite_store *s, struct pgqrs_exchange *x, const struct moment *now,
                        struct pgqrs_error *err)
 {
+    bool none = false;
     for (size_t i = 0; i < x->want_count; i++) {
-        if (lease_for(s, x, i, now, err) < 0) {
+        none = none && asks_the_same(&x->wants[i], &x->wants[i - 1]);
+        if (!none && lease_for(s, x, i, now, &none, err) < 0) {
             return -1;
         }
     }
@@ -253,8 +268,9 @@ static int level_leasable(struct sqlite_store *s, const struct pgqrs_want *w,
     return rc;
 }
 
+/* 1 when there is something to lease, 0 or -1; *none_out as with lease_for. */
 static int peek_for(struct sqlite_store *s, struct pgqrs_exchange *x, const struct pgqrs_want *w,
-                    const struct moment *now, struct pgqrs_error *err)
+                    const struct moment *now, bool *none_out, struct pgqrs_error *err)
 {
     struct level level = {.queue_id = w->queue_id,
                           .worker_id = w->worker_id,
@@ -273,6 +289,7 @@ static int peek_for(struct sqlite_store *s, struct pgqrs_exchange *x, const stru
             return -1;
         }
     }
+    *none_out = level.none;
     return rc;
 }
 
@@ -280,8 +297,10 @@ int pgqrs_sqlite_peek(struct sqlite_store *s, struct pgqrs_exchange *x, const st
                       struct pgqrs_error *err)
 {
     int rc = 0;
+    bool none = false;
     for (size_t i = 0; rc == 0 && i < x->want_count; i++) {
-        rc = peek_for(s, x, &x->wants[i], now, err);
+        none = none && asks_the_same(&x->wants[i], &x->wants[i - 1]);
+        rc = none ? 0 : peek_for(s, x, &x->wants[i], now, &none, err);
     }
     return rc;
 }

@@ -98,6 +98,7 @@ enum sqlite_stmt_id {
 struct sqlite_wake {
     int fd;      /* an epoll that holds the other two; -1: there is none */
     int inotify; /* writes to the -wal file */
+    int watch;   /* its number there */
     int timer;   /* looks again: a write is seen before its commit */
     bool armed;
     unsigned tries;
@@ -332,6 +333,7 @@ int pgqrs_sqlite_peek(struct sqlite_store *s, struct pgqrs_exchange *x, const st
 int pgqrs_sqlite_claim(struct pgqrs_store *store, const char *site, struct pgqrs_error *err);
 int pgqrs_sqlite_wake_fd(struct pgqrs_store *store);
 bool pgqrs_sqlite_woken(struct pgqrs_store *store);
+void pgqrs_sqlite_unwatch(struct pgqrs_store *store);
 void pgqrs_sqlite_wake_init(struct sqlite_wake *wake);
 void pgqrs_sqlite_wake_fini(struct sqlite_wake *wake);
 /* The database is another one now. */

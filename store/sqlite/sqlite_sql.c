@@ -282,14 +282,16 @@ static const char *const texts[] =
                              " AND archived_at IS NOT NULL FROM pgqrs_messages WHERE id = ?1",
         [STMT_RENEW] = "UPDATE pgqrs_messages SET vt = ?4 WHERE " FENCE,
 
-        /* A worker that takes jobs, and a queue that is not paused, or there is no level. */
+        /* A worker that takes jobs, and a queue that is not paused, or there is no row; without a
+         * level a row of NULLs. */
         [STMT_LEVEL] =
             "SELECT m.pgqrsd_priority, m.vt FROM pgqrs_workers w CROSS JOIN pgqrs_queues q"
-            " CROSS JOIN pgqrs_messages m INDEXED BY pgqrsd_messages_lease"
+            " LEFT JOIN pgqrs_messages m INDEXED BY pgqrsd_messages_lease"
+            " ON m.queue_id = ?1 AND m.pgqrsd_priority < ?2 AND m.archived_at IS NULL"
+            " AND m.consumer_worker_id IS NULL"
             " WHERE w.id = ?3 AND w.status IN ('ready', 'polling')"
             " AND q.id = ?1 AND q.pgqrsd_paused_at IS NULL"
-            " AND m.queue_id = ?1 AND m.pgqrsd_priority < ?2 AND m.archived_at IS NULL"
-            " AND m.consumer_worker_id IS NULL ORDER BY m.pgqrsd_priority DESC, m.vt LIMIT 1",
+            " ORDER BY m.pgqrsd_priority DESC, m.vt LIMIT 1",
         [STMT_PRIORITY] =
             "SELECT pgqrsd_priority FROM pgqrs_messages INDEXED BY pgqrsd_messages_lease"
             " WHERE queue_id = ?1 AND pgqrsd_priority < ?2 AND " PENDING

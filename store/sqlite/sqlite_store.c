@@ -59,6 +59,7 @@ static const struct pgqrs_store_ops sqlite_ops = {
     .renew = pgqrs_sqlite_renew,
     .wake_fd = pgqrs_sqlite_wake_fd,
     .woken = pgqrs_sqlite_woken,
+    .unwatch = pgqrs_sqlite_unwatch,
 };
 
 static struct sqlite_store *new_store(struct pgqrs_error *err)

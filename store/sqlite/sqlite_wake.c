@@ -44,8 +44,11 @@ void pgqrs_sqlite_wake_fini(struct sqlite_wake *wake)
 static bool watch(struct sqlite_store *s)
 {
     char path[PATH_MAX];
-    return snprintf(path, sizeof path, "%s-wal", s->path) < (int)sizeof path &&
-           inotify_add_watch(s->wake.inotify, path, IN_MODIFY) >= 0;
+    if (snprintf(path, sizeof path, "%s-wal", s->path) >= (int)sizeof path) {
+        return false;
+    }
+    s->wake.watch = inotify_add_watch(s->wake.inotify, path, IN_MODIFY);
+    return s->wake.watch >= 0;
 }
 
 static bool listen_to(int epoll, int fd)
@@ -81,6 +84,14 @@ int pgqrs_sqlite_wake_fd(struct pgqrs_store *store)
         pgqrs_sqlite_wake_fini(w); /* the caller polls instead */
     }
     return w->fd;
+}
+
+void pgqrs_sqlite_unwatch(struct pgqrs_store *store)
+{
+    const struct sqlite_wake *w = &sqlite_of(store)->wake;
+    if (w->fd >= 0) {
+        (void)inotify_rm_watch(w->inotify, w->watch); /* there is none when it fails */
+    }
 }
 
 /* Takes all events away. True when there were some. */
