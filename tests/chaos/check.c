@@ -9,6 +9,7 @@
 #include <string.h>
 
 #define CLOCKS_US 2000       /* the log is in milliseconds of another clock */
+#define WAITS_US 8000000     /* for so long an outcome may wait for the store */
 #define FORGOTTEN_US 1500000 /* for so long a lease may be in a server's memory only */
 #define OUTAGE_US 5000000    /* how long one is known to be away, and its leases are run */
 
@@ -252,11 +253,13 @@ static void check_pair(const struct chaos_ledger *l, const struct chaos_run *a,
 {
     bool ended = a->end_us != 0 && a->end_us <= b->start_us;
     bool ran_more = a->next_us != 0 && a->next_us <= b->start_us;
-    if (any_between(&l->overs, a->start_us, b->start_us) || lease_forgotten(l, a, b)) {
+    int64_t until =
+        ended && a->end_us + WAITS_US < b->start_us ? a->end_us + WAITS_US : b->start_us;
+    if (any_between(&l->overs, a->start_us, until) || lease_forgotten(l, a, b)) {
         return;
     }
     bool untold = died_between(l, a->pid, a->start_us - CLOCKS_US, b->start_us) &&
-                  (!ran_more || any_between(&l->brokers, a->end_us - CLOCKS_US, b->start_us));
+                  (!ran_more || any_between(&l->brokers, a->end_us - CLOCKS_US, until));
     if (b->holder != 0 || (a->end_us != 0 && !ended)) {
         chaos_find(f,
                    "overlap: job %" PRId64 " was begun by %d (attempt %d) while %d ran it "

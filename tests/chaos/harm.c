@@ -186,7 +186,9 @@ static void drain(struct chaos_run_state *c, const struct choice *how)
     if (status != 0 && status != 75 && !broker_killed) {
         chaos_find(&c->findings, "after a drain the exit status is %d, expected 0 or 75", status);
     }
-    record_over(c);
+    if (broker_killed) {
+        record_over(c);
+    }
     chaos_start_daemon(c);
 }
 

@@ -9,7 +9,8 @@
  *   start ID ATTEMPT PID TIME HOLDER QUEUE FROM     the handler, see tests/handlers/ledger.c
  *   end ID ATTEMPT PID TIME HOW                     done, retry, failed or cancelled
  *   harm NAME TIME PID                     the script, before it does it; PID 0: no single one
- *   over TIME                              no process of the daemon, that was alive before, lives
+ *   over TIME                              no process of the daemon, that was alive before, lives;
+ *                                          not after a clean end, which stores what was run
  *   died PID TIME                          the daemon's log: this worker has ended
  *   broker_died TIME                       the daemon's log
  *   row ID N FROM WANT THEN OUTCOME        the store, at the end; N and FROM are 0 when not there;
@@ -93,10 +94,10 @@ void chaos_find(struct chaos_findings *f, const char *fmt, ...)
  *  - a job that adds another has added exactly one if it is done, else none;
  *  - the runs of one job follow each other: no two at a time. After a run that ended with "retry"
  *    or "cancelled" another may come. After any other there is another only when
- *      - all processes were over in between; or
+ *      - all processes were over soon after it; or
  *      - it had not ended, but its process had: nobody has its lock, and it ran nothing more; or
  *      - its process has died in between before it could tell: this was the last that it ran, or
- *        the broker, which had been told, has died, too; or
+ *        the broker, which had been told, has died soon after, too; or
  *      - a server has crashed and forgotten the lease, which it may (docs/stores.md): the run is of
  *        that time, and the attempt is counted again.
  *    That its process was stopped, or the broker or the store away, is no excuse.
