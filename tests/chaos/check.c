@@ -145,6 +145,9 @@ static void check_row(const struct chaos_ledger *l, const struct chaos_row *row,
     } else if (!is(row->outcome, row->want)) {
         chaos_find(f, "job %" PRId64 " has ended \"%s\", its payload says \"%s\"", row->id,
                    row->outcome, row->want);
+    } else if (is(row->outcome, "done") && row->by != row->attempt) {
+        chaos_find(f, "job %" PRId64 " was completed by attempt %d, and attempt %d had the lease",
+                   row->id, row->by, row->attempt);
     } else if (!run_so) {
         chaos_find(f, "job %" PRId64 " is \"%s\" in the store, and no run of it has ended so",
                    row->id, row->outcome);
@@ -248,6 +251,18 @@ static bool lease_forgotten(const struct chaos_ledger *l, const struct chaos_run
     return false;
 }
 
+static bool lease_taken(const struct chaos_ledger *l, const struct chaos_run *b)
+{
+    const struct chaos_harm *harms = l->harms.items;
+    for (size_t i = 0; i < l->harms.count; i++) {
+        if (is(harms[i].name, CHAOS_TAKE_LEASE) && harms[i].pid == b->id &&
+            harms[i].at_us <= b->start_us) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void check_pair(const struct chaos_ledger *l, const struct chaos_run *a,
                        const struct chaos_run *b, struct chaos_findings *f)
 {
@@ -255,7 +270,8 @@ static void check_pair(const struct chaos_ledger *l, const struct chaos_run *a,
     bool ran_more = a->next_us != 0 && a->next_us <= b->start_us;
     int64_t until =
         ended && a->end_us + WAITS_US < b->start_us ? a->end_us + WAITS_US : b->start_us;
-    if (any_between(&l->overs, a->start_us, until) || lease_forgotten(l, a, b)) {
+    if (any_between(&l->overs, a->start_us, until) || lease_forgotten(l, a, b) ||
+        lease_taken(l, b)) {
         return;
     }
     bool untold = died_between(l, a->pid, a->start_us - CLOCKS_US, b->start_us) &&

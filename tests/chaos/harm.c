@@ -257,6 +257,16 @@ static void end_connections(struct chaos_run_state *c, const struct choice *how)
     chaos_end_connections(c, how->victim % 2 == 0);
 }
 
+/* As an operator may; what the worker then says of the job must not count. */
+static void take_lease(struct chaos_run_state *c, const struct choice *how)
+{
+    int64_t id = chaos_leased_job(c, how->victim);
+    if (id != 0) {
+        record(c, CHAOS_TAKE_LEASE, (pid_t)id);
+        chaos_take_lease(c, id);
+    }
+}
+
 /* ---- the script ---- */
 
 enum where { ANY, SQLITE, POSTGRES };
@@ -280,6 +290,7 @@ static const struct harm_kind {
     {"burn", burn, 3, ANY},
     {"drain", drain, 3, ANY},
     {"scale", scale, 3, ANY},
+    {"take_lease", take_lease, 6, ANY},
     {"lock_store", lock_store, 6, SQLITE},
     {"fill_disk", fill_disk, 6, SQLITE},
     {"end_connections", end_connections, 10, POSTGRES},
