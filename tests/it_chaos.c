@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -164,18 +165,26 @@ static void test_nonsense_is_no_line_of_a_ledger(void **state)
 
 /* ---- two runs ---- */
 
+static void run_chaos(uint64_t seed, bool postgres)
+{
+    const struct chaos_options options = {
+        .seed = seed, .duration_ms = RUN_MS, .postgres = postgres};
+    if (getenv("PGQRS_TEST_VALGRIND") != NULL) {
+        skip(); /* nothing beats in time */
+    }
+    assert_int_equal(chaos(&options), 0);
+}
+
 static void test_chaos_on_sqlite(void **state)
 {
-    const struct chaos_options options = {.seed = 20414, .duration_ms = RUN_MS};
     (void)state;
-    assert_int_equal(chaos(&options), 0);
+    run_chaos(20414, false);
 }
 
 static void test_chaos_on_postgres(void **state)
 {
-    const struct chaos_options options = {.seed = 32054, .duration_ms = RUN_MS, .postgres = true};
     (void)state;
-    assert_int_equal(chaos(&options), 0);
+    run_chaos(32054, true);
 }
 
 int main(void)
