@@ -503,6 +503,9 @@ static void on_peer_event(struct bufferevent *bev, short what, void *arg)
 {
     struct peer *peer = arg;
     (void)bev;
+    if ((what & BEV_EVENT_WRITING) != 0) {
+        return; /* it takes no more; what it sent before counts, and is read to its end first */
+    }
     if ((what & (BEV_EVENT_EOF | BEV_EVENT_ERROR)) != 0) {
         struct broker *b = peer->broker;
         if (peer->asked != NULL || peer->call != NULL) {

@@ -77,6 +77,27 @@ static void test_prefetched_jobs_of_a_killed_worker_spend_no_attempt(void **stat
         db_number(&f->scratch, "select count(*) from pgqrs_messages where read_ct > 1"), 1);
 }
 
+/* The broker has more for it than the socket takes when it finds that the worker is dead. */
+static void test_an_outcome_counts_though_its_worker_died_with_more_on_the_way_to_it(void **state)
+{
+    struct fixture *f = *state;
+    fixture_start(f, "    prefetch: 5\n");
+    pid_t broker = daemon_await_children(&f->daemon, BROKER, 1);
+    pid_t worker = daemon_await_children(&f->daemon, WORKER, 1);
+    db_exec(&f->scratch, "with big as (select '{\"pad\":\"' || hex(zeroblob(400000)) || '\"}' as p)"
+                         " insert into pgqrs_messages (queue_id, payload) select 1, '{\"ms\":500}'"
+                         " union all select 1, '{\"crash\":1}' union all select 1, p from big"
+                         " union all select 1, p from big union all select 1, p from big");
+    effects_await(&f->scratch, "start 1 1 ", 1);
+    assert_int_equal(kill(broker, SIGSTOP), 0);
+    effects_await(&f->scratch, "start 2 1 ", 1); /* it has sent what became of the first */
+    assert_true(wait_for(is_gone, &worker, WAIT_MS));
+    assert_int_equal(kill(broker, SIGCONT), 0);
+    db_await(&f->scratch, "select count(*) from pgqrs_messages where pgqrsd_outcome = 'done'", 5);
+    assert_int_equal(effects_count(&f->scratch, "start 1 "), 1);
+    assert_int_equal(effects_count(&f->scratch, "start 2 "), 2);
+}
+
 static void test_a_job_that_kills_every_worker_becomes_a_dead_letter(void **state)
 {
     struct fixture *f = *state;
@@ -189,6 +210,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WITH_SCRATCH(test_job_of_a_killed_worker_runs_again_elsewhere),
         WITH_SCRATCH(test_prefetched_jobs_of_a_killed_worker_spend_no_attempt),
+        WITH_SCRATCH(test_an_outcome_counts_though_its_worker_died_with_more_on_the_way_to_it),
         WITH_SCRATCH(test_a_job_that_kills_every_worker_becomes_a_dead_letter),
         WITH_SCRATCH(test_a_job_that_keeps_crashing_is_quarantined),
         WITH_SCRATCH(test_a_stopped_worker_is_killed_and_its_job_runs_again),

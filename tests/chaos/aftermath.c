@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 bool chaos_log_has(const struct chaos_run_state *c, int64_t from, const char *text)
@@ -36,7 +37,34 @@ static bool is_bad(const char *line)
            strstr(line, "connection refused: ") != NULL || strstr(line, "out of memory") != NULL ||
            (signal != NULL && strncmp(signal, "killed by signal 9 ", 19) != 0) ||
            (killed != NULL && strstr(killed, "no heartbeat for") == NULL &&
-            strstr(killed, "it was not ready after") == NULL);
+            strstr(killed, "it was not ready after") == NULL &&
+            strstr(killed, "pgqrsd is stopping") == NULL &&
+            strstr(killed, "it is not needed any more") == NULL);
+}
+
+/* When a line was written, on the monotonic clock; 0: it does not say. */
+static int64_t time_of(const char *line)
+{
+    struct tm tm = {0};
+    const char *end = strptime(line, "%Y-%m-%dT%H:%M:%S", &tm);
+    int64_t ms = end != NULL && *end == '.' ? strtol(end + 1, NULL, 10) : -1;
+    return ms < 0 ? 0
+                  : ((int64_t)timegm(&tm) * 1000 + ms) * 1000 - pgqrs_wall_us() + pgqrs_mono_us();
+}
+
+static void note_death(struct chaos_ledger *l, const char *line)
+{
+    char death[64] = "";
+    const char *pid = strstr(line, " pid=");
+    if (pid != NULL && strstr(line, ": worker ") != NULL && strstr(line, ": ready ") == NULL) {
+        (void)snprintf(death, sizeof death, "died %ld %" PRId64, strtol(pid + 5, NULL, 10),
+                       time_of(line));
+    } else if (strstr(line, " error pgqrsd[") != NULL && strstr(line, ": broker: ") != NULL) {
+        (void)snprintf(death, sizeof death, "broker_died %" PRId64, time_of(line));
+    }
+    if (death[0] != 0) {
+        (void)chaos_ledger_add(l, death);
+    }
 }
 
 /* Who has died, for the ledger; and what should never be said. */
@@ -45,15 +73,10 @@ static void read_log(struct chaos_run_state *c, struct chaos_ledger *l)
     char line[1024];
     FILE *file = fopen(c->daemon.log, "r");
     while (file != NULL && fgets(line, sizeof line, file) != NULL) {
-        const char *pid = strstr(line, " pid=");
         if (is_bad(line)) {
             chaos_find(&c->findings, "log: %.*s", (int)strcspn(line, "\n"), line);
         }
-        if (pid != NULL && strstr(line, ": worker ") != NULL && strstr(line, ": ready ") == NULL) {
-            char died[32];
-            (void)snprintf(died, sizeof died, "died %d", atoi(pid + 5));
-            (void)chaos_ledger_add(l, died);
-        }
+        note_death(l, line);
     }
     if (file != NULL) {
         (void)fclose(file);

@@ -69,6 +69,9 @@ const char *chaos_schema(const struct chaos_run_state *c); /* "" on SQLite */
 struct pgqrs_client *chaos_connect(const struct chaos_run_state *c, struct pgqrs_failure *why);
 /* Messages that have not ended; -1: the store does not answer. */
 int64_t chaos_open_jobs(struct chaos_run_state *c);
+/* The id of a leased job; 0: there is none. */
+int64_t chaos_leased_job(struct chaos_run_state *c, uint64_t which);
+void chaos_take_lease(struct chaos_run_state *c, int64_t id);
 /* Writes DIR/rows: a line for each message. */
 void chaos_write_rows(struct chaos_run_state *c);
 

@@ -8,6 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define CLOCKS_US 2000       /* the log is in milliseconds of another clock */
+#define WAITS_US 8000000     /* for so long an outcome may wait for the store */
+#define FORGOTTEN_US 1500000 /* for so long a lease may be in a server's memory only */
+#define OUTAGE_US 5000000    /* how long one is known to be away, and its leases are run */
+
 void chaos_find(struct chaos_findings *f, const char *fmt, ...)
 {
     if (f->count < CHAOS_FINDINGS_MAX) {
@@ -140,6 +145,9 @@ static void check_row(const struct chaos_ledger *l, const struct chaos_row *row,
     } else if (!is(row->outcome, row->want)) {
         chaos_find(f, "job %" PRId64 " has ended \"%s\", its payload says \"%s\"", row->id,
                    row->outcome, row->want);
+    } else if (is(row->outcome, "done") && row->by != row->attempt) {
+        chaos_find(f, "job %" PRId64 " was completed by attempt %d, and attempt %d had the lease",
+                   row->id, row->by, row->attempt);
     } else if (!run_so) {
         chaos_find(f, "job %" PRId64 " is \"%s\" in the store, and no run of it has ended so",
                    row->id, row->outcome);
@@ -207,35 +215,48 @@ static void check_follow_ups(const struct chaos_ledger *l, struct chaos_findings
 
 /* ---- runs of one job ---- */
 
-static bool between(int64_t at, const struct chaos_run *a, const struct chaos_run *b)
+static bool any_between(const struct chaos_list *times, int64_t from, int64_t until)
 {
-    return at >= a->start_us && at <= b->start_us;
-}
-
-static bool killed_by_script(const struct chaos_ledger *l, const struct chaos_run *a,
-                             const struct chaos_run *b)
-{
-    const struct chaos_harm *harms = l->harms.items;
-    const int64_t *overs = l->overs.items;
-    for (size_t i = 0; i < l->harms.count; i++) {
-        if (harms[i].pid == a->pid && between(harms[i].at_us, a, b) &&
-            is(harms[i].name, CHAOS_KILL_WORKER)) {
-            return true;
-        }
-    }
-    for (size_t i = 0; i < l->overs.count; i++) {
-        if (between(overs[i], a, b)) {
+    const int64_t *at = times->items;
+    for (size_t i = 0; i < times->count; i++) {
+        if (at[i] >= from && at[i] <= until) {
             return true;
         }
     }
     return false;
 }
 
-static bool has_died(const struct chaos_ledger *l, int pid)
+static bool died_between(const struct chaos_ledger *l, int pid, int64_t from, int64_t until)
 {
-    const int64_t *died = l->died.items;
-    for (size_t i = 0; i < l->died.count; i++) {
-        if (died[i] == pid) {
+    const struct chaos_death *deaths = l->deaths.items;
+    for (size_t i = 0; i < l->deaths.count; i++) {
+        if (deaths[i].pid == pid && deaths[i].at_us >= from && deaths[i].at_us <= until) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool lease_forgotten(const struct chaos_ledger *l, const struct chaos_run *a,
+                            const struct chaos_run *b)
+{
+    const struct chaos_harm *harms = l->harms.items;
+    for (size_t i = 0; i < l->harms.count && b->attempt <= a->attempt; i++) {
+        if (is(harms[i].name, CHAOS_CRASH_SERVER) && b->start_us > harms[i].at_us &&
+            a->start_us > harms[i].at_us - FORGOTTEN_US &&
+            a->start_us < harms[i].at_us + OUTAGE_US) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool lease_taken(const struct chaos_ledger *l, const struct chaos_run *b)
+{
+    const struct chaos_harm *harms = l->harms.items;
+    for (size_t i = 0; i < l->harms.count; i++) {
+        if (is(harms[i].name, CHAOS_TAKE_LEASE) && harms[i].pid == b->id &&
+            harms[i].at_us <= b->start_us) {
             return true;
         }
     }
@@ -247,11 +268,15 @@ static void check_pair(const struct chaos_ledger *l, const struct chaos_run *a,
 {
     bool ended = a->end_us != 0 && a->end_us <= b->start_us;
     bool ran_more = a->next_us != 0 && a->next_us <= b->start_us;
-    bool overlap = b->holder != 0 || (a->end_us != 0 && !ended);
-    if (killed_by_script(l, a, b)) {
+    int64_t until =
+        ended && a->end_us + WAITS_US < b->start_us ? a->end_us + WAITS_US : b->start_us;
+    if (any_between(&l->overs, a->start_us, until) || lease_forgotten(l, a, b) ||
+        lease_taken(l, b)) {
         return;
     }
-    if (overlap) {
+    bool untold = died_between(l, a->pid, a->start_us - CLOCKS_US, b->start_us) &&
+                  (!ran_more || any_between(&l->brokers, a->end_us - CLOCKS_US, until));
+    if (b->holder != 0 || (a->end_us != 0 && !ended)) {
         chaos_find(f,
                    "overlap: job %" PRId64 " was begun by %d (attempt %d) while %d ran it "
                    "(attempt %d)",
@@ -259,8 +284,7 @@ static void check_pair(const struct chaos_ledger *l, const struct chaos_run *a,
     } else if (!ended && ran_more) {
         chaos_find(f, "job %" PRId64 " was begun by %d, did not end, and %d went on to others",
                    b->id, a->pid, a->pid);
-    } else if (ended && !is(a->how, "retry") && !is(a->how, "cancelled") &&
-               (ran_more || !has_died(l, a->pid))) {
+    } else if (ended && !is(a->how, "retry") && !is(a->how, "cancelled") && !untold) {
         chaos_find(f,
                    "twice: job %" PRId64 " ended \"%s\" in %d (attempt %d), and %d has run it "
                    "again (attempt %d)",

@@ -25,8 +25,8 @@ static void *append(struct chaos_list *list, size_t size)
 
 void chaos_ledger_fini(struct chaos_ledger *l)
 {
-    struct chaos_list *const lists[] = {&l->acks, &l->runs,  &l->harms,
-                                        &l->rows, &l->overs, &l->died};
+    struct chaos_list *const lists[] = {&l->acks,  &l->runs,    &l->harms, &l->rows,
+                                        &l->overs, &l->brokers, &l->deaths};
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
         free(lists[i]->items);
     }
@@ -61,8 +61,8 @@ static bool add_row(struct chaos_ledger *l, const char *line)
 {
     struct chaos_row row = {0};
     int then;
-    if (sscanf(line, "row %" SCNd64 " %" SCNd64 " %" SCNd64 " %15s %d %15s", &row.id, &row.n,
-               &row.from, row.want, &then, row.outcome) != 6) {
+    if (sscanf(line, "row %" SCNd64 " %" SCNd64 " %" SCNd64 " %15s %d %15s %d %d", &row.id, &row.n,
+               &row.from, row.want, &then, row.outcome, &row.attempt, &row.by) != 8) {
         return false;
     }
     row.then = then != 0;
@@ -75,6 +75,7 @@ bool chaos_ledger_add(struct chaos_ledger *l, const char *line)
     struct chaos_run run = {0};
     struct chaos_harm harm = {0};
     struct chaos_ack ack;
+    struct chaos_death death;
     int64_t number;
     if (sscanf(line, "start %" SCNd64 " %d %d %" SCNd64 " %d %15s %" SCNd64, &run.id, &run.attempt,
                &run.pid, &run.start_us, &run.holder, run.queue, &run.from) == 7) {
@@ -96,8 +97,12 @@ bool chaos_ledger_add(struct chaos_ledger *l, const char *line)
     if (sscanf(line, "over %" SCNd64, &number) == 1) {
         return add_number(&l->overs, number);
     }
-    if (sscanf(line, "died %" SCNd64, &number) == 1) {
-        return add_number(&l->died, number);
+    if (sscanf(line, "broker_died %" SCNd64, &number) == 1) {
+        return add_number(&l->brokers, number);
+    }
+    if (sscanf(line, "died %d %" SCNd64, &death.pid, &death.at_us) == 2) {
+        *(struct chaos_death *)append(&l->deaths, sizeof death) = death;
+        return true;
     }
     return add_row(l, line);
 }

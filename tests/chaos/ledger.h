@@ -8,12 +8,17 @@
  *   ack ID N                               the producer: its item N was acknowledged as job ID
  *   start ID ATTEMPT PID TIME HOLDER QUEUE FROM     the handler, see tests/handlers/ledger.c
  *   end ID ATTEMPT PID TIME HOW                     done, retry, failed or cancelled
- *   harm NAME TIME PID                     the script, before it does it; PID 0: no single one
- *   over TIME                              no process of the daemon, that was alive before, lives
- *   died PID                               the daemon's log: this worker has ended
- *   row ID N FROM WANT THEN OUTCOME        the store, at the end; N and FROM are 0 when not there;
+ *   harm NAME TIME PID                     the script, before it does it; PID 0: no single one;
+ *                                          the job's ID with take_lease
+ *   over TIME                              no process of the daemon, that was alive before, lives;
+ *                                          not after a clean end, which stores what was run
+ *   died PID TIME                          the daemon's log: this worker has ended
+ *   broker_died TIME                       the daemon's log
+ *   row ID N FROM WANT THEN OUTCOME ATTEMPT BY
+ *                                          the store, at the end; N and FROM are 0 when not there;
  *                                          WANT: done or failed, as the payload says; THEN: 1 when
- *                                          it adds a job; OUTCOME: that, cancelled or open
+ *                                          it adds a job; OUTCOME: that, cancelled or open;
+ * ATTEMPT: the last lease's; BY: whose result it has, 0: none
  *
  * TIME is the monotonic clock in microseconds. Nothing here looks at anything but these lines.
  */
@@ -25,6 +30,8 @@
 #define CHAOS_KILL_WORKER "kill_worker"
 #define CHAOS_KILL_BROKER "kill_broker"
 #define CHAOS_KILL_SUPERVISOR "kill_supervisor"
+#define CHAOS_TAKE_LEASE "take_lease"
+#define CHAOS_CRASH_SERVER "crash_server"
 
 struct chaos_ack {
     int64_t id, n;
@@ -44,9 +51,15 @@ struct chaos_harm {
     int pid;
 };
 
+struct chaos_death {
+    int pid;
+    int64_t at_us;
+};
+
 struct chaos_row {
     int64_t id, n, from;
     bool then;
+    int attempt, by;
     char want[16], outcome[16];
 };
 
@@ -57,8 +70,8 @@ struct chaos_list {
 
 struct chaos_ledger {
     struct chaos_list acks, runs, harms, rows;
-    struct chaos_list overs; /* int64_t */
-    struct chaos_list died;  /* int64_t */
+    struct chaos_list overs, brokers; /* int64_t: times */
+    struct chaos_list deaths;
 };
 
 /* A ledger begins as zeros. */
@@ -83,12 +96,18 @@ void chaos_find(struct chaos_findings *f, const char *fmt, ...)
  * Sorts the ledger and checks it:
  *  - every acknowledged job is in the store, under its number, and ended as its payload says;
  *  - no item is in the store twice, no job is open, whatever ended has really been run so;
+ *  - what is done was done by the attempt that had the lease;
  *  - a job that adds another has added exactly one if it is done, else none;
- *  - the runs of one job follow each other. After a run that ended with "retry" or "cancelled"
- *    another may come. After any other there is another only if its process was killed before that
- *    began: by the script, with the daemon, or by the daemon, which says so in its log; or if it
- *    had not ended, and its process had: nobody held its lock, and it ran nothing more. That its
- *    process was merely stopped, or that the broker or the store was away, is no excuse.
+ *  - the runs of one job follow each other: no two at a time. After a run that ended with "retry"
+ *    or "cancelled" another may come. After any other there is another only when
+ *      - all processes were over soon after it; or
+ *      - it had not ended, but its process had: nobody has its lock, and it ran nothing more; or
+ *      - its process has died in between before it could tell: this was the last that it ran, or
+ *        the broker, which had been told, has died soon after, too; or
+ *      - a server has crashed and forgotten the lease, which it may (docs/stores.md): the run is of
+ *        that time, and the attempt is counted again.
+ *    Jobs whose lease the script has taken away may run twice at a time, too.
+ *    That its process was stopped, or the broker or the store away, is no excuse.
  */
 void chaos_check(struct chaos_ledger *l, struct chaos_findings *f);
 

@@ -87,7 +87,7 @@ static void end_stop(struct chaos_run_state *c)
 }
 
 const struct chaos_outage chaos_outage_fast = {"restart_server", 1500, begin_fast, end_stop};
-const struct chaos_outage chaos_outage_immediate = {"crash_server", 1500, begin_immediate,
+const struct chaos_outage chaos_outage_immediate = {CHAOS_CRASH_SERVER, 1500, begin_immediate,
                                                     end_stop};
 
 static void signal_server(int sig)

@@ -105,16 +105,43 @@ int64_t chaos_open_jobs(struct chaos_run_state *c)
     return got ? counts.total - counts.archived : -1;
 }
 
+int64_t chaos_leased_job(struct chaos_run_state *c, uint64_t which)
+{
+    struct pgqrs_failure why;
+    struct pgqrs_message_page *page = NULL;
+    const struct pgqrs_message_query query = {
+        .queue = "work", .status = PGQRS_MESSAGE_LEASED, .limit = 100};
+    struct pgqrs_client *client = chaos_connect(c, &why);
+    int64_t id = 0;
+    if (client != NULL && pgqrs_message_list(client, &query, &page, &why) == 0 && page->count > 0) {
+        id = page->items[which % page->count].id;
+    }
+    pgqrs_message_page_free(page);
+    pgqrs_disconnect(&client);
+    return id;
+}
+
+void chaos_take_lease(struct chaos_run_state *c, int64_t id)
+{
+    struct pgqrs_failure why;
+    struct pgqrs_client *client = chaos_connect(c, &why);
+    if (client != NULL) {
+        (void)!pgqrs_message_act(client, PGQRS_ACTION_FREE, &id, 1, NULL, &why); /* or it ended */
+    }
+    pgqrs_disconnect(&client);
+}
+
 static void write_row(FILE *file, const struct pgqrs_message_entry *m)
 {
     bool dead = flat_number(m->payload, "dead", 0) != 0;
     bool ended = m->status == PGQRS_MESSAGE_ARCHIVED;
-    (void)fprintf(file, "row %" PRId64 " %lld %lld %s %lld %s\n", m->id,
+    (void)fprintf(file, "row %" PRId64 " %lld %lld %s %lld %s %u %lld\n", m->id,
                   flat_number(m->payload, "n", 0), flat_number(m->payload, "from", 0),
                   dead ? "failed" : "done", flat_number(m->payload, "then", 0),
                   !ended               ? "open"
                   : m->outcome != NULL ? m->outcome
-                                       : "nobody");
+                                       : "nobody",
+                  m->attempts, m->result == NULL ? 0 : flat_number(m->result, "attempt", 0));
 }
 
 void chaos_write_rows(struct chaos_run_state *c)

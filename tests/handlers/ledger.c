@@ -9,6 +9,8 @@
  * has a lock on the byte of the file "locks" whose number is the job's; the kernel takes it away
  * when the process is gone. HOLDER is the pid of another process that has it, 0 when none has.
  *
+ * The result of a job that is done is {"attempt": ATTEMPT}.
+ *
  * Settings: {"dir": PATH}. Payload, every key optional:
  *   ms     work for so long, in slices, looking for a cancellation in between
  *   fails  N: retry while the attempt is N or less
@@ -114,6 +116,11 @@ static enum pgqrs_outcome end(const struct state *state, struct pgqrs_job *job)
         if (job->host->enqueue(job, "follow", payload, (size_t)n, 0, 0) < 0) {
             return pgqrs_fail(job, "ledger: enqueue was refused");
         }
+    }
+    char result[32];
+    int len = snprintf(result, sizeof result, "{\"attempt\": %u}", job->attempt);
+    if (job->host->set_result(job, result, (size_t)len) < 0) {
+        return pgqrs_fail(job, "ledger: the result was refused");
     }
     return write_end(state, job, "done") < 0 ? pgqrs_fail(job, "ledger: can not write")
                                              : PGQRS_DONE;
