@@ -177,8 +177,9 @@ static void describe(const struct child *child, int wait_status, const char *las
         int signal = WTERMSIG(wait_status);
         (void)snprintf(out, size, "killed by signal %d (%s)%s", signal, strsignal(signal),
                        WCOREDUMP(wait_status) ? ", core dumped"
-                       : signal == SIGKILL    ? ", not by pgqrsd: out of memory, or by hand"
-                                              : "");
+                       : signal == SIGKILL
+                           ? ", not by pgqrsd: by hand, or by the out-of-memory killer"
+                           : "");
     } else {
         (void)snprintf(out, size, "exited with status %d", WEXITSTATUS(wait_status));
     }
