@@ -47,7 +47,7 @@ const struct pgqrs_msg_desc pgqrs_msg_descs[PGQRS_MSG_COUNT] = {
     [PGQRS_MSG_LOG_LEVEL] = {"log_level", S, C, 1, 1},
     [PGQRS_MSG_BROKER_QUEUES] = {"broker_queues", S, B, 4 + LIST_MIN, PGQRS_CONTROL_BODY_MAX},
     [PGQRS_MSG_QUEUES_KNOWN] = {"queues_known", B, S, 4, 4},
-    [PGQRS_MSG_QUEUE_LOAD] = {"queue_load", B, S, 12 + TEXT_MIN, 512},
+    [PGQRS_MSG_QUEUE_LOAD] = {"queue_load", B, S, 4 + TEXT_MIN, 512},
 };
 
 #undef S

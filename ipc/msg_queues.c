@@ -119,7 +119,6 @@ void pgqrs_encode_queue_load(struct pgqrs_buf *out, const struct pgqrs_queue_loa
     size_t start = pgqrs_msg_begin(out, PGQRS_MSG_QUEUE_LOAD);
     pgqrs_buf_put_bytes(out, pgqrs_bytes_from(m->queue));
     pgqrs_buf_put_u32(out, m->ready);
-    pgqrs_buf_put_u64(out, (uint64_t)m->wait_ms);
     pgqrs_msg_end(out, start);
 }
 
@@ -129,6 +128,5 @@ int pgqrs_decode_queue_load(const struct pgqrs_frame *f, struct pgqrs_queue_load
     struct pgqrs_reader r = pgqrs_reader_of(f->body, f->len);
     m->queue = pgqrs_read_text(&r, PGQRS_NAME_MAX);
     m->ready = pgqrs_read_u32(&r);
-    m->wait_ms = read_natural(&r);
     return close_body(&r, f, err);
 }

@@ -101,6 +101,7 @@ static void on_beat_check(evutil_socket_t fd, short what, void *arg)
         pgqrs_each_worker(s, check_beat);
         pgqrs_pool_recycle(s);
         pgqrs_reload_check(s);
+        pgqrs_scaling_check(s);
     }
 }
 

@@ -13,6 +13,7 @@
  *   failing.c      a queue whose workers can not start or die too often
  *   queue.c        a queue, and the version of configuration and plugin it runs
  *   reload.c       a new configuration, tried on one worker first
+ *   scaling.c      how many workers follow from what waits
  *   pool.c         how many places a queue has: scaling, and replacing old workers
  *   deaths.c       the last deaths
  *   status.c       what we know, as JSON
@@ -101,6 +102,12 @@ struct failing {         /* of a queue; see failing.c */
     size_t deaths;
 };
 
+struct scaling {   /* of a queue whose number of workers follows its load; see scaling.c */
+    int64_t ready; /* jobs that wait, as the broker said last */
+    int64_t waiting_since_ms; /* monotonic; 0: none waits */
+    int64_t window_ms, peak;  /* how many workers were needed at most since this time */
+};
+
 #define PGQRS_DEATHS_KEPT 20
 
 struct death {
@@ -152,6 +159,7 @@ struct queue {
     size_t place_count;
     bool was_ready; /* a worker of it has been ready */
     struct failing failing;
+    struct scaling scaling;
     struct deaths deaths;
     char *last_error; /* of a failed start, so that the same one is reported once */
 };
@@ -309,6 +317,15 @@ void pgqrs_reload_known(struct supervisor *s, uint32_t serial);
 bool pgqrs_reload_canary_died(struct place *place, int exit_code, const char *why);
 /* From time to time: canaries that have done well, queues that can go. */
 void pgqrs_reload_check(struct supervisor *s);
+
+/* ---- scaling.c ---- */
+/* As many as the configuration allows. */
+int64_t pgqrs_scaling_bound(const struct queue *queue, int64_t wanted);
+void pgqrs_scaling_load(struct supervisor *s, const struct pgqrs_queue_load *load);
+/* From time to time. */
+void pgqrs_scaling_check(struct supervisor *s);
+/* There is no broker that could tell. */
+void pgqrs_scaling_forget(struct supervisor *s);
 
 /* ---- pool.c ---- */
 /* So many places, without processes. */
