@@ -166,7 +166,7 @@ static size_t unroll(const struct pgqrs_output_page *page, char *out)
 void pgqrs_output_last(const struct pgqrs_output_page *page, char *out, size_t size)
 {
     char raw[PGQRS_OUTPUT_TAIL];
-    char clean[PGQRS_OUTPUT_TAIL * CHARACTER_MAX + 1];
+    char clean[PGQRS_OUTPUT_TAIL * CHARACTER_MAX + 1] = "";
     size_t n = 0;
     size_t len = unroll(page, raw);
     while (len > 0 && raw[len - 1] == '\n') {
