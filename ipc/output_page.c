@@ -180,7 +180,8 @@ void pgqrs_output_last(const struct pgqrs_output_page *page, char *out, size_t s
         n += newline == NULL ? 0 : 1;
         at += line + 1;
     }
-    size_t skip = n < size ? 0 : n - (size - 1);
+    size_t room = size - 1;
+    size_t skip = n > room ? n - room : 0;
     if (skip > 0 && clean[skip - 1] != '\n') {
         const char *newline = memchr(clean + skip, '\n', n - skip);
         skip = newline != NULL ? (size_t)(newline + 1 - clean) : skip;
