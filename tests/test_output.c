@@ -70,7 +70,7 @@ static void test_a_long_line_is_taken_in_pieces_between_characters(void **state)
     static char line[20000];
     (void)state;
     line[0] = '-';
-    for (size_t i = 1; i + 3 < sizeof line; i += 3) {
+    for (size_t i = 1; i + 4 < sizeof line - 1; i += 3) {
         memcpy(line + i, "\xe2\x82\xac", 4);
     }
     size_t len = strlen(line);
