@@ -318,7 +318,11 @@ void pgqrs_place_ended(struct place *place, int wait_status, const struct rusage
     struct supervisor *s = place->s;
     struct child *child = place->child;
     pgqrs_output_finish(child);
+    char output[PGQRS_OUTPUT_TAIL];
+    pgqrs_output_tail(child, output, sizeof output);
     struct child copy = *child;
+    copy.beat.job_id = pgqrs_output_job(child);
+    copy.output.left = NULL; /* it is destroyed */
     char last_words[PGQRS_LAST_WORDS_MAX + 1];
     char why[PGQRS_LAST_WORDS_MAX + 64];
     char *kill_reason = child->kill_reason;
@@ -332,8 +336,8 @@ void pgqrs_place_ended(struct place *place, int wait_status, const struct rusage
                     (int)copy.pid, copy.generation);
     bool broker = place->role == PGQRS_ROLE_BROKER;
     if (wait_status != 0 && !copy.interrupted) {
-        pgqrs_deaths_add(broker ? &s->broker_deaths : &place->queue->deaths, &copy, place->slot,
-                         wait_status, usage, why);
+        pgqrs_deaths_add(broker ? &s->broker_deaths : &place->queue->deaths, &copy, wait_status,
+                         usage, why, output);
     }
     if (broker) {
         broker_ended(place, &copy, wait_status, why);

@@ -134,6 +134,7 @@ static json_t *describe_death(const struct death *death, const char *queue)
     put(out, "ready_ms", death->ready_ms < 0 ? json_null() : json_integer(death->ready_ms));
     put(out, "peak_memory", json_integer(death->peak_memory));
     put(out, "core", death->core == NULL ? json_null() : json_string(death->core));
+    put(out, "output", death->output == NULL ? json_null() : json_string(death->output));
     return out;
 }
 

@@ -116,11 +116,13 @@ struct death {
     pid_t pid;
     uint64_t generation;
     int wait_status;
-    int64_t job_id; /* as it last said; 0: none */
+    int64_t job_id; /* that ran; 0: none */
     uint64_t settled;
     int64_t ready_ms;    /* for so long; -1: never */
     int64_t peak_memory; /* bytes */
-    char *why, *core;    /* core: its file; null: none was written */
+    char *why;
+    char *core;   /* its file; null: none was written */
+    char *output; /* its last lines; null: none */
 };
 
 struct deaths {
@@ -242,6 +244,8 @@ void pgqrs_output_finish(struct child *child);
 /* After that: its last lines, the newest that fit, with a newline between two. Empty when there are
  * none. Valid UTF-8 without control characters. */
 void pgqrs_output_tail(struct child *child, char *out, size_t size);
+/* After it, too: the job that ran when it died; 0: none. */
+int64_t pgqrs_output_job(const struct child *child);
 
 /* ---- child.c ---- */
 int pgqrs_child_create(struct place *place, struct pgqrs_error *err) PGQRS_MUST_CHECK;
@@ -353,8 +357,9 @@ void pgqrs_pool_roll(struct queue *queue);
 void pgqrs_pool_recycle(struct supervisor *s);
 
 /* ---- deaths.c ---- */
-void pgqrs_deaths_add(struct deaths *deaths, const struct child *child, uint32_t slot,
-                      int wait_status, const struct rusage *usage, const char *why);
+/* A process that is reaped and not destroyed yet. output: its last lines. */
+void pgqrs_deaths_add(struct deaths *deaths, const struct child *child, int wait_status,
+                      const struct rusage *usage, const char *why, const char *output);
 void pgqrs_deaths_fini(struct deaths *deaths);
 /* The name of a core file by the kernel's core_pattern(5); a star for what can not be known. */
 void pgqrs_core_name(const char *pattern, bool add_pid, const char *dir, pid_t pid, int signal,
