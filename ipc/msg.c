@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "ipc/msg.h"
+#include "ipc/msg_codec.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -121,12 +121,6 @@ static int nonsense(enum pgqrs_msg_type type, struct pgqrs_error *err)
                            pgqrs_msg_descs[type].name);
 }
 
-static int close_body(const struct pgqrs_reader *r, const struct pgqrs_frame *f,
-                      struct pgqrs_error *err)
-{
-    return pgqrs_reader_done(r) ? 0 : nonsense(f->type, err);
-}
-
 static void put_text(struct pgqrs_buf *out, const char *text)
 {
     pgqrs_buf_put_bytes(out, pgqrs_bytes_from(text == NULL ? "" : text));
@@ -140,21 +134,6 @@ static void put_i64(struct pgqrs_buf *out, int64_t v)
 static int64_t read_i64(struct pgqrs_reader *r)
 {
     return (int64_t)pgqrs_read_u64(r);
-}
-
-/* A number of ms or an id: never negative. */
-static int64_t read_natural(struct pgqrs_reader *r)
-{
-    int64_t v = read_i64(r);
-    r->failed = r->failed || v < 0;
-    return v;
-}
-
-static uint8_t read_flag(struct pgqrs_reader *r)
-{
-    uint8_t v = pgqrs_read_u8(r);
-    r->failed = r->failed || v > 1;
-    return v;
 }
 
 static void read_token(struct pgqrs_reader *r, uint8_t token[PGQRS_TOKEN_SIZE])

@@ -1,29 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdlib.h>
 
-#include "ipc/msg.h"
-
-static int64_t read_natural(struct pgqrs_reader *r)
-{
-    uint64_t v = pgqrs_read_u64(r);
-    r->failed = r->failed || v > INT64_MAX;
-    return (int64_t)v;
-}
-
-static uint8_t read_flag(struct pgqrs_reader *r)
-{
-    uint8_t v = pgqrs_read_u8(r);
-    r->failed = r->failed || v > 1;
-    return v;
-}
-
-static int close_body(const struct pgqrs_reader *r, const struct pgqrs_frame *f,
-                      struct pgqrs_error *err)
-{
-    return pgqrs_reader_done(r) ? 0
-                                : pgqrs_error_set(err, PGQRS_ERR_PROTOCOL, "malformed message %s",
-                                                  pgqrs_msg_descs[f->type].name);
-}
+#include "ipc/msg_codec.h"
 
 void pgqrs_put_queue_settings(struct pgqrs_buf *out, const struct pgqrs_queue_settings *q)
 {

@@ -94,6 +94,17 @@ void scratch_write(const struct scratch *s, const char *name, const char *fmt, .
     (void)fclose(file);
 }
 
+void scratch_link(const struct scratch *s, const char *name, const char *target)
+{
+    char path[sizeof s->dir + 32];
+    char fresh[sizeof path];
+    (void)snprintf(path, sizeof path, "%s/%s", s->dir, name);
+    (void)snprintf(fresh, sizeof fresh, "%s/fresh", s->dir);
+    if (symlink(target, fresh) < 0 || rename(fresh, path) < 0) {
+        give_up("%s: %s", path, strerror(errno));
+    }
+}
+
 const char *built(const char *relative)
 {
     static char paths[4][512];

@@ -26,6 +26,9 @@ void scratch_remove(struct scratch *s);
 void scratch_write(const struct scratch *s, const char *name, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* DIR/name becomes a link to target in one step, as a deploy should put a file. */
+void scratch_link(const struct scratch *s, const char *name, const char *target);
+
 /* The path of a built file below the build directory ($PGQRS_TEST_BUILD). Static storage. */
 const char *built(const char *relative);
 
