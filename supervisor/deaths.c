@@ -62,7 +62,11 @@ static void find_core(const struct child *child, int signal, char *out, size_t s
     char dir[PATH_MAX];
     (void)read_line("/proc/sys/kernel/core_pattern", pattern, sizeof pattern);
     (void)read_line("/proc/sys/kernel/core_uses_pid", uses_pid, sizeof uses_pid);
-    if (getcwd(dir, sizeof dir) == NULL) {
+    const char *own =
+        child->place->queue == NULL ? NULL : child->place->queue->config->isolation.directory;
+    if (own != NULL) {
+        (void)snprintf(dir, sizeof dir, "%s", own);
+    } else if (getcwd(dir, sizeof dir) == NULL) {
         dir[0] = 0;
     }
     pgqrs_core_name(pattern, uses_pid[0] == '1', dir, child->pid, signal, out, size);
