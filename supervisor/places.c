@@ -279,6 +279,17 @@ static void worker_ended(struct place *place, const struct child *child, int wai
     start_after(place, delay);
 }
 
+/* Of a broker that was not ready once. A store that does not answer is waited for. */
+static bool is_hopeless(const struct place *place, int exit_code)
+{
+    const struct supervisor *s = place->s;
+    if (exit_code == PGQRS_EXIT_AWAY) {
+        return pgqrs_mono_ms() - s->started_ms >= s->config->start_timeout_ms;
+    }
+    return exit_code == PGQRS_EXIT_CONFIG || exit_code == PGQRS_EXIT_UNAVAILABLE ||
+           place->restart.failed_starts >= PGQRS_RESTART_START_TRIES;
+}
+
 static void broker_ended(struct place *place, const struct child *child, int wait_status,
                          const char *why)
 {
@@ -301,11 +312,11 @@ static void broker_ended(struct place *place, const struct child *child, int wai
     }
     bool never_ready = s->state == SUPERVISOR_STARTING || child->ready_at_ms == 0;
     int64_t delay = restart_delay(place, ready_ms(child));
-    bool hopeless = code == PGQRS_EXIT_CONFIG || code == PGQRS_EXIT_UNAVAILABLE ||
-                    place->restart.failed_starts >= PGQRS_RESTART_START_TRIES;
-    if (s->state == SUPERVISOR_STARTING && hopeless) {
+    if (s->state == SUPERVISOR_STARTING && is_hopeless(place, code)) {
         pgqrs_log_error("broker: %s", why);
-        pgqrs_supervisor_fail(s, code > 0 ? code : PGQRS_EXIT_FAILURE);
+        pgqrs_supervisor_fail(s, code == PGQRS_EXIT_AWAY ? PGQRS_EXIT_UNAVAILABLE
+                                 : code > 0              ? code
+                                                         : PGQRS_EXIT_FAILURE);
         return;
     }
     pgqrs_log_error("broker: %s%s, starting it again in %" PRId64 " ms; jobs that run go on pid=%d",

@@ -463,6 +463,7 @@ static int start(struct supervisor *s, struct pgqrs_error *err)
     (void)prctl(PR_SET_CHILD_SUBREAPER, 1);
     pgqrs_log_info("pgqrsd " PGQRS_VERSION ": starting, %zu queues pid=%d instance=%s",
                    s->queue_count, (int)getpid(), s->instance);
+    s->started_ms = pgqrs_mono_ms();
     pgqrs_place_start(&s->broker);
     return 0;
 }

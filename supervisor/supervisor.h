@@ -218,7 +218,7 @@ struct supervisor {
     struct event *signals[12];
     size_t signal_count;
     struct event *drain_timer, *beat_timer;
-    int64_t beat_checked_ms;
+    int64_t beat_checked_ms, started_ms;
     bool cancelled; /* the drain limit has passed: running jobs were told to stop */
     int exit_status;
 };

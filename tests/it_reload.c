@@ -62,7 +62,7 @@ static void test_what_has_not_changed_is_left_alone(void **state)
     assert_int_equal(kill(f->daemon.pid, SIGHUP), 0);
     daemon_await_log(&f->daemon,
                      "reload: queue \"work\": changed: consumers, retry.base, recycle.jobs", 1);
-    (void)daemon_await_children(&f->daemon, "pgqrs-worker", 4);
+    daemon_await_log(&f->daemon, ": ready pid=", 1 + 4);
     config(f, ", consumers: 1, retry: {base: 5ms}");
     assert_int_equal(reload(f), 0);
     (void)daemon_await_children(&f->daemon, "pgqrs-worker", 1);
