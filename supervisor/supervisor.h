@@ -14,6 +14,7 @@
  *   queue.c        a queue, and the version of configuration and plugin it runs
  *   reload.c       a new configuration, tried on one worker first
  *   pool.c         how many places a queue has: scaling, and replacing old workers
+ *   run.c          one message in a worker of its own
  *   deaths.c       the last deaths
  *   status.c       what we know, as JSON
  *   ctl.c          the operator's socket
@@ -40,6 +41,8 @@
 
 struct supervisor;
 struct place;
+struct run;
+LIST_HEAD(run_list, run);
 
 enum child_state {
     CHILD_NONE = 0,
@@ -167,6 +170,7 @@ struct place {
     bool retiring;          /* its worker is told to end, and the place goes with it */
     struct place *replaces; /* which retires when the worker here is ready; null: none */
     struct pgqrs_recycle recycle;
+    struct run *run; /* whose place it is, and not its queue's; null: an ordinary one */
 };
 
 enum supervisor_state {
@@ -201,6 +205,7 @@ struct supervisor {
     struct ctl *ctl;
     struct queue **queues;
     size_t queue_count;
+    struct run_list runs;
     uint32_t queues_serial; /* of what the broker was told last */
     uint32_t known_serial;  /* of what it has confirmed */
     struct unreported_ends unreported;
