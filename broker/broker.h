@@ -12,6 +12,7 @@
  *   group.c         outcomes that wait for the store
  *   commit.c        a group and the workers' credit become one exchange with the store, and its
  *                   results become messages
+ *   only_message.c  workers that are given one message, which somebody has chosen
  *   chores.c        what the clock asks of the store: renewals, housekeeping
  *   orders.c        heartbeats of the workers' rows, and what others have written there
  *   broker_loop.c   the supervisor's messages, start and stop
@@ -83,6 +84,12 @@ struct worker {
     struct pgqrs_buf settled, leases;
     size_t settled_start, leases_start;
     uint32_t settled_count, leases_count;
+
+    int64_t only_message; /* the one message it is given; 0: it is an ordinary worker */
+    bool claiming;        /* that is at the store */
+    bool was_dead;        /* it was a dead letter, or may have been: it does not wait again */
+    bool unsure;          /* a claim of it may have been carried out */
+    bool run_told;        /* pgqrsd knows what came of it */
 
     /* It lived before this broker did: what it has sent may wait in the listening socket. */
     bool inherited;
@@ -261,6 +268,15 @@ void pgqrs_worker_return_reserve(struct broker *b, struct worker *worker);
 /* Who has a reserve and does not come for it loses it after a moment. */
 void pgqrs_watch_reserve(struct broker *b);
 void on_spare(evutil_socket_t fd, short what, void *arg);
+
+/* ---- only_message.c ---- */
+/* It is connected: claims its message, unless it has it. */
+void pgqrs_only_attached(struct broker *b, struct worker *worker);
+/* An outcome of it is stored: pgqrsd is told. */
+void pgqrs_only_settled(struct broker *b, struct worker *worker,
+                        const struct pgqrs_settlement *item);
+/* It is about to be forgotten. */
+void pgqrs_only_buried(struct broker *b, struct worker *worker);
 
 /* ---- group.c ---- */
 /* Takes the body of a JOB_RESULTS frame: it owns data from here. -1: nonsense inside. */

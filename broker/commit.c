@@ -173,7 +173,8 @@ static int collect_known(struct broker *b)
     }
     TAILQ_FOREACH(worker, &b->workers, link)
     {
-        if (worker->peer != NULL && know_worker(b, worker, &c->known[c->known_count++]) < 0) {
+        /* No exchange leases for one that has its own message. */
+        if (worker->peer != NULL && worker->only_message == 0 && know_worker(b, worker, &c->known[c->known_count++]) < 0) {
             forget_known(c);
             return -1;
         }
@@ -191,6 +192,7 @@ static void report_settled(struct broker *b, const struct group *g)
         bool refused = item->settled_out == PGQRS_SETTLED_REFUSED;
         b->settled += refused ? 0 : 1;
         worker->unsettled--;
+        pgqrs_only_settled(b, worker, item);
         if (worker->peer == NULL) {
             continue;
         }

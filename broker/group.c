@@ -152,6 +152,16 @@ static bool is_cancelled(struct worker *worker, const struct pgqrs_job_result *r
     return job != NULL && job->order == PGQRS_ORDER_CANCEL && result->outcome != PGQRS_JOB_DONE;
 }
 
+/* As it was before the lease: a dead letter, too. */
+static void give_back(const struct worker *worker, struct pgqrs_settlement *item)
+{
+    item->how = worker->was_dead ? PGQRS_SETTLE_DEAD : PGQRS_SETTLE_RETURN;
+    if (worker->was_dead) {
+        item->error = pgqrs_bytes_from("its isolated run was interrupted");
+        item->result = (struct pgqrs_bytes){0};
+    }
+}
+
 static int add_result(struct broker *b, struct worker *worker,
                       const struct pgqrs_job_result *result, struct pgqrs_error *err)
 {
@@ -167,6 +177,9 @@ static int add_result(struct broker *b, struct worker *worker,
         cancel(item);
     } else {
         decide(b, worker->queue, result, item);
+    }
+    if (item->how == PGQRS_SETTLE_RETURN) {
+        give_back(worker, item);
     }
     if (item->how != PGQRS_SETTLE_CANCEL && take_follow_ups(&b->group, result, item) < 0) {
         b->group.count--;
@@ -210,11 +223,13 @@ int pgqrs_group_add_results(struct broker *b, struct worker *worker, void *data,
 }
 
 /* A job that has killed so many workers is not run again by itself. */
-static int quarantine(struct broker *b, const struct held_job *job, const char *text,
-                      struct pgqrs_settlement *item)
+static int quarantine(struct broker *b, const struct worker *worker, const struct held_job *job,
+                      const char *text, struct pgqrs_settlement *item)
 {
     char *why;
-    int n = asprintf(&why, "quarantined after %d crashes: %s", job->crash_ct + 1, text);
+    int n = worker->only_message != 0
+                ? asprintf(&why, "quarantined after a crash in its isolated run: %s", text)
+                : asprintf(&why, "quarantined after %d crashes: %s", job->crash_ct + 1, text);
     if (n < 0 || keep(&b->group, why, NULL, (size_t)n) < 0) {
         return -1;
     }
@@ -232,7 +247,7 @@ int pgqrs_group_add_returned(struct broker *b, struct worker *worker, struct pgq
     }
     item->message_id = key.id;
     item->attempt = key.attempt;
-    item->how = PGQRS_SETTLE_RETURN;
+    give_back(worker, item);
     note_ready(b, worker->queue, item);
     return 0;
 }
@@ -240,7 +255,8 @@ int pgqrs_group_add_returned(struct broker *b, struct worker *worker, struct pgq
 int pgqrs_group_add_charged(struct broker *b, struct worker *worker, const struct held_job *job,
                             const char *text, struct pgqrs_error *err)
 {
-    const uint32_t most = worker->queue->settings.max_crashes;
+    const uint32_t most =
+        worker->only_message != 0 ? 1 : worker->queue->settings.max_crashes;
     struct pgqrs_settlement *item = add_item(b, worker);
     if (item == NULL) {
         return pgqrs_error_memory(err);
@@ -251,7 +267,7 @@ int pgqrs_group_add_charged(struct broker *b, struct worker *worker, const struc
     item->error = pgqrs_bytes_from(text);
     fail(b, worker->queue, item, 0);
     if (item->crashed && most > 0 && (uint32_t)job->crash_ct + 1 >= most &&
-        quarantine(b, job, text, item) < 0) {
+        quarantine(b, worker, job, text, item) < 0) {
         b->group.count--;
         worker->unsettled--;
         return pgqrs_error_memory(err);

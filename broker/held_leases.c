@@ -112,7 +112,7 @@ static int64_t reserve_of(const struct broker *b, const struct worker *worker)
 
 uint32_t pgqrs_worker_credit(const struct broker *b, const struct worker *worker)
 {
-    if (worker->peer == NULL || worker->ended || worker->held_back) {
+    if (worker->peer == NULL || worker->ended || worker->held_back || worker->only_message != 0) {
         return 0;
     }
     int64_t limit = worker->capacity + reserve_of(b, worker);

@@ -326,7 +326,7 @@ void pgqrs_orders_buried(struct broker *b, const struct worker *worker)
     struct orders *o = b->orders;
     bool suspended = worker->row_state == PGQRS_WORKER_SUSPENDED ||
                      worker->row_state == PGQRS_WORKER_INTERRUPTED;
-    if (!suspended || worker->how == PGQRS_END_CLEAN) {
+    if (!suspended || worker->how == PGQRS_END_CLEAN || worker->only_message != 0) {
         return;
     }
     struct suspended_slot *more = reallocarray(o->suspended, o->suspended_count + 1, sizeof *more);

@@ -66,6 +66,7 @@ int pgqrs_worker_add(struct broker *b, const struct pgqrs_worker_started *starte
     worker->slot = started->slot;
     worker->pid = (pid_t)started->pid;
     memcpy(worker->token, started->token, sizeof worker->token);
+    worker->only_message = started->only_message;
     worker->held = held;
     TAILQ_INSERT_TAIL(&b->workers, worker, link);
     TAILQ_INSERT_TAIL(&queue->workers, worker, queue_link);
@@ -84,11 +85,20 @@ bool pgqrs_worker_has_predecessor(const struct worker *worker)
     return false;
 }
 
+#define ONLY_ROW "/only"
+
 /* One row for each place in a queue of a site, used again by the next process in that place. */
 void pgqrs_worker_row_name(const struct broker *b, const struct worker *worker, char *out,
                            size_t size)
 {
-    (void)snprintf(out, size, "%s/%s/%u", b->site, worker->queue->settings.name, worker->slot);
+    (void)snprintf(out, size, "%s/%s%s%u", b->site, worker->queue->settings.name,
+                   worker->only_message != 0 ? ONLY_ROW : "/", worker->slot);
+}
+
+static bool is_only_row(const char *name)
+{
+    const char *last = strrchr(name, '/');
+    return last != NULL && strncmp(last, ONLY_ROW, strlen(ONLY_ROW)) == 0;
 }
 
 void pgqrs_worker_attach(struct broker *b, struct worker *worker, struct peer *peer, int64_t row_id,
@@ -96,6 +106,7 @@ void pgqrs_worker_attach(struct broker *b, struct worker *worker, struct peer *p
 {
     worker->row_id = row_id;
     worker->peer = peer;
+    worker->was_dead = worker->was_dead || worker->inherited; /* nobody remembers */
     worker->inherited = false;
     worker->capacity = hello->capacity;
     worker->last_us = worker->pace_us = 0;
@@ -110,6 +121,7 @@ void pgqrs_worker_attach(struct broker *b, struct worker *worker, struct peer *p
     pgqrs_log_debug("broker: worker %s/%u connected pid=%d generation=%llu held=%zu",
                     worker->queue->settings.name, worker->slot, (int)worker->pid,
                     (unsigned long long)worker->generation, worker->held_count);
+    pgqrs_only_attached(b, worker);
     pgqrs_commit_wake(b);
 }
 
@@ -234,6 +246,7 @@ static void on_buried(void *arg, struct store_task *task)
         worker->queue->maybe_ready = true;
     }
     pgqrs_orders_buried(b, worker);
+    pgqrs_only_buried(b, worker);
     worker_destroy(b, worker);
     pgqrs_peers_announced(b);
     pgqrs_commit_wake(b);
@@ -247,7 +260,8 @@ void pgqrs_workers_bury(struct broker *b)
     }
     TAILQ_FOREACH(worker, &b->workers, link)
     {
-        if (!worker->gathered || worker->burying || worker->attaching || worker->unsettled > 0 ||
+        if (!worker->gathered || worker->burying || worker->attaching || worker->claiming ||
+            worker->unsettled > 0 ||
             (b->trouble_since_ms != 0 && !b->trying)) {
             continue;
         }
@@ -256,7 +270,8 @@ void pgqrs_workers_bury(struct broker *b)
         worker->release = (struct pgqrs_release){
             .charge = worker->inherited && spends_an_attempt(worker),
             .crashed = worker->how == PGQRS_END_CRASHED,
-            .max_attempts = worker->queue->settings.max_attempts,
+            .max_attempts =
+                worker->only_message != 0 ? 1 : worker->queue->settings.max_attempts,
             .reason = worker->reason == NULL ? "worker ended" : worker->reason,
         };
         worker->bury_task = (struct store_task){.run = run_bury, .done = on_buried};
@@ -300,7 +315,7 @@ static int recover_one(struct broker *b, const struct pgqrs_worker_info *row,
     }
     const struct pgqrs_release release = {
         .charge = true,
-        .max_attempts = max_attempts_of(b, row->queue_id),
+        .max_attempts = is_only_row(row->name) ? 1 : max_attempts_of(b, row->queue_id),
         .reason = "the worker was gone when the broker started",
     };
     int64_t freed = pgqrs_store_worker_end(b->store, row->id, &release, err);

@@ -51,6 +51,7 @@ enum pgqrs_cli_option { /* rows of the table in pgqrs.c */
                         PGQRS_OPT_EXACT,
                         PGQRS_OPT_OLDER_THAN,
                         PGQRS_OPT_SOCKET,
+                        PGQRS_OPT_ISOLATED,
                         PGQRS_OPT_COUNT
 };
 #define PGQRS_OPT(name) (1u << PGQRS_OPT_##name)
@@ -167,6 +168,7 @@ int pgqrs_cmd_message_cancel(struct pgqrs_cli *cli);
 int pgqrs_cmd_message_delete(struct pgqrs_cli *cli);
 int pgqrs_cmd_message_release(struct pgqrs_cli *cli);
 int pgqrs_cmd_message_replay(struct pgqrs_cli *cli);
+int pgqrs_cmd_message_run(struct pgqrs_cli *cli);
 int pgqrs_cmd_dlq_list(struct pgqrs_cli *cli);
 int pgqrs_cmd_dlq_replay(struct pgqrs_cli *cli);
 int pgqrs_cmd_dlq_purge(struct pgqrs_cli *cli);

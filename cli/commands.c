@@ -35,6 +35,10 @@ static const char message_list_help[] =
     "States: ready, delayed, leased, archived. Outcomes: done, failed, cancelled.\n";
 static const char release_help[] =
     "A released message waits again at once, with its attempt spent.\n";
+static const char run_help[] =
+    "A running pgqrsd starts a worker for this one message, one that waits or a dead\n"
+    "letter, and lends it this terminal. A crash makes the message a dead letter at\n"
+    "once. Ctrl-C cancels. The exit status is 0 only when the job is done.\n";
 static const char dlq_replay_help[] =
     "Those with these ids; or with --queue all of a queue; or with --all those of\n"
     "all queues.\n";
@@ -187,6 +191,15 @@ const struct pgqrs_cli_command pgqrs_cli_commands[] = {
      .min_words = 1,
      .max_words = SIZE_MAX,
      .run = pgqrs_cmd_message_replay},
+    {.group = "message",
+     .name = "run",
+     .words = "ID --isolated",
+     .help = "run one here, in its own worker",
+     .more = run_help,
+     .min_words = 1,
+     .max_words = 1,
+     .options = PGQRS_OPT(ISOLATED) | PGQRS_OPT(SOCKET),
+     .run = pgqrs_cmd_message_run},
     {.group = "dlq",
      .name = "list",
      .words = "",

@@ -3,6 +3,7 @@
 #include "cli/ctl_link.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -81,10 +82,62 @@ static int find_and_dial(const struct pgqrs_cli *cli, struct pgqrs_error *err)
     return fd;
 }
 
-static int talk(int fd, const char *line, struct pgqrs_buf *in, struct pgqrs_error *err)
+/* Our standard output and error go with the first bytes. Returns how many of them were sent. */
+static ssize_t send_with_output(int fd, const char *line, size_t len)
+{
+    const int fds[] = {STDOUT_FILENO, STDERR_FILENO};
+    union {
+        struct cmsghdr header;
+        char space[CMSG_SPACE(sizeof fds)];
+    } control = {0};
+    struct iovec part = {.iov_base = (void *)(uintptr_t)line, .iov_len = len};
+    const struct msghdr message = {.msg_iov = &part,
+                                   .msg_iovlen = 1,
+                                   .msg_control = control.space,
+                                   .msg_controllen = sizeof control.space};
+    control.header = (struct cmsghdr){
+        .cmsg_len = CMSG_LEN(sizeof fds), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
+    memcpy(CMSG_DATA(&control.header), fds, sizeof fds);
+    return sendmsg(fd, &message, MSG_NOSIGNAL);
+}
+
+/* ---- a run, which a signal cancels ---- */
+
+static volatile sig_atomic_t run_fd = -1;
+
+static void on_signal(int signal)
+{
+    (void)signal;
+    int saved_errno = errno;
+    (void)shutdown(run_fd, SHUT_WR);
+    errno = saved_errno;
+}
+
+/* The first one asks to end, and the answer still comes; the second one ends us. */
+static void cancel_on_signals(int fd)
+{
+    static const struct timeval none = {0};
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)(SA_RESETHAND)};
+    (void)sigemptyset(&action.sa_mask);
+    run_fd = fd;
+    (void)sigaction(SIGINT, &action, NULL); /* these can not fail: the numbers are right */
+    (void)sigaction(SIGTERM, &action, NULL);
+    (void)sigaction(SIGHUP, &action, NULL);
+    (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &none, sizeof none);
+}
+
+static int talk(int fd, const char *line, bool run, struct pgqrs_buf *in, struct pgqrs_error *err)
 {
     size_t sent = 0;
     size_t len = strlen(line);
+    if (run) {
+        cancel_on_signals(fd);
+        ssize_t n = send_with_output(fd, line, len);
+        if (n < 0) {
+            return pgqrs_error_sys(err, PGQRS_ERR_UNAVAILABLE, errno, "pgqrsd does not listen");
+        }
+        sent = (size_t)n;
+    }
     while (sent < len) {
         ssize_t n = send(fd, line + sent, len - sent, MSG_NOSIGNAL);
         if (n < 0) {
@@ -98,6 +151,9 @@ static int talk(int fd, const char *line, struct pgqrs_buf *in, struct pgqrs_err
             return pgqrs_error_memory(err);
         }
         ssize_t n = recv(fd, to, 65536, 0);
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
         if (n < 0) {
             return pgqrs_error_sys(err, PGQRS_ERR_UNAVAILABLE, errno, "pgqrsd does not answer");
         }
@@ -122,7 +178,7 @@ static int parse(const struct pgqrs_buf *in, json_t **reply_out, struct pgqrs_er
     return -1;
 }
 
-int pgqrs_ctl_ask(const struct pgqrs_cli *cli, json_t *request, json_t **reply_out)
+static int ask(const struct pgqrs_cli *cli, json_t *request, bool run, json_t **reply_out)
 {
     const char *socket_path = cli->options[PGQRS_OPT_SOCKET];
     char *line = json_dumps(request, JSON_COMPACT);
@@ -137,7 +193,7 @@ int pgqrs_ctl_ask(const struct pgqrs_cli *cli, json_t *request, json_t **reply_o
         (void)pgqrs_error_memory(&err);
     } else {
         fd = socket_path != NULL ? dial(socket_path, &err) : find_and_dial(cli, &err);
-        rc = fd < 0 ? -1 : talk(fd, text, &in, &err);
+        rc = fd < 0 ? -1 : talk(fd, text, run, &in, &err);
     }
     if (rc == 0) {
         rc = parse(&in, reply_out, &err);
@@ -149,4 +205,14 @@ int pgqrs_ctl_ask(const struct pgqrs_cli *cli, json_t *request, json_t **reply_o
     free(line);
     free(text);
     return rc < 0 ? pgqrs_cli_fail(&err) : PGQRS_CLI_OK;
+}
+
+int pgqrs_ctl_ask(const struct pgqrs_cli *cli, json_t *request, json_t **reply_out)
+{
+    return ask(cli, request, false, reply_out);
+}
+
+int pgqrs_ctl_run(const struct pgqrs_cli *cli, json_t *request, json_t **reply_out)
+{
+    return ask(cli, request, true, reply_out);
 }

@@ -46,6 +46,7 @@ static const struct {
     [PGQRS_OPT_EXACT] = {"exact", NULL, "count everything; else counts stop at 100000", 0},
     [PGQRS_OPT_OLDER_THAN] = {"older-than", "D", "only those ended longer ago, such as 7d", 0},
     [PGQRS_OPT_SOCKET] = {"socket", "PATH", "the control socket of that pgqrsd", 0},
+    [PGQRS_OPT_ISOLATED] = {"isolated", NULL, "in a worker of its own; has to be given", 0},
 };
 
 #define GLOBAL                                                                                     \

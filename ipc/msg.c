@@ -21,13 +21,13 @@ const struct pgqrs_msg_desc pgqrs_msg_descs[PGQRS_MSG_COUNT] = {
     [PGQRS_MSG_BROKER_WELCOME] = {"broker_welcome", S, B, 5 * TEXT_MIN + 34 + 2 * LIST_MIN,
                                   PGQRS_CONTROL_BODY_MAX},
     [PGQRS_MSG_WORKER_WELCOME] = {"worker_welcome", S, W,
-                                  4 * TEXT_MIN + PGQRS_TOKEN_SIZE + 40 + PGQRS_ISOLATION_MIN,
+                                  4 * TEXT_MIN + PGQRS_TOKEN_SIZE + 41 + PGQRS_ISOLATION_MIN,
                                   PGQRS_CONTROL_BODY_MAX},
     [PGQRS_MSG_CHILD_READY] = {"child_ready", C, S, 0, 0},
     [PGQRS_MSG_CHILD_BEAT] = {"child_beat", C, S, 28, 28},
     [PGQRS_MSG_CHILD_DRAIN] = {"child_drain", S, C, 0, 0},
     [PGQRS_MSG_WORKER_CANCEL] = {"worker_cancel", S, W, 8, 8},
-    [PGQRS_MSG_WORKER_STARTED] = {"worker_started", S, B, 16 + TEXT_MIN + PGQRS_TOKEN_SIZE, 1024},
+    [PGQRS_MSG_WORKER_STARTED] = {"worker_started", S, B, 24 + TEXT_MIN + PGQRS_TOKEN_SIZE, 1024},
     [PGQRS_MSG_WORKER_ENDED] = {"worker_ended", S, B, 9 + TEXT_MIN, 1024},
     [PGQRS_MSG_BROKER_STOP] = {"broker_stop", S, B, 0, 0},
     [PGQRS_MSG_COMPLAINT] = {"complaint", B, S, 8 + TEXT_MIN, 1024},
@@ -48,6 +48,7 @@ const struct pgqrs_msg_desc pgqrs_msg_descs[PGQRS_MSG_COUNT] = {
     [PGQRS_MSG_BROKER_QUEUES] = {"broker_queues", S, B, 4 + LIST_MIN, PGQRS_CONTROL_BODY_MAX},
     [PGQRS_MSG_QUEUES_KNOWN] = {"queues_known", B, S, 4, 4},
     [PGQRS_MSG_QUEUE_LOAD] = {"queue_load", B, S, 4 + TEXT_MIN, 512},
+    [PGQRS_MSG_RUN_ENDED] = {"run_ended", B, S, 9 + TEXT_MIN, PGQRS_ERROR_TEXT_MAX + 64},
 };
 
 #undef S
@@ -214,6 +215,7 @@ static void put_worker_started(struct pgqrs_buf *out, const struct pgqrs_worker_
     pgqrs_buf_put_u32(out, m->pid);
     put_text(out, m->queue);
     pgqrs_buf_put(out, m->token, PGQRS_TOKEN_SIZE);
+    put_i64(out, m->only_message);
 }
 
 static void read_worker_started(struct pgqrs_reader *r, struct pgqrs_worker_started *m)
@@ -223,6 +225,7 @@ static void read_worker_started(struct pgqrs_reader *r, struct pgqrs_worker_star
     m->pid = pgqrs_read_u32(r);
     m->queue = pgqrs_read_text(r, PGQRS_NAME_MAX);
     read_token(r, m->token);
+    m->only_message = read_natural(r);
 }
 
 void pgqrs_encode_broker_welcome(struct pgqrs_buf *out, const struct pgqrs_broker_welcome *m)
@@ -271,7 +274,7 @@ int pgqrs_decode_broker_welcome(const struct pgqrs_frame *f, struct pgqrs_broker
     for (size_t i = 0; i < m->queue_count; i++) {
         pgqrs_read_queue_settings(&r, &m->queues[i]);
     }
-    m->workers = read_list(&r, TEXT_MIN + 16 + PGQRS_TOKEN_SIZE,
+    m->workers = read_list(&r, TEXT_MIN + 24 + PGQRS_TOKEN_SIZE,
                            (size_t)PGQRS_QUEUES_MAX * PGQRS_CONSUMERS_MAX, sizeof *m->workers,
                            &m->worker_count);
     for (size_t i = 0; i < m->worker_count; i++) {
@@ -307,6 +310,7 @@ void pgqrs_encode_worker_welcome(struct pgqrs_buf *out, const struct pgqrs_worke
     put_i64(out, m->cancel_grace_ms);
     pgqrs_buf_put_u32(out, m->log_lines);
     pgqrs_put_isolation(out, &m->isolation);
+    pgqrs_buf_put_u8(out, m->once);
     pgqrs_msg_end(out, start);
 }
 
@@ -327,6 +331,7 @@ int pgqrs_decode_worker_welcome(const struct pgqrs_frame *f, struct pgqrs_worker
     m->cancel_grace_ms = read_natural(&r);
     m->log_lines = pgqrs_read_u32(&r);
     pgqrs_read_isolation(&r, &m->isolation);
+    m->once = read_flag(&r);
     r.failed = r.failed || m->prefetch < 1 || m->prefetch > PGQRS_PREFETCH_MAX;
     return close_body(&r, f, err);
 }

@@ -22,6 +22,7 @@
 #include "base/error.h"
 #include "ipc/msg_isolation.h"
 #include "ipc/msg_queues.h"
+#include "ipc/msg_run.h"
 
 #define PGQRS_IPC_MAJOR 1 /* incompatible: peers refuse each other at hello */
 #define PGQRS_IPC_MINOR 0 /* additive */
@@ -99,6 +100,7 @@ enum pgqrs_msg_type { /* numbers go on the wire: append, never reuse */
                       PGQRS_MSG_BROKER_QUEUES = 26, /* s>b serve these from now on */
                       PGQRS_MSG_QUEUES_KNOWN = 27,  /* b>s they are in the store */
                       PGQRS_MSG_QUEUE_LOAD = 28,    /* b>s how much waits in one */
+                      PGQRS_MSG_RUN_ENDED = 29,     /* b>s the one job of a worker: ipc/msg_run.h */
                       PGQRS_MSG_COUNT
 };
 
@@ -154,6 +156,7 @@ struct pgqrs_worker_started {
     uint32_t pid;
     const char *queue;
     uint8_t token[PGQRS_TOKEN_SIZE];
+    int64_t only_message; /* it is given this one and no other; 0: an ordinary worker */
 };
 
 struct pgqrs_broker_welcome {
@@ -186,6 +189,7 @@ struct pgqrs_worker_welcome {
     int64_t timeout_ms, cancel_grace_ms; /* of a job; timeout 0: none */
     struct pgqrs_isolation isolation;
     uint32_t log_lines; /* of output, a second; 0: no limit */
+    uint8_t once;       /* 1: it ends after its first job */
 };
 void pgqrs_encode_worker_welcome(struct pgqrs_buf *out, const struct pgqrs_worker_welcome *m);
 int pgqrs_decode_worker_welcome(const struct pgqrs_frame *f, struct pgqrs_worker_welcome *m,

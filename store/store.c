@@ -461,6 +461,44 @@ int pgqrs_store_exchange(struct pgqrs_store *store, struct pgqrs_exchange *excha
     return store->ops->exchange(store, exchange, err);
 }
 
+int pgqrs_store_message_claim(struct pgqrs_store *store, struct pgqrs_message_claim *claim,
+                              struct pgqrs_exchange *leased, struct pgqrs_error *err)
+{
+    if (store->ops->message_claim == NULL || claim->lease_ms <= 0) {
+        return pgqrs_error_set(err, PGQRS_ERR_INVALID,
+                               "claim: found a lease of %lld ms of store %s, expected more than 0 "
+                               "of a broker's own store",
+                               (long long)claim->lease_ms, store->ops->name);
+    }
+    leased->lease_count = 0;
+    pgqrs_buf_clear(&leased->payloads);
+    claim->replayed = false;
+    return store->ops->message_claim(store, claim, leased, err);
+}
+
+/* What a message is that can not be claimed. */
+int pgqrs_store_refuse_claim(const struct pgqrs_message_claim *claim,
+                             const struct pgqrs_claim_look *look, struct pgqrs_error *err)
+{
+    long long id = claim->message_id;
+    if (!look->found) {
+        return pgqrs_error_set(err, PGQRS_ERR_NOT_FOUND, "message %lld does not exist", id);
+    }
+    if (look->queue_id != claim->queue_id) {
+        return pgqrs_error_set(err, PGQRS_ERR_CONFLICT, "message %lld is of another queue", id);
+    }
+    if (look->archived && !look->failed) {
+        return pgqrs_error_set(err, PGQRS_ERR_CONFLICT,
+                               "message %lld has ended, and is no dead letter", id);
+    }
+    if (look->archived) {
+        return pgqrs_error_set(err, PGQRS_ERR_CONFLICT,
+                               "message %lld: another one that waits has its unique key", id);
+    }
+    return pgqrs_error_set(err, PGQRS_ERR_CONFLICT, "message %lld is leased by worker %lld", id,
+                           (long long)look->holder);
+}
+
 void pgqrs_exchange_fini(struct pgqrs_exchange *exchange)
 {
     free(exchange->leases);

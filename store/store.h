@@ -528,6 +528,24 @@ struct pgqrs_exchange {
         now_us; /* the store's clock in this exchange; 0 when nothing was leased or looked for */
 };
 
+/* Lease this one message, which no exchange would, or not yet. */
+struct pgqrs_message_claim {
+    int64_t message_id;
+    int64_t queue_id, worker_id; /* of whose queue it has to be */
+    int64_t lease_ms;
+    bool replayed; /* out: it was a dead letter */
+};
+/*
+ * In one transaction: a message that waits, due or not, whatever its attempts, paused its queue or
+ * not, is leased; a dead letter is replayed first (PGQRS_ACT_REPLAY). leased->leases has it then,
+ * as after an exchange; its settlements and wants are not looked at. PGQRS_ERR_NOT_FOUND, or
+ * PGQRS_ERR_CONFLICT tells what is in the way: somebody has it, it has ended otherwise, another one
+ * that waits has its unique key, it is of another queue. Only for the store's broker.
+ */
+int pgqrs_store_message_claim(struct pgqrs_store *store, struct pgqrs_message_claim *claim,
+                              struct pgqrs_exchange *leased,
+                              struct pgqrs_error *err) PGQRS_MUST_CHECK;
+
 /*
  * One transaction: applies every settlement whose lease holds, in order, adds their follow-ups,
  * then leases what is wanted. Whether a follow-up finds a unique key free that a later settlement

@@ -4,7 +4,8 @@
 
 /*
  * What a backend implements: the operations of store/store.h, whose arguments were checked. Every
- * operation must be there except wake_fd, woken, doze, rouse and unwatch, which may be null. A
+ * operation must be there except message_claim, wake_fd, woken, doze, rouse and unwatch, which may
+ * be null. A
  * backend's struct begins with struct pgqrs_store.
  */
 
@@ -68,6 +69,8 @@ struct pgqrs_store_ops {
                     struct pgqrs_error *err);
     int64_t (*renew)(struct pgqrs_store *store, const struct pgqrs_lease_ref *leases, size_t count,
                      int64_t lease_ms, bool *held_out, struct pgqrs_error *err);
+    int (*message_claim)(struct pgqrs_store *store, struct pgqrs_message_claim *claim,
+                         struct pgqrs_exchange *leased, struct pgqrs_error *err);
     int (*wake_fd)(struct pgqrs_store *store);
     bool (*woken)(struct pgqrs_store *store);
     void (*doze)(struct pgqrs_store *store);
@@ -82,6 +85,22 @@ struct pgqrs_store {
 /* Whether an item may be enqueued; index is for the error's text. */
 int pgqrs_store_check_item(const struct pgqrs_enqueue *item, size_t index,
                            struct pgqrs_error *err) PGQRS_MUST_CHECK;
+
+/* What a claim finds. */
+struct pgqrs_claim_look {
+    bool found, archived, failed; /* failed: a dead letter */
+    int64_t queue_id, holder;     /* 0: nobody */
+};
+/* Whether it may be leased, once it is replayed when it is a dead letter. */
+static inline bool pgqrs_store_may_claim(const struct pgqrs_message_claim *claim,
+                                         const struct pgqrs_claim_look *look)
+{
+    return look->found && look->queue_id == claim->queue_id &&
+           (look->archived ? look->failed : look->holder == 0);
+}
+/* Says why not; of a dead letter that may: because of its key. Returns -1. */
+int pgqrs_store_refuse_claim(const struct pgqrs_message_claim *claim,
+                             const struct pgqrs_claim_look *look, struct pgqrs_error *err);
 
 /* Whether a list may have so many items. */
 int pgqrs_store_check_limit(uint32_t limit, uint32_t max, struct pgqrs_error *err) PGQRS_MUST_CHECK;

@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "supervisor/run.h"
 
 #define MESSAGES_PER_TURN 32
 #define OUTBOX_MAX 10000
@@ -141,6 +142,7 @@ void pgqrs_child_describe_worker(const struct child *child, struct pgqrs_worker_
     m->pid = (uint32_t)child->pid;
     m->queue = child->place->queue->name;
     memcpy(m->token, child->token, sizeof m->token);
+    m->only_message = child->place->run == NULL ? 0 : child->place->run->message_id;
 }
 
 static struct pgqrs_isolation isolation_of(const struct pgqrs_config_isolation *c)
@@ -171,13 +173,14 @@ static void welcome_worker(struct child *child)
         .settings = queue->settings,
         .job_socket = s->job_socket,
         .slot = child->place->slot,
-        .prefetch = (uint32_t)queue->prefetch,
+        .prefetch = child->place->run == NULL ? (uint32_t)queue->prefetch : 1,
         .max_attempts = (uint32_t)queue->max_attempts,
         .heartbeat_ms = s->config->heartbeat_interval_ms,
         .timeout_ms = queue->timeout_ms,
         .cancel_grace_ms = queue->cancel_grace_ms,
         .isolation = isolation_of(&queue->isolation),
         .log_lines = (uint32_t)queue->log_lines,
+        .once = child->place->run != NULL,
     };
     memcpy(m.token, child->token, sizeof m.token);
     struct pgqrs_buf out = {0};
@@ -222,6 +225,13 @@ static size_t list_workers(struct supervisor *s, struct pgqrs_worker_started *ou
             if (worker != NULL) {
                 pgqrs_child_describe_worker(worker, &out[n++]);
             }
+        }
+    }
+    const struct run *run;
+    LIST_FOREACH(run, &s->runs, link)
+    {
+        if (run->place.child != NULL) {
+            pgqrs_child_describe_worker(run->place.child, &out[n++]);
         }
     }
     const struct unreported_end *end;
@@ -322,7 +332,7 @@ static void on_hello(struct child *child, const struct pgqrs_frame *frame, struc
     } else {
         welcome_worker(child);
     }
-    if (child->log_level != pgqrs_log_level()) { /* it changed since the start */
+    if (child->log_level != pgqrs_log_level() && child->place->run == NULL) { /* it changed since the start */
         pgqrs_child_post_log_level(child);
     }
 }
@@ -401,6 +411,17 @@ static void on_queue_load(struct child *child, const struct pgqrs_frame *frame,
     pgqrs_scaling_load(child->place->s, &load);
 }
 
+static void on_run_ended(struct child *child, const struct pgqrs_frame *frame,
+                         struct pgqrs_error *err)
+{
+    struct pgqrs_run_ended m;
+    if (pgqrs_decode_run_ended(frame, &m, err) < 0) {
+        pgqrs_child_kill(child, err->text);
+        return;
+    }
+    pgqrs_run_told(child->place->s, &m);
+}
+
 static void dispatch(struct child *child, const struct pgqrs_frame *frame)
 {
     struct pgqrs_error err;
@@ -428,6 +449,9 @@ static void dispatch(struct child *child, const struct pgqrs_frame *frame)
         return;
     case PGQRS_MSG_ORDER:
         on_order(child, frame, &err);
+        return;
+    case PGQRS_MSG_RUN_ENDED:
+        on_run_ended(child, frame, &err);
         return;
     case PGQRS_MSG_NONE:
     case PGQRS_MSG_REFUSE:

@@ -6,6 +6,7 @@
 #include "supervisor/ctl.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,21 +15,27 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include <event2/buffer.h>
 #include <event2/bufferevent.h>
 #include <event2/listener.h>
 #include <jansson.h>
 
 #include "base/log.h"
+#include "supervisor/run.h"
 
 #define LINE_MAX_BYTES (64 * 1024)
 #define PEERS_MAX 32
 #define PATIENCE_S 10
+#define READ_AT_ONCE 4096
+#define FDS_MAX 2
 
 struct peer {
     LIST_ENTRY(peer) link;
     struct ctl *ctl;
-    struct bufferevent *stream;
+    struct bufferevent *stream; /* for the answer; also closes the socket */
+    struct event *incoming;     /* for the line, since a bufferevent drops descriptors */
+    struct pgqrs_buf line;
+    int fds[FDS_MAX]; /* that came with it; -1: none */
+    struct run *run;  /* that it waits for */
     bool answered;
 };
 
@@ -140,30 +147,47 @@ static const struct {
                 {"reload", on_reload},
                 {"log-level", on_log_level}};
 
-static json_t *answer(struct supervisor *s, const char *line, size_t len)
+static command_fn *find_command(const char *name)
+{
+    for (size_t i = 0; name != NULL && i < sizeof commands / sizeof *commands; i++) {
+        if (strcmp(name, commands[i].name) == 0) {
+            return commands[i].fn;
+        }
+    }
+    return NULL;
+}
+
+static bool start_run(struct peer *peer, const json_t *request, struct pgqrs_error *err);
+
+/* Null: it comes when a run has ended. */
+static json_t *answer(struct peer *peer, const char *line, size_t len)
 {
     struct pgqrs_error err = {0};
     json_t *reply = json_object();
     json_t *request = json_loadb(line, len, 0, NULL);
     const char *name = json_string_value(json_object_get(request, "command"));
-    command_fn *fn = NULL;
-    for (size_t i = 0; name != NULL && i < sizeof commands / sizeof *commands; i++) {
-        fn = strcmp(name, commands[i].name) == 0 ? commands[i].fn : fn;
-    }
+    command_fn *fn = find_command(name);
+    bool later = false;
     if (name == NULL) {
         (void)pgqrs_error_set(&err, PGQRS_ERR_INVALID,
                               "expected a line with a JSON object that has a \"command\"");
+    } else if (strcmp(name, "run") == 0) {
+        later = start_run(peer, request, &err);
     } else if (fn == NULL) {
         (void)pgqrs_error_set(&err, PGQRS_ERR_INVALID,
                               "command \"%.60s\" is unknown to pgqrsd " PGQRS_VERSION, name);
     } else {
-        fn(s, request, reply, &err);
+        fn(peer->ctl->s, request, reply, &err);
     }
     (void)json_object_set_new(reply, "ok", json_boolean(err.code == PGQRS_ERR_NONE));
     if (err.code != PGQRS_ERR_NONE) {
         (void)json_object_set_new(reply, "error", json_string(err.text));
     }
     json_decref(request);
+    if (later) {
+        json_decref(reply);
+        return NULL;
+    }
     return reply;
 }
 
@@ -173,6 +197,18 @@ static void drop(struct peer *peer)
 {
     LIST_REMOVE(peer, link);
     peer->ctl->peer_count--;
+    if (peer->run != NULL) {
+        pgqrs_run_forget(peer->run);
+    }
+    for (int i = 0; i < FDS_MAX; i++) {
+        if (peer->fds[i] >= 0) {
+            (void)close(peer->fds[i]);
+        }
+    }
+    if (peer->incoming != NULL) {
+        event_free(peer->incoming);
+    }
+    pgqrs_buf_fini(&peer->line);
     bufferevent_free(peer->stream); /* closes the socket */
     free(peer);
 }
@@ -186,27 +222,14 @@ static void on_written(struct bufferevent *stream, void *arg)
     }
 }
 
-static void on_read(struct bufferevent *stream, void *arg)
+/* Takes the reply. */
+static void send_answer(struct peer *peer, json_t *reply)
 {
-    struct peer *peer = arg;
-    size_t len = 0;
-    if (peer->answered) {
-        return;
-    }
-    char *line = evbuffer_readln(bufferevent_get_input(stream), &len, EVBUFFER_EOL_LF);
-    if (line == NULL) {
-        if (evbuffer_get_length(bufferevent_get_input(stream)) >= LINE_MAX_BYTES) {
-            drop(peer);
-        }
-        return;
-    }
-    json_t *reply = answer(peer->ctl->s, line, len);
-    free(line);
     char *text = json_dumps(reply, JSON_COMPACT);
     json_decref(reply);
     peer->answered = true;
-    if (text == NULL || bufferevent_write(stream, text, strlen(text)) < 0 ||
-        bufferevent_write(stream, "\n", 1) < 0) {
+    if (text == NULL || bufferevent_write(peer->stream, text, strlen(text)) < 0 ||
+        bufferevent_write(peer->stream, "\n", 1) < 0) {
         drop(peer);
     }
     free(text);
@@ -214,9 +237,112 @@ static void on_read(struct bufferevent *stream, void *arg)
 
 static void on_event(struct bufferevent *stream, short what, void *arg)
 {
+    struct peer *peer = arg;
     (void)stream;
-    (void)what; /* it has gone, or is too slow */
-    drop(arg);
+    if (peer->run != NULL && (what & BEV_EVENT_EOF) != 0) {
+        pgqrs_run_cancel(peer->run); /* it may still read the answer */
+        return;
+    }
+    drop(peer); /* it has gone, or is too slow */
+}
+
+/* ---- runs ---- */
+
+static void on_run_done(void *context, const char *outcome, const char *text)
+{
+    struct peer *peer = context;
+    peer->run = NULL;
+    send_answer(peer,
+                json_pack("{s:b,s:s,s:s}", "ok", 1, "outcome", outcome, "reason", text));
+}
+
+static bool start_run(struct peer *peer, const json_t *request, struct pgqrs_error *err)
+{
+    const json_t *id = json_object_get(request, "message");
+    struct queue *queue = find_queue(peer->ctl->s, request, err);
+    if (queue == NULL) {
+        return false;
+    }
+    if (json_integer_value(id) < 1 || peer->fds[0] < 0 || peer->fds[1] < 0) {
+        (void)pgqrs_error_set(err, PGQRS_ERR_INVALID,
+                              "run: expected the id of a message, and two descriptors with the "
+                              "line, for output and errors");
+        return false;
+    }
+    peer->run = pgqrs_run_start(peer->ctl->s, queue, json_integer_value(id), peer->fds, on_run_done,
+                                peer, err);
+    peer->fds[0] = peer->fds[1] = -1;
+    if (peer->run != NULL) { /* from here on only its end is to be read, for as long as it takes */
+        (void)bufferevent_set_timeouts(peer->stream, NULL, NULL);
+        (void)bufferevent_enable(peer->stream, EV_READ);
+    }
+    return peer->run != NULL;
+}
+
+/* ---- the line ---- */
+
+static void take_descriptors(struct peer *peer, struct msghdr *message)
+{
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c != NULL; c = CMSG_NXTHDR(message, c)) {
+        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) {
+            continue;
+        }
+        size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        for (size_t i = 0; i < count; i++) {
+            int fd;
+            memcpy(&fd, CMSG_DATA(c) + i * sizeof fd, sizeof fd);
+            if (i < FDS_MAX && peer->fds[i] < 0) {
+                peer->fds[i] = fcntl(fd, F_DUPFD_CLOEXEC, PGQRS_FD_ABOVE);
+            }
+            (void)close(fd);
+        }
+    }
+}
+
+/* What recvmsg returned. */
+static ssize_t receive(struct peer *peer, int fd)
+{
+    union {
+        struct cmsghdr header;
+        char space[CMSG_SPACE(FDS_MAX * sizeof(int))];
+    } control;
+    uint8_t *to = pgqrs_buf_reserve(&peer->line, READ_AT_ONCE);
+    if (to == NULL) {
+        return 0;
+    }
+    struct iovec part = {.iov_base = to, .iov_len = READ_AT_ONCE};
+    struct msghdr message = {.msg_iov = &part,
+                             .msg_iovlen = 1,
+                             .msg_control = control.space,
+                             .msg_controllen = sizeof control.space};
+    ssize_t n = recvmsg(fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    if (n > 0) {
+        peer->line.len += (size_t)n;
+    }
+    if (n >= 0) {
+        take_descriptors(peer, &message);
+    }
+    return n;
+}
+
+static void on_incoming(evutil_socket_t fd, short what, void *arg)
+{
+    struct peer *peer = arg;
+    ssize_t n = (what & EV_TIMEOUT) != 0 ? 0 : receive(peer, fd);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+        return;
+    }
+    const char *line = (const char *)peer->line.data;
+    const char *end = n <= 0 ? NULL : memchr(line, '\n', peer->line.len);
+    if (n <= 0 || (end == NULL && peer->line.len >= LINE_MAX_BYTES)) {
+        drop(peer); /* it has gone, is too slow, or says too much */
+    } else if (end != NULL) {
+        (void)event_del(peer->incoming);
+        json_t *reply = answer(peer, line, (size_t)(end - line));
+        if (reply != NULL) {
+            send_answer(peer, reply);
+        }
+    }
 }
 
 static bool may_ask(int fd)
@@ -244,13 +370,19 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struc
         (void)close(fd);
         return;
     }
-    *peer = (struct peer){.ctl = ctl, .stream = stream};
+    *peer = (struct peer){.ctl = ctl, .stream = stream, .fds = {-1, -1}};
     LIST_INSERT_HEAD(&ctl->peers, peer, link);
     ctl->peer_count++;
-    bufferevent_setwatermark(stream, EV_READ, 0, LINE_MAX_BYTES);
-    (void)bufferevent_set_timeouts(stream, &patience, &patience);
-    bufferevent_setcb(stream, on_read, on_written, on_event, peer);
-    (void)bufferevent_enable(stream, EV_READ | EV_WRITE);
+    bufferevent_setwatermark(stream, EV_READ, 0, READ_AT_ONCE);
+    (void)bufferevent_set_timeouts(stream, NULL, &patience);
+    bufferevent_setcb(stream, NULL, on_written, on_event, peer);
+    (void)bufferevent_disable(stream, EV_READ);
+    (void)bufferevent_enable(stream, EV_WRITE);
+    peer->incoming = event_new(evconnlistener_get_base(listener), fd, EV_READ | EV_PERSIST,
+                               on_incoming, peer);
+    if (peer->incoming == NULL || event_add(peer->incoming, &patience) < 0) {
+        drop(peer);
+    }
 }
 
 /* ---- start and end ---- */

@@ -11,6 +11,11 @@
  *   {"command":"scale","queue":"mail","consumers":4}
  *   {"command":"reload"}
  *   {"command":"log-level","level":"debug"}
+ *   {"command":"run","queue":"mail","message":7}
+ *
+ * With the line of a run come two descriptors (SCM_RIGHTS), which are its worker's standard output
+ * and error. Its answer comes when it has ended, with "outcome" and "reason"; who shuts the
+ * connection down for writing before that, or closes it, cancels the run.
  *
  * The answer has "ok"; when that is false, "error" says what was found and what was expected.
  */

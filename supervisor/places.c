@@ -11,12 +11,18 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "supervisor/run.h"
 
 const char *pgqrs_place_name(const struct place *place)
 {
     static char name[PGQRS_NAME_MAX + 64];
     if (place->role == PGQRS_ROLE_BROKER) {
         return "broker";
+    }
+    if (place->run != NULL) {
+        (void)snprintf(name, sizeof name, "queue \"%s\": isolated run of message %" PRId64,
+                       place->queue->name, place->run->message_id);
+        return name;
     }
     (void)snprintf(name, sizeof name, "queue \"%s\": worker %u", place->queue->name, place->slot);
     return name;
@@ -29,6 +35,11 @@ void pgqrs_each_worker(struct supervisor *s, place_fn *fn)
             fn(s->queues[q]->places[i]);
         }
     }
+    struct run *run;
+    LIST_FOREACH(run, &s->runs, link)
+    {
+        fn(&run->place);
+    }
 }
 
 size_t pgqrs_workers_alive(const struct supervisor *s)
@@ -38,6 +49,11 @@ size_t pgqrs_workers_alive(const struct supervisor *s)
         for (size_t i = 0; i < s->queues[q]->place_count; i++) {
             alive += s->queues[q]->places[i]->child != NULL ? 1 : 0;
         }
+    }
+    const struct run *run;
+    LIST_FOREACH(run, &s->runs, link)
+    {
+        alive += run->place.child != NULL ? 1 : 0;
     }
     return alive;
 }
@@ -64,6 +80,13 @@ static struct place *find(struct supervisor *s, bool (*matches)(const struct chi
             if (place->child != NULL && matches(place->child, value)) {
                 return place;
             }
+        }
+    }
+    struct run *run;
+    LIST_FOREACH(run, &s->runs, link)
+    {
+        if (run->place.child != NULL && matches(run->place.child, value)) {
+            return &run->place;
         }
     }
     return NULL;
@@ -153,6 +176,9 @@ void pgqrs_place_ready(struct place *place)
         pgqrs_supervisor_broker_ready(place->s);
         return;
     }
+    if (place->run != NULL) {
+        return;
+    }
     place->queue->was_ready = true;
     pgqrs_version_of(place)->proven = true;
     free(place->queue->last_error);
@@ -214,7 +240,8 @@ static enum pgqrs_end how_ended(const struct child *child, int wait_status)
         return PGQRS_END_CLEAN;
     }
     if (code == PGQRS_EXIT_TIMEOUT) {
-        return PGQRS_END_TIMEOUT;
+        const struct run *run = child->place->run;
+        return run != NULL && run->cancelled ? PGQRS_END_INTERRUPTED : PGQRS_END_TIMEOUT;
     }
     return child->interrupted ? PGQRS_END_INTERRUPTED : PGQRS_END_CRASHED;
 }
@@ -238,6 +265,10 @@ static void worker_ended(struct place *place, const struct child *child, int wai
     int code = WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : -1;
     bool ready = child->ready_at_ms != 0;
     report_to_broker(place, child, how_ended(child, wait_status), why);
+    if (place->run != NULL) {
+        pgqrs_run_worker_ended(place, code, why);
+        return;
+    }
     if (s->state >= SUPERVISOR_DRAINING) {
         if (code == PGQRS_EXIT_RETURNED && s->exit_status == PGQRS_EXIT_OK) {
             s->exit_status = PGQRS_EXIT_RETURNED; /* a killed one's job is known to the broker */

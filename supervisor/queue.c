@@ -12,6 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "supervisor/run.h"
+
 /* ---- plugin files ---- */
 
 static bool is_file(const struct plugin_file *plugin, const struct stat *st)
@@ -151,7 +153,8 @@ void pgqrs_queues_sweep(struct supervisor *s)
     size_t kept = 0;
     for (size_t i = 0; i < s->queue_count; i++) {
         struct queue *queue = s->queues[i];
-        if (queue->removed && queue->place_count == 0 && s->unreported_count == 0) {
+        if (queue->removed && queue->place_count == 0 && s->unreported_count == 0 &&
+            !pgqrs_run_uses(queue)) {
             destroy(queue);
         } else {
             s->queues[kept++] = queue;

@@ -19,6 +19,7 @@
 
 #include "base/log.h"
 #include "base/paths.h"
+#include "supervisor/run.h"
 
 #define SPAWN_VARIABLES 5
 
@@ -26,7 +27,8 @@ struct inherited {
     int lifeline;
     int listen_fd;              /* -1: a worker */
     int plugin;                 /* -1: it is to use its path */
-    struct output_ends *output; /* null: the broker */
+    struct output_ends *output; /* null: the broker, and a run */
+    int out, err;               /* of a run; -1: not */
 };
 
 /* A child does not get what may hold the store's credentials, nor what is meant for us alone. */
@@ -74,13 +76,14 @@ static char **make_environment(const struct place *place, uint64_t generation, c
     const struct pgqrs_config *config = place->s->config;
     const struct pgqrs_config_isolation *isolation =
         place->queue == NULL ? NULL : &pgqrs_version_of(place)->config.isolation;
+    bool run = place->run != NULL; /* a person reads it */
     const char *names = isolation == NULL ? NULL : isolation->environment;
     if (env == NULL || asprintf(&env[0], PGQRS_ENV_GENERATION "=%" PRIu64, generation) < 0 ||
         asprintf(&env[1], PGQRS_ENV_CONTROL "=%s", url) < 0 ||
         asprintf(&env[2], PGQRS_ENV_SUPERVISOR "=%d", (int)getpid()) < 0 ||
         asprintf(&env[3], PGQRS_ENV_LOG "=%s %s",
-                 config->log_format == PGQRS_LOG_JSON ? "json" : "text",
-                 pgqrs_log_level_name(pgqrs_log_level())) < 0 ||
+                 config->log_format == PGQRS_LOG_JSON && !run ? "json" : "text",
+                 pgqrs_log_level_name(run ? PGQRS_LOG_DEBUG : pgqrs_log_level())) < 0 ||
         asprintf(&env[4], PGQRS_ENV_NO_NEW_PRIVILEGES "=%d",
                  isolation != NULL && (isolation->no_new_privileges || isolation->seccomp)) < 0) {
         free_environment(env, 0);
@@ -106,8 +109,8 @@ static int set_actions(posix_spawn_file_actions_t *actions, const struct inherit
         {from->output == NULL ? -1 : from->output->read[0], PGQRS_FD_OUTPUT},
         {from->output == NULL ? -1 : from->output->read[1], PGQRS_FD_OUTPUT_ERR},
         {from->plugin, PGQRS_FD_PLUGIN},
-        {from->output == NULL ? -1 : from->output->write[0], STDOUT_FILENO},
-        {from->output == NULL ? -1 : from->output->write[1], STDERR_FILENO},
+        {from->output == NULL ? from->out : from->output->write[0], STDOUT_FILENO},
+        {from->output == NULL ? from->err : from->output->write[1], STDERR_FILENO},
     };
     int last = PGQRS_FD_LIFELINE;
     int rc = posix_spawn_file_actions_addopen(actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
@@ -185,18 +188,21 @@ int pgqrs_spawn(const struct place *place, uint64_t generation, const char *cont
                 struct pgqrs_error *err)
 {
     bool broker = place->role == PGQRS_ROLE_BROKER;
+    bool piped = !broker && place->run == NULL;
     char program[PATH_MAX];
     int lifeline = -1;
     struct output_ends ends = {.memory = -1};
     struct inherited from = {.listen_fd = broker ? place->s->listen_fd : -1,
                              .plugin = plugin,
-                             .output = broker ? NULL : &ends};
+                             .output = piped ? &ends : NULL,
+                             .out = place->run == NULL ? -1 : place->run->fds[0],
+                             .err = place->run == NULL ? -1 : place->run->fds[1]};
     if (pgqrs_path_installed(broker ? "libexec/pgqrs/pgqrs-broker" : "libexec/pgqrs/pgqrs-worker",
                              program, sizeof program, err) < 0 ||
         open_lifeline(&lifeline, &from.lifeline, err) < 0) {
         return -1;
     }
-    int opened = broker ? 0 : pgqrs_output_open(output, &ends, err);
+    int opened = piped ? pgqrs_output_open(output, &ends, err) : 0;
     if (opened == 0) {
         char **env = make_environment(place, generation, control_url);
         int rc = env == NULL ? ENOMEM : spawn(program, env, &from, pid_out);
@@ -204,7 +210,7 @@ int pgqrs_spawn(const struct place *place, uint64_t generation, const char *cont
         opened =
             rc == 0 ? 0 : pgqrs_error_sys(err, PGQRS_ERR_FAILED, rc, "can not run %s", program);
     }
-    if (!broker) {
+    if (piped) {
         pgqrs_output_ends_close(&ends);
     }
     (void)close(from.lifeline);

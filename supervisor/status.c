@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the supervisor knows, as JSON. */
-#include "supervisor/supervisor.h"
+#include "supervisor/run.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -123,7 +123,8 @@ static json_t *describe_death(const struct death *death, const char *queue)
     int status = death->wait_status;
     put(out, "at", time_of(death->at_us));
     put(out, "queue", queue == NULL ? json_null() : json_string(queue));
-    put(out, "worker", queue == NULL ? json_null() : json_integer(death->slot));
+    put(out, "worker",
+        queue == NULL || death->slot >= PGQRS_RUN_SLOTS ? json_null() : json_integer(death->slot));
     put(out, "pid", json_integer(death->pid));
     put(out, "generation", json_integer((json_int_t)death->generation));
     put(out, "reason", json_string(death->why));

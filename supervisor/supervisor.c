@@ -27,6 +27,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "supervisor/ctl.h"
+#include "supervisor/run.h"
 
 #define LISTEN_BACKLOG 1024
 #define BROKER_STOP_MS 15000 /* the broker itself gives up earlier */
@@ -257,7 +258,7 @@ static void on_scale(evutil_socket_t signal, short what, void *arg)
 
 static void tell_log_level(struct place *place)
 {
-    if (place->child != NULL && place->child->state >= CHILD_WELCOMED &&
+    if (place->child != NULL && place->run == NULL && place->child->state >= CHILD_WELCOMED &&
         place->child->state != CHILD_KILLED) {
         pgqrs_child_post_log_level(place->child);
     }
@@ -473,6 +474,7 @@ static void supervisor_fini(struct supervisor *s)
     if (s->broker.restart_timer != NULL) {
         event_free(s->broker.restart_timer);
     }
+    pgqrs_runs_fini(s);
     pgqrs_queues_fini(s);
     pgqrs_deaths_fini(&s->broker_deaths);
     pgqrs_ctl_close(&s->ctl);
@@ -505,6 +507,7 @@ int pgqrs_supervisor_run(struct pgqrs_config *config, const char *config_path,
 {
     struct supervisor s = {.config = config, .config_path = config_path, .listen_fd = -1};
     STAILQ_INIT(&s.unreported);
+    LIST_INIT(&s.runs);
     int rc = start(&s, err);
     if (rc == 0 && event_base_dispatch(s.base) < 0) {
         rc = pgqrs_error_set(err, PGQRS_ERR_FAILED, "event loop failed");

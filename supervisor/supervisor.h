@@ -15,6 +15,7 @@
  *   reload.c       a new configuration, tried on one worker first
  *   scaling.c      how many workers follow from what waits
  *   pool.c         how many places a queue has: scaling, and replacing old workers
+ *   run.c          one message in a worker of its own
  *   deaths.c       the last deaths
  *   status.c       what we know, as JSON
  *   ctl.c          the operator's socket
@@ -41,6 +42,8 @@
 
 struct supervisor;
 struct place;
+struct run;
+LIST_HEAD(run_list, run);
 
 enum child_state {
     CHILD_NONE = 0,
@@ -177,6 +180,7 @@ struct place {
     bool retiring;          /* its worker is told to end, and the place goes with it */
     struct place *replaces; /* which retires when the worker here is ready; null: none */
     struct pgqrs_recycle recycle;
+    struct run *run; /* whose place it is, and not its queue's; null: an ordinary one */
 };
 
 enum supervisor_state {
@@ -211,6 +215,7 @@ struct supervisor {
     struct ctl *ctl;
     struct queue **queues;
     size_t queue_count;
+    struct run_list runs;
     uint32_t queues_serial; /* of what the broker was told last */
     uint32_t known_serial;  /* of what it has confirmed */
     struct unreported_ends unreported;

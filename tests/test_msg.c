@@ -109,6 +109,10 @@ static int decode_any(const struct pgqrs_frame *f)
         struct pgqrs_queue_load m;
         return pgqrs_decode_queue_load(f, &m, &err);
     }
+    case PGQRS_MSG_RUN_ENDED: {
+        struct pgqrs_run_ended m;
+        return pgqrs_decode_run_ended(f, &m, &err);
+    }
     case PGQRS_MSG_LOG_LEVEL: {
         uint8_t level;
         return pgqrs_decode_log_level(f, &level, &err);
@@ -243,6 +247,11 @@ static void encode_example(struct pgqrs_buf *out, enum pgqrs_msg_type type)
         break;
     case PGQRS_MSG_QUEUE_LOAD:
         pgqrs_encode_queue_load(out, &(struct pgqrs_queue_load){.queue = "mail", .ready = 3});
+        break;
+    case PGQRS_MSG_RUN_ENDED:
+        pgqrs_encode_run_ended(
+            out, &(struct pgqrs_run_ended){
+                     .generation = 1, .outcome = PGQRS_RUN_REFUSED, .text = "it is leased"});
         break;
     case PGQRS_MSG_LOG_LEVEL:
         pgqrs_encode_log_level(out, PGQRS_LOG_DEBUG);

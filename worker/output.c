@@ -199,6 +199,8 @@ int pgqrs_output_start(struct pgqrs_output *o, const char *queue, uint32_t worke
 {
     pthread_t thread;
     sigset_t all, before;
+    /* To a pipe it would be written in blocks, of which a crash loses the last. */
+    (void)setvbuf(stdout, NULL, _IOLBF, 0);
     if (o == NULL) {
         return 0;
     }
@@ -208,8 +210,6 @@ int pgqrs_output_start(struct pgqrs_output *o, const char *queue, uint32_t worke
     o->worker = worker;
     pgqrs_rate_limit_init(&o->limit, lines_per_second, BURST_SECONDS * lines_per_second,
                           pgqrs_mono_us());
-    /* It is a pipe, and would be written in blocks. */
-    (void)setvbuf(stdout, NULL, _IOLBF, 0);
     /* Signals go to the main thread. */
     (void)sigfillset(&all);
     (void)pthread_sigmask(SIG_SETMASK, &all, &before);
@@ -250,6 +250,7 @@ static void drain(struct pgqrs_output *o, enum pgqrs_stream stream)
 void pgqrs_output_end(struct pgqrs_output *o)
 {
     if (o == NULL) {
+        (void)fflush(stdout);
         return;
     }
     struct pollfd fds[] = {{.fd = o->fds[PGQRS_STREAM_OUT], .events = POLLIN},

@@ -29,6 +29,7 @@ static int take_welcome(struct pgqrs_worker *worker, const struct pgqrs_frame *f
     worker->slot = welcome.slot;
     worker->prefetch = welcome.prefetch;
     worker->log_lines = welcome.log_lines;
+    worker->once = welcome.once != 0;
     worker->max_attempts = welcome.max_attempts;
     worker->heartbeat_ms = welcome.heartbeat_ms < 1 ? 1 : welcome.heartbeat_ms;
     worker->timeout_ms = welcome.timeout_ms;

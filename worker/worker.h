@@ -8,6 +8,8 @@
  * the plugin writes to standard output and error.
  */
 
+#include <stdbool.h>
+
 #include "ipc/child.h"
 #include "worker/host.h"
 #include "worker/isolation.h"
@@ -23,6 +25,7 @@ struct pgqrs_worker {
     struct pgqrs_isolation isolation;
     uint8_t token[PGQRS_TOKEN_SIZE];
     uint32_t slot, prefetch, max_attempts, log_lines;
+    bool once; /* it ends after its first job */
     int64_t heartbeat_ms;
     int64_t timeout_ms, cancel_grace_ms;
 

@@ -15,6 +15,9 @@ int pgqrs_worker_loop(struct pgqrs_worker *worker, struct pgqrs_error *err)
         if (got <= 0) {
             break;
         }
+        if (worker->once) {
+            pgqrs_job_link_drain(worker->link); /* there is no other, and this one is finished */
+        }
         pgqrs_output_begin(worker->output, lease->key.id);
         struct pgqrs_job *job = pgqrs_host_begin(worker->host, lease);
         enum pgqrs_outcome outcome = handler->run(worker->plugin.state, job);

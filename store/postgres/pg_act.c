@@ -236,6 +236,12 @@ static int carry_out(struct pg_store *s, enum pgqrs_act act, const int64_t *ids,
     return 0;
 }
 
+int pgqrs_pg_replay(struct pg_store *s, int64_t id, struct pgqrs_error *err)
+{
+    struct met met = {.id = id};
+    return carry_out(s, PGQRS_ACT_REPLAY, &id, 1, &met, 1, err) < 0 ? -1 : met.done ? 1 : 0;
+}
+
 static size_t choose(enum pgqrs_act act, const int64_t *ids, size_t count, struct met *met,
                      size_t there, int64_t *chosen)
 {

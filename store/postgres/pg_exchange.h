@@ -62,6 +62,9 @@ void pgqrs_pg_add_leases(struct pg_exchange *e);
  * are placed, when all have come. */
 int pgqrs_pg_take_leases(struct pg_exchange *e, struct pgqrs_error *err) PGQRS_MUST_CHECK;
 void pgqrs_pg_place_payloads(struct pgqrs_exchange *x);
+/* Within the caller's transaction, one message that may be leased. */
+int pgqrs_pg_lease_one(struct pg_store *s, const struct pgqrs_message_claim *claim,
+                       struct pgqrs_exchange *x, struct pgqrs_error *err) PGQRS_MUST_CHECK;
 /* 1 some want can be answered now, 0 none, -1; sets now_us and, about the queues that have nothing
  * now or whose wants were not filled, next_due_us. */
 int pgqrs_pg_peek_wants(struct pg_store *s, struct pgqrs_exchange *x,

@@ -47,6 +47,16 @@ const struct pg_stmt pgqrs_pg_lease = {
     .param_count = 6,
     .types = {PG_INT8, PG_INT8, PG_INT8_ARRAY, PG_INT8, PG_INT4, PG_INT8_ARRAY},
 };
+static const struct pg_stmt lease_one = {
+    .name = "lease_one",
+    .sql = "UPDATE pgqrs_messages m SET pgqrsd_due_at = m.vt, vt = pgqrsd_now() + " PG_MS("$3") ","
+           " read_ct = greatest(coalesce(m.read_ct, 0), 0) + 1,"
+           " dequeued_at = coalesce(m.dequeued_at, pgqrsd_now()), consumer_worker_id = $2"
+           " WHERE m.id = $1 RETURNING m.id, m.payload, m.read_ct, m.enqueued_at,"
+           " m.pgqrsd_priority, m.pgqrsd_due_at, pgqrsd_now(), m.pgqrsd_crash_ct",
+    .param_count = 3,
+    .types = {PG_INT8, PG_INT8, PG_INT8},
+};
 /* $1 queues, $2 attempts. Of each queue: whether something is due, whether some row has no time,
  * when the first one later is. */
 #define FIRST(what, condition)                                                                     \
@@ -201,6 +211,27 @@ static int take_row(struct pgqrs_exchange *x, const PGresult *rows, int row, siz
     pgqrs_buf_put(&x->payloads, payload.data, payload.len);
     pgqrs_buf_put_u8(&x->payloads, 0);
     return x->payloads.failed ? pgqrs_error_memory(err) : append(x, &lease, err);
+}
+
+int pgqrs_pg_lease_one(struct pg_store *s, const struct pgqrs_message_claim *claim,
+                       struct pgqrs_exchange *x, struct pgqrs_error *err)
+{
+    struct pg_args args = {0};
+    pgqrs_pg_arg_int8(&args, claim->message_id);
+    pgqrs_pg_arg_int8(&args, claim->worker_id);
+    pgqrs_pg_arg_int8(&args, claim->lease_ms);
+    PGresult *rows = pgqrs_pg_run(s, &lease_one, &args, false, err);
+    pgqrs_pg_args_fini(&args);
+    if (rows == NULL) {
+        return -1;
+    }
+    int rc = PQntuples(rows) == 1 ? take_row(x, rows, 0, 0, err)
+                                  : pgqrs_error_set(err, PGQRS_ERR_AGAIN, "claim: the row is gone");
+    PQclear(rows);
+    if (rc == 0) {
+        pgqrs_pg_place_payloads(x);
+    }
+    return rc;
 }
 
 static int take_step(struct pg_exchange *e, int step, struct pgqrs_error *err)

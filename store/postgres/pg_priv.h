@@ -184,6 +184,10 @@ int pgqrs_pg_message_list(struct pgqrs_store *store, const struct pgqrs_message_
                           struct pgqrs_message_list *list_out, struct pgqrs_error *err);
 int64_t pgqrs_pg_message_act(struct pgqrs_store *store, enum pgqrs_act act, const int64_t *ids,
                              size_t count, enum pgqrs_acted *acted_out, struct pgqrs_error *err);
+int pgqrs_pg_message_claim(struct pgqrs_store *store, struct pgqrs_message_claim *claim,
+                           struct pgqrs_exchange *leased, struct pgqrs_error *err);
+/* Within the caller's transaction. 0: another one that waits has its unique key. */
+int pgqrs_pg_replay(struct pg_store *s, int64_t id, struct pgqrs_error *err) PGQRS_MUST_CHECK;
 int64_t pgqrs_pg_prune(struct pgqrs_store *store, struct pgqrs_prune *prune,
                        struct pgqrs_error *err);
 int64_t pgqrs_pg_bury(struct pgqrs_store *store, int64_t queue_id, uint32_t max_attempts,

@@ -55,6 +55,7 @@ static const struct pgqrs_store_ops postgres_ops = {
     .info = pgqrs_pg_info,
     .exchange = pgqrs_pg_exchange,
     .renew = pgqrs_pg_renew,
+    .message_claim = pgqrs_pg_message_claim,
     .wake_fd = pgqrs_pg_wake_fd,
     .woken = pgqrs_pg_woken,
     .doze = pgqrs_pg_doze,

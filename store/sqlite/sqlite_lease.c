@@ -233,6 +233,14 @@ static bool asks_the_same(const struct pgqrs_want *a, const struct pgqrs_want *b
     return a->queue_id == b->queue_id && a->max_attempts == b->max_attempts;
 }
 
+static void place_payloads(struct pgqrs_exchange *x)
+{
+    for (size_t i = 0; i < x->lease_count; i++) {
+        struct pgqrs_bytes *payload = &x->leases[i].payload;
+        payload->data = (const char *)x->payloads.data + (size_t)payload->data;
+    }
+}
+
 int pgqrs_sqlite_lease(struct sqlite_store *s, struct pgqrs_exchange *x, const struct moment *now,
                        struct pgqrs_error *err)
 {
@@ -243,10 +251,36 @@ int pgqrs_sqlite_lease(struct sqlite_store *s, struct pgqrs_exchange *x, const s
             return -1;
         }
     }
-    for (size_t i = 0; i < x->lease_count; i++) {
-        struct pgqrs_bytes *payload = &x->leases[i].payload;
-        payload->data = (const char *)x->payloads.data + (size_t)payload->data;
+    place_payloads(x);
+    return 0;
+}
+
+int pgqrs_sqlite_lease_one(struct sqlite_store *s, const struct pgqrs_message_claim *claim,
+                           struct pgqrs_exchange *x, const struct moment *now,
+                           struct pgqrs_error *err)
+{
+    const struct pgqrs_want want = {.worker_id = claim->worker_id, .lease_ms = claim->lease_ms};
+    struct pgqrs_lease lease = {0};
+    sqlite3_stmt *stmt = pgqrs_sqlite_stmt(s, STMT_CLAIM_PICK, err);
+    if (stmt == NULL) {
+        return -1;
     }
+    pgqrs_sqlite_bind_int(stmt, 1, claim->message_id);
+    int rc = pgqrs_sqlite_step(s, stmt, err);
+    if (rc <= 0) {
+        return -1; /* it was there in this transaction */
+    }
+    lease.priority = sqlite3_column_int(stmt, 5);
+    rc = grow(x, err) < 0 ? -1 : read_lease(stmt, x, &lease, err);
+    (void)sqlite3_reset(stmt); /* the row was read */
+    if (rc < 0) {
+        return -1;
+    }
+    x->leases[x->lease_count++] = lease;
+    if (take(s, x, 0, &want, now, err) < 0) {
+        return -1;
+    }
+    place_payloads(x);
     return 0;
 }
 

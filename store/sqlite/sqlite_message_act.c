@@ -88,6 +88,21 @@ static int look(struct sqlite_store *s, int64_t id, bool *ours_out, struct pgqrs
     return is;
 }
 
+int64_t pgqrs_sqlite_replay(struct sqlite_store *s, int64_t id, const char *now,
+                            struct pgqrs_error *err)
+{
+    if (pgqrs_sqlite_run_about(s, STMT_CANCEL_FORGET, id, err) < 0) {
+        return -1;
+    }
+    sqlite3_stmt *stmt = pgqrs_sqlite_stmt(s, STMT_ACT_REPLAY, err);
+    if (stmt == NULL) {
+        return -1;
+    }
+    pgqrs_sqlite_bind_int(stmt, 1, id);
+    pgqrs_sqlite_bind_text(stmt, 2, now);
+    return pgqrs_sqlite_run(s, stmt, err);
+}
+
 /* Changes nothing when the message is not in a state that allows it. */
 static int64_t carry_out(struct sqlite_store *s, enum pgqrs_act act, int64_t id, const char *now,
                          struct pgqrs_error *err)
@@ -95,10 +110,12 @@ static int64_t carry_out(struct sqlite_store *s, enum pgqrs_act act, int64_t id,
     static const enum sqlite_stmt_id stmts[PGQRS_ACT_COUNT] = {
         [PGQRS_ACT_CANCEL] = STMT_ACT_CANCEL,
         [PGQRS_ACT_FREE] = STMT_ACT_FREE,
-        [PGQRS_ACT_REPLAY] = STMT_ACT_REPLAY,
     };
     if (act == PGQRS_ACT_DELETE) {
         return pgqrs_sqlite_delete_message(s, id, err);
+    }
+    if (act == PGQRS_ACT_REPLAY) {
+        return pgqrs_sqlite_replay(s, id, now, err);
     }
     sqlite3_stmt *stmt = pgqrs_sqlite_stmt(s, stmts[act], err);
     if (stmt == NULL) {
@@ -132,10 +149,6 @@ static int64_t act_on(struct sqlite_store *s, enum pgqrs_act act, int64_t id, co
     if (act == PGQRS_ACT_CANCEL && is == PGQRS_ACTED_LEASED && ours) {
         *acted_out = PGQRS_ACTED_ASKED;
         return ask(s, id, now, err);
-    }
-    if (act == PGQRS_ACT_REPLAY && is == PGQRS_ACTED_ARCHIVED &&
-        pgqrs_sqlite_run_about(s, STMT_CANCEL_FORGET, id, err) < 0) {
-        return -1;
     }
     bool may = act == PGQRS_ACT_CANCEL   ? is == PGQRS_ACTED_WAITING
                : act == PGQRS_ACT_DELETE ? is == PGQRS_ACTED_WAITING || is == PGQRS_ACTED_ARCHIVED

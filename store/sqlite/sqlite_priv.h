@@ -62,6 +62,8 @@ enum sqlite_stmt_id {
     STMT_SETTLE_RELEASE,
     STMT_SETTLE_LOOK,
     STMT_RENEW,
+    STMT_CLAIM_LOOK,
+    STMT_CLAIM_PICK,
     STMT_ACT_LOOK,
     STMT_ACT_CANCEL,
     STMT_ACT_FREE,
@@ -256,6 +258,10 @@ int64_t pgqrs_sqlite_message_act(struct pgqrs_store *store, enum pgqrs_act act, 
                                  size_t count, enum pgqrs_acted *acted_out,
                                  struct pgqrs_error *err);
 
+/* In the caller's transaction. 0: another one that waits has its unique key. */
+int64_t pgqrs_sqlite_replay(struct sqlite_store *s, int64_t id, const char *now,
+                            struct pgqrs_error *err);
+
 /* Ids that a statement found, to be changed when it is over. */
 struct sqlite_ids {
     int64_t *items;
@@ -311,6 +317,8 @@ int64_t pgqrs_sqlite_worker_reconcile(struct pgqrs_store *store, int64_t worker_
 
 int pgqrs_sqlite_exchange(struct pgqrs_store *store, struct pgqrs_exchange *exchange,
                           struct pgqrs_error *err);
+int pgqrs_sqlite_message_claim(struct pgqrs_store *store, struct pgqrs_message_claim *claim,
+                               struct pgqrs_exchange *leased, struct pgqrs_error *err);
 int64_t pgqrs_sqlite_renew(struct pgqrs_store *store, const struct pgqrs_lease_ref *leases,
                            size_t count, int64_t lease_ms, bool *held_out, struct pgqrs_error *err);
 /* sqlite_settle.c, sqlite_lease.c: the two halves of an exchange, in the caller's transaction. */
@@ -326,6 +334,10 @@ int pgqrs_sqlite_next_priority(struct sqlite_store *s, int64_t queue_id, int64_t
                                struct pgqrs_error *err);
 int pgqrs_sqlite_lease(struct sqlite_store *s, struct pgqrs_exchange *x, const struct moment *now,
                        struct pgqrs_error *err);
+/* One message that may be leased. */
+int pgqrs_sqlite_lease_one(struct sqlite_store *s, const struct pgqrs_message_claim *claim,
+                           struct pgqrs_exchange *x, const struct moment *now,
+                           struct pgqrs_error *err);
 /* 1 some want can be answered now, 0 none; sets next_due_us. Outside a transaction. */
 int pgqrs_sqlite_peek(struct sqlite_store *s, struct pgqrs_exchange *x, const struct moment *now,
                       struct pgqrs_error *err);

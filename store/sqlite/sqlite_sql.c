@@ -282,6 +282,12 @@ static const char *const texts[] =
                              " AND archived_at IS NOT NULL FROM pgqrs_messages WHERE id = ?1",
         [STMT_RENEW] = "UPDATE pgqrs_messages SET vt = ?4 WHERE " FENCE,
 
+        [STMT_CLAIM_LOOK] = "SELECT queue_id, archived_at IS NOT NULL,"
+                            " coalesce(pgqrsd_outcome = 'failed', 0), consumer_worker_id"
+                            " FROM pgqrs_messages WHERE id = ?1",
+        [STMT_CLAIM_PICK] = "SELECT id, " NEXT_READ_CT ", enqueued_at, payload, pgqrsd_crash_ct,"
+                            " pgqrsd_priority FROM pgqrs_messages WHERE id = ?1",
+
         /* A worker that takes jobs, and a queue that is not paused, or there is no row; without a
          * level a row of NULLs. */
         [STMT_LEVEL] =

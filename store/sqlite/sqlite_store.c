@@ -57,6 +57,7 @@ static const struct pgqrs_store_ops sqlite_ops = {
     .info = pgqrs_sqlite_info,
     .exchange = pgqrs_sqlite_exchange,
     .renew = pgqrs_sqlite_renew,
+    .message_claim = pgqrs_sqlite_message_claim,
     .wake_fd = pgqrs_sqlite_wake_fd,
     .woken = pgqrs_sqlite_woken,
     .unwatch = pgqrs_sqlite_unwatch,

@@ -7,7 +7,9 @@
  *   ms             work for so long, in slices, looking for a cancellation in between
  *   ms_after_first the same from the second attempt on
  *   ignore_cancel  true: do not look
+ *   say            "TEXT": a line on standard output, first
  *   crash          N: kill this process while the attempt is N or less
+ *   mended         "FILE": but not when there is this file
  *   outcome        "done" (default), "retry", "fail", "snooze", "cancelled", "nonsense"
  *   delay_ms       with the outcome
  *   then           the name of a queue: adds a job {"from": ID} to it
@@ -84,7 +86,12 @@ static enum pgqrs_outcome run(void *opaque, struct pgqrs_job *job)
     if (trace(state, "start", job) < 0) {
         return pgqrs_retry(job, -1, "effect: the file can not be written");
     }
-    if (job->attempt <= flat_number(job->payload, "crash", 0)) {
+    flat_text(job->payload, "say", text, sizeof text);
+    if (text[0] != 0) {
+        (void)printf("%s %lld\n", text, (long long)job->id);
+    }
+    flat_text(job->payload, "mended", text, sizeof text);
+    if (job->attempt <= flat_number(job->payload, "crash", 0) && access(text, F_OK) < 0) {
         (void)raise(SIGKILL);
     }
     const char *ignore = flat_find(job->payload, "ignore_cancel");
