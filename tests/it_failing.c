@@ -56,14 +56,14 @@ static void test_a_plugin_file_that_goes_bad_changes_nothing(void **state)
 {
     struct fixture *f = *state;
     pid_t pid;
-    scratch_link(&f->scratch, "copy.so", built("tests/handlers/effect.so"));
+    scratch_copy(&f->scratch, "copy.so", built("tests/handlers/effect.so"));
     daemon_config(&f->scratch,
                   "queues: {work: {handler: %s/copy.so, settings: {file: %s}, restart: "
                   "{retry: 200ms}}}\n",
                   f->scratch.dir, f->scratch.effects);
     daemon_start(&f->daemon, &f->scratch);
     daemon_await_log(&f->daemon, ": ready pid=", 2);
-    scratch_link(&f->scratch, "copy.so", "/dev/null");
+    scratch_copy(&f->scratch, "copy.so", "/dev/null");
     pid = daemon_await_children(&f->daemon, "pgqrs-worker", 1);
     assert_int_equal(kill(pid, SIGKILL), 0);
     daemon_await_log(&f->daemon, ": ready pid=", 3);

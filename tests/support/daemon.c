@@ -105,6 +105,16 @@ void scratch_link(const struct scratch *s, const char *name, const char *target)
     }
 }
 
+void scratch_copy(const struct scratch *s, const char *name, const char *source)
+{
+    char command[1024];
+    (void)snprintf(command, sizeof command, "cp %s %s/fresh && mv -f %s/fresh %s/%s", source,
+                   s->dir, s->dir, s->dir, name);
+    if (system(command) != 0) {
+        give_up("can not run %s", command);
+    }
+}
+
 const char *built(const char *relative)
 {
     static char paths[4][512];

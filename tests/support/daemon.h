@@ -28,6 +28,8 @@ void scratch_write(const struct scratch *s, const char *name, const char *fmt, .
 
 /* DIR/name becomes a link to target in one step, as a deploy should put a file. */
 void scratch_link(const struct scratch *s, const char *name, const char *target);
+/* The same with a copy, so that the file that was there before has no name any more. */
+void scratch_copy(const struct scratch *s, const char *name, const char *source);
 
 /* The path of a built file below the build directory ($PGQRS_TEST_BUILD). Static storage. */
 const char *built(const char *relative);
