@@ -176,6 +176,14 @@ void pgqrs_control_close(struct pgqrs_control **control)
     }
 }
 
+size_t pgqrs_control_unclosed(void)
+{
+    (void)pthread_mutex_lock(&closer.mutex);
+    size_t count = closer.count;
+    (void)pthread_mutex_unlock(&closer.mutex);
+    return count;
+}
+
 void pgqrs_control_end(void)
 {
     struct timespec until;
