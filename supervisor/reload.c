@@ -101,13 +101,14 @@ static void accept_next(struct queue *queue)
     queue->next = NULL;
     queue->canary = NULL;
     queue->rolling = true;
-    bool scaled = queue->config->consumers != old->config.consumers;
+    bool scaled = queue->config->consumers != old->config.consumers ||
+                  queue->config->consumers_max > 0 || old->config.consumers_max > 0;
     pgqrs_version_destroy(&old);
     tell_broker(queue->s);
     if (canary != NULL) {
         pgqrs_pool_replaced(canary);
     }
-    if (scaled || queue->config->consumers_max > 0) {
+    if (scaled) {
         pgqrs_pool_scale(queue->s, queue, pgqrs_scaling_bound(queue, queue->wanted), "reload");
     }
     pgqrs_pool_roll(queue);
