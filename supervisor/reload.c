@@ -216,6 +216,10 @@ static int change_queue(struct queue *queue, struct pgqrs_config_queue *fresh, j
     struct differences d = compare(queue->config, fresh);
     bool back = queue->removed;
     bool other_file = !pgqrs_version_is_current(queue->version);
+    if (queue->next != NULL && !compare(&queue->next->config, fresh).any &&
+        pgqrs_version_is_current(queue->next)) {
+        return 0; /* it is being tried already */
+    }
     if (queue->next != NULL) {
         forget_next(queue);
     }
