@@ -152,12 +152,13 @@ struct queue {
     const struct pgqrs_config_queue *config; /* the version's */
     struct version *next;                    /* what the canary runs; null: no reload goes on */
     struct place *canary;
-    uint32_t versions;     /* the last number that was given out */
-    uint32_t serial;       /* workers are not started before the broker knows this one */
-    bool rolling;          /* workers of an older version are being replaced */
-    bool removed;          /* not in the configuration any more: it goes with its last worker */
-    int64_t wanted;        /* so many workers */
-    struct place **places; /* in the order in which they were added */
+    int64_t canary_since_ms; /* since when one has worked there, monotonic; 0: not yet */
+    uint32_t versions;       /* the last number that was given out */
+    uint32_t serial;         /* workers are not started before the broker knows this one */
+    bool rolling;            /* workers of an older version are being replaced */
+    bool removed;            /* not in the configuration any more: it goes with its last worker */
+    int64_t wanted;          /* so many workers */
+    struct place **places;   /* in the order in which they were added */
     size_t place_count;
     bool was_ready; /* a worker of it has been ready */
     struct failing failing;
