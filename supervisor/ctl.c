@@ -205,6 +205,8 @@ static void on_read(struct bufferevent *stream, void *arg)
     char *text = json_dumps(reply, JSON_COMPACT);
     json_decref(reply);
     peer->answered = true;
+    /* Who says no more may still listen. */
+    (void)bufferevent_disable(stream, EV_READ);
     if (text == NULL || bufferevent_write(stream, text, strlen(text)) < 0 ||
         bufferevent_write(stream, "\n", 1) < 0) {
         drop(peer);
