@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/utf8.h"
 
 const char *pgqrs_place_name(const struct place *place)
 {
@@ -172,7 +173,7 @@ static void describe(const struct child *child, int wait_status, const char *las
     if (child->kill_reason != NULL) {
         (void)snprintf(out, size, "killed: %s", child->kill_reason);
     } else if (last_words[0] != 0) {
-        (void)snprintf(out, size, "%s", last_words);
+        (void)pgqrs_utf8_copy(out, size, last_words);
     } else if (WIFSIGNALED(wait_status)) {
         int signal = WTERMSIG(wait_status);
         (void)snprintf(out, size, "killed by signal %d (%s)%s", signal, strsignal(signal),
