@@ -99,7 +99,7 @@ static void begin(struct queue *queue, const char *why)
 static void end_if_hopeless(struct supervisor *s, int exit_status)
 {
     for (size_t i = 0; i < s->queue_count; i++) {
-        if (s->queues[i]->was_ready || s->queues[i]->failing.retry == NULL) {
+        if (s->was_ready || s->queues[i]->failing.retry == NULL) {
             return;
         }
     }

@@ -154,7 +154,7 @@ void pgqrs_place_ready(struct place *place)
         pgqrs_supervisor_broker_ready(place->s);
         return;
     }
-    place->queue->was_ready = true;
+    place->s->was_ready = true;
     pgqrs_version_of(place)->proven = true;
     free(place->queue->last_error);
     place->queue->last_error = NULL;

@@ -160,7 +160,6 @@ struct queue {
     int64_t wanted;          /* so many workers */
     struct place **places;   /* in the order in which they were added */
     size_t place_count;
-    bool was_ready; /* a worker of it has been ready */
     struct failing failing;
     struct scaling scaling;
     struct deaths deaths;
@@ -220,6 +219,7 @@ struct supervisor {
     size_t signal_count;
     struct event *drain_timer, *beat_timer;
     int64_t beat_checked_ms;
+    bool was_ready; /* a worker has been ready */
     bool cancelled; /* the drain limit has passed: running jobs were told to stop */
     int exit_status;
 };

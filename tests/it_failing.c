@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -98,6 +99,38 @@ static void test_too_many_crashes_slow_down_one_queue_alone(void **state)
     assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
 }
 
+static bool has_gone(const void *arg)
+{
+    const struct fixture *f = arg;
+    char command[200];
+    char socket_path[96];
+    (void)snprintf(socket_path, sizeof socket_path, "%s/run/pgqrsd.ctl", f->scratch.dir);
+    cli_ok(&f->scratch, NULL, "--socket", socket_path, "-o", "json", "ctl", "status");
+    (void)snprintf(command, sizeof command, "grep -q other %s/out", f->scratch.dir);
+    return system(command) != 0;
+}
+
+/* Who has worked once does not end because of a reload. */
+static void test_only_new_queues_that_can_not_start(void **state)
+{
+    struct fixture *f = *state;
+    scratch_link(&f->scratch, "copy.so", built("tests/handlers/effect.so"));
+    start_two(f, "consumers: 1");
+    scratch_link(&f->scratch, "copy.so", built("tests/handlers/wrong_abi.so"));
+    daemon_config(&f->scratch,
+                  "queues: {fresh: {handler: %s/copy.so, settings: {file: %s}, consumers: 0, "
+                  "restart: {retry: 200ms}}}\n",
+                  f->scratch.dir, f->scratch.effects);
+    assert_int_equal(kill(f->daemon.pid, SIGHUP), 0);
+    daemon_await_log(&f->daemon, "queue \"fresh\": new", 1);
+    assert_true(wait_for(has_gone, f, WAIT_MS));
+    assert_int_equal(kill(f->daemon.pid, SIGTTIN), 0);
+    daemon_await_log(&f->daemon, ": still failing: ", 1);
+    scratch_link(&f->scratch, "copy.so", built("tests/handlers/effect.so"));
+    daemon_await_log(&f->daemon, "queue \"fresh\": works again", 1);
+    assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
+}
+
 int main(void)
 {
 #define WITH_SCRATCH(test) cmocka_unit_test_setup_teardown(test, fixture_setup, fixture_teardown)
@@ -105,6 +138,7 @@ int main(void)
         WITH_SCRATCH(test_a_plugin_that_is_mended_is_found),
         WITH_SCRATCH(test_a_plugin_file_that_goes_bad_changes_nothing),
         WITH_SCRATCH(test_too_many_crashes_slow_down_one_queue_alone),
+        WITH_SCRATCH(test_only_new_queues_that_can_not_start),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
