@@ -258,6 +258,7 @@ static int change_queue(struct queue *queue, struct pgqrs_config_queue *fresh, j
         pgqrs_config_queue_fini(&queue->version->config);
         queue->version->config = *fresh;
         *fresh = (struct pgqrs_config_queue){0};
+        pgqrs_failing_retry(queue);
     }
     if (back || (d.consumers && queue->next == NULL)) {
         pgqrs_pool_scale(queue->s, queue, pgqrs_scaling_bound(queue, queue->wanted), "reload");

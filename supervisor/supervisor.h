@@ -289,7 +289,7 @@ bool pgqrs_failing_died(struct place *place, bool was_ready, int exit_code, cons
 void pgqrs_failing_ready(struct queue *queue);
 void pgqrs_failing_fini(struct queue *queue);
 
-/* A failing queue is tried at once. */
+/* A failing queue is tried at once, and then as often as is configured by now. */
 void pgqrs_failing_retry(struct queue *queue);
 
 /* ---- queue.c ---- */

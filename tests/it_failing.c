@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -99,6 +100,24 @@ static void test_too_many_crashes_slow_down_one_queue_alone(void **state)
     assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
 }
 
+static void test_how_often_it_is_tried_can_be_changed(void **state)
+{
+    static const char yaml[] = "queues: {work: {handler: %s, settings: {file: %s/later/effects}, "
+                               "restart: {retry: %s}}, none: {handler: exec, consumers: 0}}\n";
+    struct fixture *f = *state;
+    char later[96];
+    (void)snprintf(later, sizeof later, "%s/later", f->scratch.dir);
+    daemon_config(&f->scratch, yaml, built("tests/handlers/effect.so"), f->scratch.dir, "1d");
+    daemon_start(&f->daemon, &f->scratch);
+    daemon_await_log(&f->daemon, "queue \"work\": failing: ", 1);
+    daemon_config(&f->scratch, yaml, built("tests/handlers/effect.so"), f->scratch.dir, "200ms");
+    assert_int_equal(kill(f->daemon.pid, SIGHUP), 0);
+    daemon_await_log(&f->daemon, ": still failing: ", 2);
+    assert_int_equal(mkdir(later, 0700), 0);
+    daemon_await_log(&f->daemon, "queue \"work\": works again", 1);
+    assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
+}
+
 static bool has_gone(const void *arg)
 {
     const struct fixture *f = arg;
@@ -138,6 +157,7 @@ int main(void)
         WITH_SCRATCH(test_a_plugin_that_is_mended_is_found),
         WITH_SCRATCH(test_a_plugin_file_that_goes_bad_changes_nothing),
         WITH_SCRATCH(test_too_many_crashes_slow_down_one_queue_alone),
+        WITH_SCRATCH(test_how_often_it_is_tried_can_be_changed),
         WITH_SCRATCH(test_only_new_queues_that_can_not_start),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
