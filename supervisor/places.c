@@ -253,7 +253,8 @@ static void worker_ended(struct place *place, const struct child *child, int wai
         pgqrs_log_warn("%s: %s, while it was to end pid=%d", pgqrs_place_name(place), why,
                        (int)child->pid);
     }
-    if (pgqrs_reload_canary_died(place, code, why) || pgqrs_pool_leave(place)) {
+    bool told_to = child->stop_asked && ready;
+    if ((!told_to && pgqrs_reload_canary_died(place, code, why)) || pgqrs_pool_leave(place)) {
         return;
     }
     if (!ready && pgqrs_pool_give_up_replacing(place, why)) {

@@ -260,6 +260,19 @@ static void test_a_trial_ends_though_its_jobs_run_into_their_limit(void **state)
     assert_int_equal(daemon_stop(&f->daemon, SIGQUIT), 75);
 }
 
+static void test_a_trial_goes_on_when_its_worker_is_stopped_by_request(void **state)
+{
+    struct fixture *f = *state;
+    start(f, "", 1);
+    config(f, ", timeout: 1h");
+    assert_int_equal(reload(f), 0);
+    db_await(&f->scratch, "select count(*) from pgqrs_workers where name like '%/work/1'", 1);
+    db_exec(&f->scratch, "update pgqrs_workers set status = 'stopped' where name like '%/work/1'");
+    daemon_await_log(&f->daemon, "stopped by request, starting another one", 1);
+    daemon_await_log(&f->daemon, "all its workers run the new version", 1);
+    assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
+}
+
 static void test_what_needs_a_start_is_said(void **state)
 {
     struct fixture *f = *state;
@@ -294,6 +307,7 @@ int main(void)
         WITH_SCRATCH(test_fewer_workers_while_a_version_is_tried),
         WITH_SCRATCH(test_a_fixed_number_after_one_that_followed_the_load),
         WITH_SCRATCH(test_a_trial_ends_though_its_jobs_run_into_their_limit),
+        WITH_SCRATCH(test_a_trial_goes_on_when_its_worker_is_stopped_by_request),
         WITH_SCRATCH(test_what_needs_a_start_is_said),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
