@@ -220,8 +220,10 @@ static void test_fewer_workers_while_a_version_is_tried(void **state)
     daemon_await_log(&f->daemon, ": ready pid=", 1 + 4);
     cli_ok(&f->scratch, NULL, "--socket", control_socket(f), "worker", "scale", "work", "1");
     (void)daemon_await_children(&f->daemon, "pgqrs-worker", 2);
+    fixture_enqueue(f, 40, "{\"ms\":5}");
     daemon_await_log(&f->daemon, "all its workers run the new version", 1);
     (void)daemon_await_children(&f->daemon, "pgqrs-worker", 1);
+    db_await(&f->scratch, DONE_AT_ONCE, 40);
     /* With the last one the trial ends: there is nothing to lose any more. */
     config(f, ", consumers: 3, timeout: 2h");
     assert_int_equal(reload(f), 0);
@@ -230,7 +232,7 @@ static void test_fewer_workers_while_a_version_is_tried(void **state)
     daemon_await_log(&f->daemon, "no worker of it is left, the new version is used", 1);
     cli_ok(&f->scratch, NULL, "--socket", control_socket(f), "worker", "scale", "work", "1");
     enqueue(f, "work", "{}", 1);
-    db_await(&f->scratch, DONE_AT_ONCE, 1);
+    db_await(&f->scratch, DONE_AT_ONCE, 41);
     assert_int_equal(daemon_log_count(&f->daemon, " error "), 0);
     assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
 }
@@ -243,6 +245,7 @@ static void test_a_fixed_number_after_one_that_followed_the_load(void **state)
     daemon_await_log(&f->daemon, ": ready pid=", 1 + 3);
     config(f, ", consumers: 1, timeout: 1h");
     assert_int_equal(reload(f), 0);
+    fixture_enqueue(f, 60, "{\"ms\":10}");
     daemon_await_log(&f->daemon, "reload: queue \"work\": 1 workers instead of 3", 1);
     (void)daemon_await_children(&f->daemon, "pgqrs-worker", 1);
     assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
@@ -269,6 +272,7 @@ static void test_a_trial_goes_on_when_its_worker_is_stopped_by_request(void **st
     db_await(&f->scratch, "select count(*) from pgqrs_workers where name like '%/work/1'", 1);
     db_exec(&f->scratch, "update pgqrs_workers set status = 'stopped' where name like '%/work/1'");
     daemon_await_log(&f->daemon, "stopped by request, starting another one", 1);
+    fixture_enqueue(f, 40, "{\"ms\":10}");
     daemon_await_log(&f->daemon, "all its workers run the new version", 1);
     assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
 }
