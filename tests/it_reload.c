@@ -257,8 +257,8 @@ static void test_a_trial_ends_though_its_jobs_run_into_their_limit(void **state)
     struct fixture *f = *state;
     start(f, ", consumers: 1, timeout: 300ms, cancel_grace: 0s, max_attempts: 1", 1);
     config(f, ", consumers: 1, timeout: 301ms, cancel_grace: 0s, max_attempts: 1");
-    fixture_enqueue(f, 200, "{\"ms\":600000}");
     assert_int_equal(reload(f), 0);
+    fixture_enqueue(f, 200, "{\"ms\":600000}");
     daemon_await_log(&f->daemon, "the new version does well", 1);
     assert_int_equal(daemon_stop(&f->daemon, SIGQUIT), 75);
 }
