@@ -324,7 +324,8 @@ static void on_hello(struct child *child, const struct pgqrs_frame *frame, struc
     } else {
         welcome_worker(child);
     }
-    if (child->log_level != pgqrs_log_level() && child->place->run == NULL) { /* it changed since the start */
+    if (child->log_level != pgqrs_log_level() &&
+        child->place->run == NULL) { /* it changed since the start */
         pgqrs_child_post_log_level(child);
     }
 }

@@ -378,10 +378,8 @@ static void who_can_not_be_asked(void **state)
 
 static int claim(struct suite *f, int64_t id, bool *replayed_out)
 {
-    struct pgqrs_message_claim c = {.message_id = id,
-                                    .queue_id = f->queue,
-                                    .worker_id = f->worker,
-                                    .lease_ms = SUITE_LEASE_MS};
+    struct pgqrs_message_claim c = {
+        .message_id = id, .queue_id = f->queue, .worker_id = f->worker, .lease_ms = SUITE_LEASE_MS};
     if (f->store->ops->message_claim == NULL) {
         skip(); /* only a broker's own store has it */
     }
@@ -438,11 +436,11 @@ static void claiming_a_dead_letter(void **state)
 {
     struct suite *f = *state;
     bool replayed;
-    int64_t id = suite_put_item(f, f->queue, (struct pgqrs_enqueue){.payload = {"[1]", 3},
-                                                                    .priority = 3,
-                                                                    .unique_key = "k"});
-    struct pgqrs_settlement dead = suite_settlement(claimed(f, id, "[1]", false),
-                                                    PGQRS_SETTLE_DEAD);
+    int64_t id = suite_put_item(
+        f, f->queue,
+        (struct pgqrs_enqueue){.payload = {"[1]", 3}, .priority = 3, .unique_key = "k"});
+    struct pgqrs_settlement dead =
+        suite_settlement(claimed(f, id, "[1]", false), PGQRS_SETTLE_DEAD);
     dead.crashed = true;
     dead.error = pgqrs_bytes_from("it crashed");
     assert_int_equal(suite_settle(f, dead), PGQRS_SETTLED_YES);
