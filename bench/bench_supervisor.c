@@ -44,17 +44,23 @@ static int compare(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
+/* The value below which so many hundredths of the others are; sorts them. */
+static double quantile_ms(int64_t *us, int count, int hundredths)
+{
+    int at = count * hundredths / 100;
+    qsort(us, (size_t)count, sizeof *us, compare);
+    return (double)us[at < count ? at : count - 1] / 1000;
+}
+
 static double median_ms(int64_t *us, int count)
 {
-    qsort(us, (size_t)count, sizeof *us, compare);
-    return (double)us[count / 2] / 1000;
+    return quantile_ms(us, count, 50);
 }
 
 static void put_times(const char *name, int64_t *us, int count, double floor_ms, const char *aim)
 {
-    double p50 = median_ms(us, count);
-    (void)printf("  %-38s  ms%10.2f%10.2f%10.2f%12.2f%12s\n", name, p50,
-                 (double)us[count * 9 / 10] / 1000, (double)us[count - 1] / 1000, floor_ms, aim);
+    (void)printf("  %-38s  ms%10.2f%10.2f%10.2f%12.2f%12s\n", name, median_ms(us, count),
+                 quantile_ms(us, count, 90), quantile_ms(us, count, 100), floor_ms, aim);
 }
 
 static void put_value(const char *name, const char *unit, double value, double floor,
@@ -141,8 +147,8 @@ static struct stamp await_stamp(const struct target *t, int64_t attempt)
 
 static void kill_worker(struct target *t, const struct options *o)
 {
-    int64_t us[TIMES_MAX];
-    int64_t floor_us[TIMES_MAX];
+    int64_t us[TIMES_MAX] = {0};
+    int64_t floor_us[TIMES_MAX] = {0};
     t->reset(t);
     configure(t, "bench/handlers/stamp.so", 2);
     for (int i = 0; i < o->kills; i++) {
@@ -165,8 +171,8 @@ static void kill_worker(struct target *t, const struct options *o)
 
 static void stop_idle(struct target *t, const struct options *o)
 {
-    int64_t us[TIMES_MAX];
-    int64_t floor_us[TIMES_MAX];
+    int64_t us[TIMES_MAX] = {0};
+    int64_t floor_us[TIMES_MAX] = {0};
     t->reset(t);
     configure(t, "bench/handlers/empty.so", WORKERS);
     for (int i = 0; i < o->times; i++) {
@@ -198,9 +204,9 @@ static int64_t load_all_us(void)
 
 static void start_to_job(struct target *t, const struct options *o)
 {
-    int64_t us[TIMES_MAX];
-    int64_t load_us[TIMES_MAX];
-    int64_t true_us[TIMES_MAX];
+    int64_t us[TIMES_MAX] = {0};
+    int64_t load_us[TIMES_MAX] = {0};
+    int64_t true_us[TIMES_MAX] = {0};
     t->reset(t);
     configure(t, "bench/handlers/stamp.so", 1);
     for (int i = 0; i < o->times; i++) {

@@ -43,6 +43,7 @@ struct broker_queue {
     bool maybe_ready;            /* leasing may find something; else nobody has a reason to look */
     bool plenty;                 /* the last leases were all filled: ask for everything at once */
     size_t wanted, leased;       /* in the exchange under way */
+    uint32_t reported;           /* how much waits, as pgqrsd was told */
     struct pgqrs_prune prune[2]; /* where housekeeping is: ended, failed */
 };
 
@@ -154,6 +155,7 @@ struct broker {
     size_t queue_count;
     uint32_t news_serial;    /* of the last reload */
     struct queue_news *news; /* what of it waits to be tried again */
+    struct load *load;
     struct worker_list workers;
     struct peer_list peers;
     size_t peer_count;
@@ -201,6 +203,12 @@ struct broker_queue *pgqrs_queues_find(struct broker *b, const char *name);
 int pgqrs_queues_update(struct broker *b, const struct pgqrs_frame *frame,
                         struct pgqrs_error *err) PGQRS_MUST_CHECK;
 void pgqrs_queues_fini(struct broker *b);
+
+/* ---- load.c ---- */
+int pgqrs_load_start(struct broker *b, struct pgqrs_error *err) PGQRS_MUST_CHECK;
+/* Settings of queues have changed. */
+void pgqrs_load_update(struct broker *b);
+void pgqrs_load_fini(struct broker *b);
 
 /* ---- job_peers.c ---- */
 int pgqrs_peers_listen(struct broker *b, int fd, struct pgqrs_error *err) PGQRS_MUST_CHECK;

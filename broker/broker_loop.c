@@ -349,7 +349,8 @@ static int start_events(struct broker *b, struct pgqrs_error *err)
         return pgqrs_error_memory(err);
     }
     if (pgqrs_store_thread_start(b->base, b->store, b, &b->store_thread, err) < 0 ||
-        pgqrs_chores_start(b, err) < 0 || pgqrs_orders_start(b, err) < 0) {
+        pgqrs_load_start(b, err) < 0 || pgqrs_chores_start(b, err) < 0 ||
+        pgqrs_orders_start(b, err) < 0) {
         return -1;
     }
     return pgqrs_peers_listen(b, PGQRS_FD_LISTEN, err);
@@ -375,6 +376,7 @@ static void broker_fini(struct broker *b)
         }
     }
     pgqrs_store_close(&b->store);
+    pgqrs_load_fini(b);
     pgqrs_queues_fini(b);
     free(b->host);
     free(b->site);

@@ -508,7 +508,7 @@ static void on_peer_event(struct bufferevent *bev, short what, void *arg)
     }
     if ((what & (BEV_EVENT_EOF | BEV_EVENT_ERROR)) != 0) {
         struct broker *b = peer->broker;
-        if (peer->asked != NULL || peer->call != NULL) {
+        if (peer->hello_waits || peer->call != NULL) {
             peer->ended = true; /* what it sent counts */
             return;
         }

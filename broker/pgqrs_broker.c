@@ -14,6 +14,7 @@ static int exit_status(const struct pgqrs_error *err)
         return PGQRS_EXIT_CONFIG;
     case PGQRS_ERR_AGAIN:
     case PGQRS_ERR_UNKNOWN:
+        return PGQRS_EXIT_AWAY;
     case PGQRS_ERR_UNAVAILABLE:
         return PGQRS_EXIT_UNAVAILABLE;
     case PGQRS_ERR_NONE:

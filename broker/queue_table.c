@@ -149,6 +149,7 @@ static void adopt(struct broker *b, struct queue_news *news)
         pgqrs_log_error("broker: pgqrsd is not told that new queues are served: %s", err.text);
     }
     pgqrs_buf_fini(&out);
+    pgqrs_load_update(b);
     pgqrs_commit_all_maybe_ready(b);
 }
 

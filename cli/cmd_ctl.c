@@ -140,6 +140,17 @@ static void print_deaths(const json_t *list)
         pgqrs_table_text(&table, reason);
     }
     pgqrs_table_print(&table);
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *death = json_array_get(list, i);
+        const char *line = text(death, "output");
+        if (*line != 0) {
+            (void)printf("\npid %" JSON_INTEGER_FORMAT " wrote last:\n", integer(death, "pid"));
+        }
+        for (size_t len; *line != 0; line += len + (line[len] != 0)) { /* escaped by pgqrsd */
+            len = strcspn(line, "\n");
+            (void)printf("  %.*s\n", (int)len, line);
+        }
+    }
 }
 
 int pgqrs_cmd_ctl_deaths(struct pgqrs_cli *cli)

@@ -55,6 +55,29 @@ static int apply_mapping(struct loader *l, const struct pgqrs_yaml_node *mapping
 
 /* ---- queues ---- */
 
+/* A mapping: as many as the load asks for. */
+static int check_consumers(const struct loader *l, struct pgqrs_config_queue *queue,
+                           const struct pgqrs_yaml_node *value, const char *shown)
+{
+    char name[320];
+    const struct pgqrs_yaml_node *consumers = pgqrs_yaml_get(value, "consumers");
+    if (consumers == NULL || consumers->kind != PGQRS_YAML_MAPPING) {
+        return 0;
+    }
+    if (queue->consumers_max < 1 || queue->consumers_max < queue->consumers_min) {
+        const struct pgqrs_yaml_node *max = pgqrs_yaml_get(consumers, "max");
+        (void)pgqrs_error_set(l->err, PGQRS_ERR_CONFIG,
+                              "found %s%" PRId64 ", expected at least 1 and at least "
+                              "consumers.min, which is %" PRId64,
+                              max == NULL ? "nothing, which is " : "", queue->consumers_max,
+                              queue->consumers_min);
+        (void)snprintf(name, sizeof name, "%sconsumers.max", shown);
+        return fail_at(l, max == NULL ? consumers->line : max->line, name);
+    }
+    queue->consumers = queue->consumers_min;
+    return 0;
+}
+
 static int check_queue(const struct loader *l, struct pgqrs_config_queue *queue,
                        const struct pgqrs_yaml_node *key, const struct pgqrs_yaml_node *value,
                        const char *shown)
@@ -67,6 +90,9 @@ static int check_queue(const struct loader *l, struct pgqrs_config_queue *queue,
                               "installed one");
         (void)snprintf(name, sizeof name, "%shandler", shown);
         return fail_at(l, key->line, name);
+    }
+    if (check_consumers(l, queue, value, shown) < 0) {
+        return -1;
     }
     if (queue->retry_max_ms < queue->retry_base_ms) {
         char max[32];
@@ -138,7 +164,7 @@ static int load_queues(struct loader *l, const struct pgqrs_yaml_node *node)
         if (load_queue(l, &node->items[2 * i], &node->items[2 * i + 1], queue) < 0) {
             return -1;
         }
-        consumers += queue->consumers;
+        consumers += queue->consumers_max > 0 ? queue->consumers_max : queue->consumers;
     }
     if (consumers > PGQRS_WORKERS_MAX) {
         (void)pgqrs_error_set(l->err, PGQRS_ERR_CONFIG,
@@ -246,7 +272,8 @@ static int apply_entry(struct loader *l, const struct pgqrs_yaml_node *key,
         (row == NULL && !pgqrs_setting_is_group(scope->settings, name))) {
         return unknown_key(l, key, scope, shown);
     }
-    if (row != NULL) {
+    bool either = row != NULL && pgqrs_setting_is_group(scope->settings, name);
+    if (row != NULL && !(either && value->kind == PGQRS_YAML_MAPPING)) {
         return apply_row(l, value, row, scope, shown);
     }
     if (value->kind != PGQRS_YAML_MAPPING) {

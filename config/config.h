@@ -29,8 +29,10 @@ struct pgqrs_config_queue {
     char *name;
     char *handler;     /* absolute path of the plugin; the file exists and can be read */
     char *settings;    /* JSON object, "{}" when none are given */
-    int64_t consumers; /* worker processes, 0 to 1024 */
-    int64_t prefetch;  /* jobs a worker may hold, the running one among them, 1 to 1000 */
+    int64_t consumers; /* worker processes, 0 to 1024; at the start, when they follow the load */
+    int64_t consumers_min, consumers_max; /* max 0: they do not */
+    int64_t consumers_backlog, consumers_wait_ms, consumers_cooldown_ms;
+    int64_t prefetch; /* jobs a worker may hold, the running one among them, 1 to 1000 */
     int64_t max_attempts;
     int64_t max_crashes;     /* `on_crash`; 0: no limit but the attempts */
     int64_t timeout_ms;      /* of one attempt; 0: none */

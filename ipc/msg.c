@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "ipc/msg.h"
+#include "ipc/msg_codec.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -47,7 +47,7 @@ const struct pgqrs_msg_desc pgqrs_msg_descs[PGQRS_MSG_COUNT] = {
     [PGQRS_MSG_LOG_LEVEL] = {"log_level", S, C, 1, 1},
     [PGQRS_MSG_BROKER_QUEUES] = {"broker_queues", S, B, 4 + LIST_MIN, PGQRS_CONTROL_BODY_MAX},
     [PGQRS_MSG_QUEUES_KNOWN] = {"queues_known", B, S, 4, 4},
-    [PGQRS_MSG_QUEUE_LOAD] = {"queue_load", B, S, 12 + TEXT_MIN, 512},
+    [PGQRS_MSG_QUEUE_LOAD] = {"queue_load", B, S, 4 + TEXT_MIN, 512},
     [PGQRS_MSG_RUN_ENDED] = {"run_ended", B, S, 9 + TEXT_MIN, PGQRS_ERROR_TEXT_MAX + 64},
 };
 
@@ -122,12 +122,6 @@ static int nonsense(enum pgqrs_msg_type type, struct pgqrs_error *err)
                            pgqrs_msg_descs[type].name);
 }
 
-static int close_body(const struct pgqrs_reader *r, const struct pgqrs_frame *f,
-                      struct pgqrs_error *err)
-{
-    return pgqrs_reader_done(r) ? 0 : nonsense(f->type, err);
-}
-
 static void put_text(struct pgqrs_buf *out, const char *text)
 {
     pgqrs_buf_put_bytes(out, pgqrs_bytes_from(text == NULL ? "" : text));
@@ -141,21 +135,6 @@ static void put_i64(struct pgqrs_buf *out, int64_t v)
 static int64_t read_i64(struct pgqrs_reader *r)
 {
     return (int64_t)pgqrs_read_u64(r);
-}
-
-/* A number of ms or an id: never negative. */
-static int64_t read_natural(struct pgqrs_reader *r)
-{
-    int64_t v = read_i64(r);
-    r->failed = r->failed || v < 0;
-    return v;
-}
-
-static uint8_t read_flag(struct pgqrs_reader *r)
-{
-    uint8_t v = pgqrs_read_u8(r);
-    r->failed = r->failed || v > 1;
-    return v;
 }
 
 static void read_token(struct pgqrs_reader *r, uint8_t token[PGQRS_TOKEN_SIZE])

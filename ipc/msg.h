@@ -43,6 +43,7 @@
 #define PGQRS_CONSUMERS_MAX 1024
 #define PGQRS_QUEUES_MAX 1024
 #define PGQRS_RESTARTS_MAX 100
+#define PGQRS_LOAD_MAX 100000   /* messages that a count of those that wait goes up to */
 #define PGQRS_WORKERS_MAX 2048  /* of all queues; the broker's welcome has room for them */
 #define PGQRS_ENQUEUES_MAX 1000 /* follow-up jobs of one job */
 #define PGQRS_ENQUEUES_BYTES_MAX (8u * 1024 * 1024)
@@ -225,8 +226,7 @@ int pgqrs_decode_queues_known(const struct pgqrs_frame *f, uint32_t *serial_out,
 
 struct pgqrs_queue_load {
     const char *queue;
-    uint32_t ready;  /* messages that are due and not leased; at most the queue's load_max */
-    int64_t wait_ms; /* for which the oldest of them has been due */
+    uint32_t ready; /* messages that are due and not leased; at most the queue's load_max */
 };
 void pgqrs_encode_queue_load(struct pgqrs_buf *out, const struct pgqrs_queue_load *m);
 int pgqrs_decode_queue_load(const struct pgqrs_frame *f, struct pgqrs_queue_load *m,

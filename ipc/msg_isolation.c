@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "ipc/msg_isolation.h"
-
 #include <limits.h>
+
+#include "ipc/msg_codec.h"
 
 #define NICE_MAX 19
 
@@ -21,31 +21,17 @@ void pgqrs_put_isolation(struct pgqrs_buf *out, const struct pgqrs_isolation *m)
     pgqrs_buf_put_u8(out, m->seccomp);
 }
 
-static int64_t read_limit(struct pgqrs_reader *r)
-{
-    uint64_t v = pgqrs_read_u64(r);
-    r->failed = r->failed || v > INT64_MAX;
-    return (int64_t)v;
-}
-
-static uint8_t read_flag(struct pgqrs_reader *r)
-{
-    uint8_t v = pgqrs_read_u8(r);
-    r->failed = r->failed || v > 1;
-    return v;
-}
-
 void pgqrs_read_isolation(struct pgqrs_reader *r, struct pgqrs_isolation *m)
 {
     m->uid = pgqrs_read_u32(r);
     m->gid = pgqrs_read_u32(r);
     m->directory = pgqrs_read_text(r, PATH_MAX);
     m->nice = pgqrs_read_u32(r);
-    m->open_files = read_limit(r);
-    m->processes = read_limit(r);
-    m->file_size = read_limit(r);
-    m->memory = read_limit(r);
-    m->core = read_limit(r);
+    m->open_files = read_natural(r);
+    m->processes = read_natural(r);
+    m->file_size = read_natural(r);
+    m->memory = read_natural(r);
+    m->core = read_natural(r);
     m->limit_core = read_flag(r);
     m->no_new_privileges = read_flag(r);
     m->seccomp = read_flag(r);

@@ -1,29 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdlib.h>
 
-#include "ipc/msg.h"
-
-static int64_t read_natural(struct pgqrs_reader *r)
-{
-    uint64_t v = pgqrs_read_u64(r);
-    r->failed = r->failed || v > INT64_MAX;
-    return (int64_t)v;
-}
-
-static uint8_t read_flag(struct pgqrs_reader *r)
-{
-    uint8_t v = pgqrs_read_u8(r);
-    r->failed = r->failed || v > 1;
-    return v;
-}
-
-static int close_body(const struct pgqrs_reader *r, const struct pgqrs_frame *f,
-                      struct pgqrs_error *err)
-{
-    return pgqrs_reader_done(r) ? 0
-                                : pgqrs_error_set(err, PGQRS_ERR_PROTOCOL, "malformed message %s",
-                                                  pgqrs_msg_descs[f->type].name);
-}
+#include "ipc/msg_codec.h"
 
 void pgqrs_put_queue_settings(struct pgqrs_buf *out, const struct pgqrs_queue_settings *q)
 {
@@ -119,7 +97,6 @@ void pgqrs_encode_queue_load(struct pgqrs_buf *out, const struct pgqrs_queue_loa
     size_t start = pgqrs_msg_begin(out, PGQRS_MSG_QUEUE_LOAD);
     pgqrs_buf_put_bytes(out, pgqrs_bytes_from(m->queue));
     pgqrs_buf_put_u32(out, m->ready);
-    pgqrs_buf_put_u64(out, (uint64_t)m->wait_ms);
     pgqrs_msg_end(out, start);
 }
 
@@ -129,6 +106,5 @@ int pgqrs_decode_queue_load(const struct pgqrs_frame *f, struct pgqrs_queue_load
     struct pgqrs_reader r = pgqrs_reader_of(f->body, f->len);
     m->queue = pgqrs_read_text(&r, PGQRS_NAME_MAX);
     m->ready = pgqrs_read_u32(&r);
-    m->wait_ms = read_natural(&r);
     return close_body(&r, f, err);
 }

@@ -166,7 +166,7 @@ static size_t unroll(const struct pgqrs_output_page *page, char *out)
 void pgqrs_output_last(const struct pgqrs_output_page *page, char *out, size_t size)
 {
     char raw[PGQRS_OUTPUT_TAIL];
-    char clean[PGQRS_OUTPUT_TAIL * CHARACTER_MAX + 1];
+    char clean[PGQRS_OUTPUT_TAIL * CHARACTER_MAX + 1] = "";
     size_t n = 0;
     size_t len = unroll(page, raw);
     while (len > 0 && raw[len - 1] == '\n') {
@@ -180,7 +180,8 @@ void pgqrs_output_last(const struct pgqrs_output_page *page, char *out, size_t s
         n += newline == NULL ? 0 : 1;
         at += line + 1;
     }
-    size_t skip = n < size ? 0 : n - (size - 1);
+    size_t room = size - 1;
+    size_t skip = n > room ? n - room : 0;
     if (skip > 0 && clean[skip - 1] != '\n') {
         const char *newline = memchr(clean + skip, '\n', n - skip);
         skip = newline != NULL ? (size_t)(newline + 1 - clean) : skip;

@@ -49,6 +49,7 @@ enum pgqrs_exit {
     PGQRS_EXIT_BAD_PLUGIN = 65,  /* the plugin can never be loaded as it is */
     PGQRS_EXIT_UNAVAILABLE = 69, /* the store can not be opened */
     PGQRS_EXIT_TIMEOUT = 73,     /* a job did not stop at its time limit */
+    PGQRS_EXIT_AWAY = 74,        /* the store does not answer: it may come back */
     PGQRS_EXIT_RETURNED = 75,    /* drained, but a running job had to be given back */
     PGQRS_EXIT_CONFIG = 78,      /* the configuration can not work as it is */
 };

@@ -188,6 +188,13 @@ static void welcome_worker(struct child *child)
     pgqrs_child_post(child, &out);
 }
 
+/* More than this makes no difference. */
+static uint32_t load_max(const struct pgqrs_config_queue *queue)
+{
+    int64_t most = queue->consumers_max * queue->consumers_backlog;
+    return (uint32_t)(most < PGQRS_LOAD_MAX ? most : PGQRS_LOAD_MAX);
+}
+
 struct pgqrs_queue_settings pgqrs_queue_settings(const struct queue *q)
 {
     const struct pgqrs_config_queue *queue = q->config;
@@ -203,6 +210,7 @@ struct pgqrs_queue_settings pgqrs_queue_settings(const struct queue *q)
         .keep_done_ms = queue->keep_done_ms,
         .keep_failed_ms = queue->keep_failed_ms,
         .worker_uid = queue->isolation.uid,
+        .load_max = load_max(queue),
     };
 }
 
@@ -393,6 +401,17 @@ static void on_queues_known(struct child *child, const struct pgqrs_frame *frame
     pgqrs_reload_known(child->place->s, serial);
 }
 
+static void on_queue_load(struct child *child, const struct pgqrs_frame *frame,
+                          struct pgqrs_error *err)
+{
+    struct pgqrs_queue_load load;
+    if (pgqrs_decode_queue_load(frame, &load, err) < 0) {
+        pgqrs_child_kill(child, err->text);
+        return;
+    }
+    pgqrs_scaling_load(child->place->s, &load);
+}
+
 static void on_run_ended(struct child *child, const struct pgqrs_frame *frame,
                          struct pgqrs_error *err)
 {
@@ -426,6 +445,9 @@ static void dispatch(struct child *child, const struct pgqrs_frame *frame)
     case PGQRS_MSG_QUEUES_KNOWN:
         on_queues_known(child, frame, &err);
         return;
+    case PGQRS_MSG_QUEUE_LOAD:
+        on_queue_load(child, frame, &err);
+        return;
     case PGQRS_MSG_ORDER:
         on_order(child, frame, &err);
         return;
@@ -454,7 +476,6 @@ static void dispatch(struct child *child, const struct pgqrs_frame *frame)
     case PGQRS_MSG_WORKER_ORDER:
     case PGQRS_MSG_LOG_LEVEL:
     case PGQRS_MSG_BROKER_QUEUES:
-    case PGQRS_MSG_QUEUE_LOAD:
     case PGQRS_MSG_COUNT:
         break;
     }

@@ -62,29 +62,35 @@ static void find_core(const struct child *child, int signal, char *out, size_t s
     char dir[PATH_MAX];
     (void)read_line("/proc/sys/kernel/core_pattern", pattern, sizeof pattern);
     (void)read_line("/proc/sys/kernel/core_uses_pid", uses_pid, sizeof uses_pid);
-    if (getcwd(dir, sizeof dir) == NULL) {
+    const char *own =
+        child->place->queue == NULL ? NULL : child->place->queue->config->isolation.directory;
+    if (own != NULL) {
+        (void)snprintf(dir, sizeof dir, "%s", own);
+    } else if (getcwd(dir, sizeof dir) == NULL) {
         dir[0] = 0;
     }
     pgqrs_core_name(pattern, uses_pid[0] == '1', dir, child->pid, signal, out, size);
 }
 
-void pgqrs_deaths_add(struct deaths *deaths, const struct child *child, uint32_t slot,
-                      int wait_status, const struct rusage *usage, const char *why)
+void pgqrs_deaths_add(struct deaths *deaths, const struct child *child, int wait_status,
+                      const struct rusage *usage, const char *why, const char *output)
 {
     struct death *death = &deaths->ring[deaths->count++ % PGQRS_DEATHS_KEPT];
     free(death->why);
     free(death->core);
+    free(death->output);
     *death = (struct death){
         .at_us = pgqrs_wall_us(),
-        .slot = slot,
+        .slot = child->place->slot,
         .pid = child->pid,
         .generation = child->generation,
         .wait_status = wait_status,
-        .job_id = child->beat.job_id,
+        .job_id = pgqrs_output_job(child),
         .settled = child->beat.settled,
         .ready_ms = child->ready_at_ms == 0 ? -1 : pgqrs_mono_ms() - child->ready_at_ms,
         .peak_memory = (int64_t)usage->ru_maxrss * 1024,
         .why = strdup(why),
+        .output = output[0] == 0 ? NULL : strdup(output),
     };
     if (WIFSIGNALED(wait_status) && WCOREDUMP(wait_status)) {
         char core[PATH_MAX + 256];
@@ -98,5 +104,6 @@ void pgqrs_deaths_fini(struct deaths *deaths)
     for (size_t i = 0; i < PGQRS_DEATHS_KEPT; i++) {
         free(deaths->ring[i].why);
         free(deaths->ring[i].core);
+        free(deaths->ring[i].output);
     }
 }

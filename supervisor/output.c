@@ -173,6 +173,11 @@ void pgqrs_output_finish(struct child *child)
     }
 }
 
+int64_t pgqrs_output_job(const struct child *child)
+{
+    return child->output.left == NULL ? child->beat.job_id : child->output.left->job;
+}
+
 void pgqrs_output_tail(struct child *child, char *out, size_t size)
 {
     out[0] = 0;

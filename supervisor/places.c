@@ -310,11 +310,23 @@ static void worker_ended(struct place *place, const struct child *child, int wai
     start_after(place, delay);
 }
 
+/* Of a broker that was not ready once. A store that does not answer is waited for. */
+static bool is_hopeless(const struct place *place, int exit_code)
+{
+    const struct supervisor *s = place->s;
+    if (exit_code == PGQRS_EXIT_AWAY) {
+        return pgqrs_mono_ms() - s->started_ms >= s->config->start_timeout_ms;
+    }
+    return exit_code == PGQRS_EXIT_CONFIG || exit_code == PGQRS_EXIT_UNAVAILABLE ||
+           place->restart.failed_starts >= PGQRS_RESTART_START_TRIES;
+}
+
 static void broker_ended(struct place *place, const struct child *child, int wait_status,
                          const char *why)
 {
     struct supervisor *s = place->s;
     int code = WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : -1;
+    pgqrs_scaling_forget(s);
     if (s->state == SUPERVISOR_STOPPING) {
         if (child->interrupted) {
             return; /* it had nothing to store yet */
@@ -331,11 +343,11 @@ static void broker_ended(struct place *place, const struct child *child, int wai
     }
     bool never_ready = s->state == SUPERVISOR_STARTING || child->ready_at_ms == 0;
     int64_t delay = restart_delay(place, ready_ms(child));
-    bool hopeless = code == PGQRS_EXIT_CONFIG || code == PGQRS_EXIT_UNAVAILABLE ||
-                    place->restart.failed_starts >= PGQRS_RESTART_START_TRIES;
-    if (s->state == SUPERVISOR_STARTING && hopeless) {
+    if (s->state == SUPERVISOR_STARTING && is_hopeless(place, code)) {
         pgqrs_log_error("broker: %s", why);
-        pgqrs_supervisor_fail(s, code > 0 ? code : PGQRS_EXIT_FAILURE);
+        pgqrs_supervisor_fail(s, code == PGQRS_EXIT_AWAY ? PGQRS_EXIT_UNAVAILABLE
+                                 : code > 0              ? code
+                                                         : PGQRS_EXIT_FAILURE);
         return;
     }
     pgqrs_log_error("broker: %s%s, starting it again in %" PRId64 " ms; jobs that run go on pid=%d",
@@ -348,7 +360,11 @@ void pgqrs_place_ended(struct place *place, int wait_status, const struct rusage
     struct supervisor *s = place->s;
     struct child *child = place->child;
     pgqrs_output_finish(child);
+    char output[PGQRS_OUTPUT_TAIL];
+    pgqrs_output_tail(child, output, sizeof output);
     struct child copy = *child;
+    copy.beat.job_id = pgqrs_output_job(child);
+    copy.output.left = NULL; /* it is destroyed */
     char last_words[PGQRS_LAST_WORDS_MAX + 1];
     char why[PGQRS_LAST_WORDS_MAX + 64];
     char *kill_reason = child->kill_reason;
@@ -362,8 +378,8 @@ void pgqrs_place_ended(struct place *place, int wait_status, const struct rusage
                     (int)copy.pid, copy.generation);
     bool broker = place->role == PGQRS_ROLE_BROKER;
     if (wait_status != 0 && !copy.interrupted) {
-        pgqrs_deaths_add(broker ? &s->broker_deaths : &place->queue->deaths, &copy, place->slot,
-                         wait_status, usage, why);
+        pgqrs_deaths_add(broker ? &s->broker_deaths : &place->queue->deaths, &copy, wait_status,
+                         usage, why, output);
     }
     if (broker) {
         broker_ended(place, &copy, wait_status, why);

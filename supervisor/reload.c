@@ -101,15 +101,14 @@ static void accept_next(struct queue *queue)
     queue->next = NULL;
     queue->canary = NULL;
     queue->rolling = true;
-    int64_t consumers = queue->config->consumers;
-    bool scaled = consumers != old->config.consumers;
+    bool scaled = queue->config->consumers != old->config.consumers;
     pgqrs_version_destroy(&old);
     tell_broker(queue->s);
     if (canary != NULL) {
         pgqrs_pool_replaced(canary);
     }
-    if (scaled) {
-        pgqrs_pool_scale(queue->s, queue, consumers, "reload");
+    if (scaled || queue->config->consumers_max > 0) {
+        pgqrs_pool_scale(queue->s, queue, pgqrs_scaling_bound(queue, queue->wanted), "reload");
     }
     pgqrs_pool_roll(queue);
     pgqrs_failing_retry(queue);
@@ -204,7 +203,7 @@ static struct differences compare(const struct pgqrs_config_queue *old,
         (void)snprintf(d.keys + len, sizeof d.keys - len, "%s%s", len == 0 ? "" : ", ", row->key);
         d.any = true;
         d.for_workers = d.for_workers || !IS_ONE_OF(not_for_workers, row->key);
-        d.consumers = d.consumers || strcmp(row->key, "consumers") == 0;
+        d.consumers = d.consumers || strncmp(row->key, "consumers", 9) == 0;
     }
     return d;
 }
@@ -237,7 +236,7 @@ static int change_queue(struct queue *queue, struct pgqrs_config_queue *fresh, j
         *fresh = (struct pgqrs_config_queue){0};
     }
     if (back || (d.consumers && queue->next == NULL)) {
-        pgqrs_pool_scale(queue->s, queue, queue->config->consumers, "reload");
+        pgqrs_pool_scale(queue->s, queue, pgqrs_scaling_bound(queue, queue->wanted), "reload");
     }
     return 0;
 }

@@ -49,6 +49,19 @@ static void remove_flat(const char *path)
     (void)rmdir(path);
 }
 
+/* Names that lead to a run that has gone. */
+static void remove_dangling(DIR *dir, const char *name)
+{
+    char target[96];
+    struct stat st;
+    ssize_t n = readlinkat(dirfd(dir), name, target, sizeof target - 1);
+    target[n > 0 ? n : 0] = 0;
+    if (strncmp(target, RUN_PREFIX, strlen(RUN_PREFIX)) == 0 &&
+        fstatat(dirfd(dir), target, &st, 0) < 0 && errno == ENOENT) {
+        (void)unlinkat(dirfd(dir), name, 0); /* it does no harm */
+    }
+}
+
 /* Removes the directories of runs whose lock nobody holds. */
 static void sweep(const char *base)
 {
@@ -69,6 +82,12 @@ static void sweep(const char *base)
         if (lock >= 0) {
             (void)close(lock);
         }
+    }
+    if (dir != NULL) {
+        rewinddir(dir);
+    }
+    while (dir != NULL && (entry = readdir(dir)) != NULL) {
+        remove_dangling(dir, entry->d_name);
     }
     if (dir != NULL) {
         (void)closedir(dir);

@@ -79,6 +79,8 @@ static json_t *describe_queue(const struct queue *queue)
     json_t *workers = json_array();
     put(out, "queue", json_string(queue->name));
     put(out, "consumers", json_integer(queue->wanted));
+    put(out, "consumers_max", json_integer(queue->config->consumers_max));
+    put(out, "waiting", json_integer(queue->scaling.ready));
     put(out, "failing",
         queue->failing.retry == NULL ? json_null() : json_string(queue->failing.why));
     if (queue->failing.retry != NULL) {
@@ -133,6 +135,7 @@ static json_t *describe_death(const struct death *death, const char *queue)
     put(out, "ready_ms", death->ready_ms < 0 ? json_null() : json_integer(death->ready_ms));
     put(out, "peak_memory", json_integer(death->peak_memory));
     put(out, "core", death->core == NULL ? json_null() : json_string(death->core));
+    put(out, "output", death->output == NULL ? json_null() : json_string(death->output));
     return out;
 }
 

@@ -102,6 +102,7 @@ static void on_beat_check(evutil_socket_t fd, short what, void *arg)
         pgqrs_each_worker(s, check_beat);
         pgqrs_pool_recycle(s);
         pgqrs_reload_check(s);
+        pgqrs_scaling_check(s);
     }
 }
 
@@ -463,6 +464,7 @@ static int start(struct supervisor *s, struct pgqrs_error *err)
     (void)prctl(PR_SET_CHILD_SUBREAPER, 1);
     pgqrs_log_info("pgqrsd " PGQRS_VERSION ": starting, %zu queues pid=%d instance=%s",
                    s->queue_count, (int)getpid(), s->instance);
+    s->started_ms = pgqrs_mono_ms();
     pgqrs_place_start(&s->broker);
     return 0;
 }

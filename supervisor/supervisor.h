@@ -13,6 +13,7 @@
  *   failing.c      a queue whose workers can not start or die too often
  *   queue.c        a queue, and the version of configuration and plugin it runs
  *   reload.c       a new configuration, tried on one worker first
+ *   scaling.c      how many workers follow from what waits
  *   pool.c         how many places a queue has: scaling, and replacing old workers
  *   run.c          one message in a worker of its own
  *   deaths.c       the last deaths
@@ -104,6 +105,12 @@ struct failing {         /* of a queue; see failing.c */
     size_t deaths;
 };
 
+struct scaling {   /* of a queue whose number of workers follows its load; see scaling.c */
+    int64_t ready; /* jobs that wait, as the broker said last */
+    int64_t waiting_since_ms; /* monotonic; 0: none waits */
+    int64_t window_ms, peak;  /* how many workers were needed at most since this time */
+};
+
 #define PGQRS_DEATHS_KEPT 20
 
 struct death {
@@ -112,11 +119,13 @@ struct death {
     pid_t pid;
     uint64_t generation;
     int wait_status;
-    int64_t job_id; /* as it last said; 0: none */
+    int64_t job_id; /* that ran; 0: none */
     uint64_t settled;
     int64_t ready_ms;    /* for so long; -1: never */
     int64_t peak_memory; /* bytes */
-    char *why, *core;    /* core: its file; null: none was written */
+    char *why;
+    char *core;   /* its file; null: none was written */
+    char *output; /* its last lines; null: none */
 };
 
 struct deaths {
@@ -155,6 +164,7 @@ struct queue {
     size_t place_count;
     bool was_ready; /* a worker of it has been ready */
     struct failing failing;
+    struct scaling scaling;
     struct deaths deaths;
     char *last_error; /* of a failed start, so that the same one is reported once */
 };
@@ -213,7 +223,7 @@ struct supervisor {
     struct event *signals[12];
     size_t signal_count;
     struct event *drain_timer, *beat_timer;
-    int64_t beat_checked_ms;
+    int64_t beat_checked_ms, started_ms;
     bool cancelled; /* the drain limit has passed: running jobs were told to stop */
     int exit_status;
 };
@@ -239,6 +249,8 @@ void pgqrs_output_finish(struct child *child);
 /* After that: its last lines, the newest that fit, with a newline between two. Empty when there are
  * none. Valid UTF-8 without control characters. */
 void pgqrs_output_tail(struct child *child, char *out, size_t size);
+/* After it, too: the job that ran when it died; 0: none. */
+int64_t pgqrs_output_job(const struct child *child);
 
 /* ---- child.c ---- */
 int pgqrs_child_create(struct place *place, struct pgqrs_error *err) PGQRS_MUST_CHECK;
@@ -315,6 +327,15 @@ bool pgqrs_reload_canary_died(struct place *place, int exit_code, const char *wh
 /* From time to time: canaries that have done well, queues that can go. */
 void pgqrs_reload_check(struct supervisor *s);
 
+/* ---- scaling.c ---- */
+/* As many as the configuration allows. */
+int64_t pgqrs_scaling_bound(const struct queue *queue, int64_t wanted);
+void pgqrs_scaling_load(struct supervisor *s, const struct pgqrs_queue_load *load);
+/* From time to time. */
+void pgqrs_scaling_check(struct supervisor *s);
+/* There is no broker that could tell. */
+void pgqrs_scaling_forget(struct supervisor *s);
+
 /* ---- pool.c ---- */
 /* So many places, without processes. */
 int pgqrs_pool_create(struct supervisor *s, struct queue *queue, int64_t wanted,
@@ -341,8 +362,9 @@ void pgqrs_pool_roll(struct queue *queue);
 void pgqrs_pool_recycle(struct supervisor *s);
 
 /* ---- deaths.c ---- */
-void pgqrs_deaths_add(struct deaths *deaths, const struct child *child, uint32_t slot,
-                      int wait_status, const struct rusage *usage, const char *why);
+/* A process that is reaped and not destroyed yet. output: its last lines. */
+void pgqrs_deaths_add(struct deaths *deaths, const struct child *child, int wait_status,
+                      const struct rusage *usage, const char *why, const char *output);
 void pgqrs_deaths_fini(struct deaths *deaths);
 /* The name of a core file by the kernel's core_pattern(5); a star for what can not be known. */
 void pgqrs_core_name(const char *pattern, bool add_pid, const char *dir, pid_t pid, int signal,

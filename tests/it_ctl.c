@@ -96,6 +96,26 @@ static void test_deaths_are_remembered(void **state)
     assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
 }
 
+/* What the process wrote last and the job it ran are known though it had no time to tell. */
+static void test_a_death_tells_its_job_and_its_last_lines(void **state)
+{
+    struct fixture *f = *state;
+    daemon_config(&f->scratch, "queues: {work: {handler: %s, on_crash: 1}}\n",
+                  built("tests/handlers/print.so"));
+    daemon_start(&f->daemon, &f->scratch);
+    daemon_await_log(&f->daemon, ": ready pid=", 2);
+    fixture_enqueue(f, 1, "{\"err\":2,\"then\":\"abort\"}");
+    daemon_await_log(&f->daemon, "starting it again", 1);
+    json_t *deaths = ask(f, "ctl", "deaths", NULL, NULL);
+    assert_int_equal(json_array_size(deaths), 1);
+    const json_t *death = json_array_get(deaths, 0);
+    assert_int_equal(json_integer_value(json_object_get(death, "job")), 1);
+    assert_string_equal(json_string_value(json_object_get(death, "output")),
+                        "print: init\nerr 1 0\nerr 1 1\nprint: last words before abort");
+    json_decref(deaths);
+    assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
+}
+
 static void test_scaling_one_queue(void **state)
 {
     struct fixture *f = *state;
@@ -239,6 +259,7 @@ int main(void)
         cmocka_unit_test(test_names_of_core_files),
         WITH_SCRATCH(test_status_tells_who_works_at_what),
         WITH_SCRATCH(test_deaths_are_remembered),
+        WITH_SCRATCH(test_a_death_tells_its_job_and_its_last_lines),
         WITH_SCRATCH(test_scaling_one_queue),
         WITH_SCRATCH(test_what_can_not_be_done_is_said),
         WITH_SCRATCH(test_nonsense_is_answered_or_dropped),

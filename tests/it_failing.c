@@ -15,17 +15,6 @@
     "select count(*) from pgqrs_messages m join pgqrs_queues q on q.id = m.queue_id"               \
     " where q.queue_name = '" queue_name "' and m.pgqrsd_outcome = 'done'"
 
-/* DIR/name becomes a link to target in one step, as a deploy should put a file. */
-static void put_link(const struct fixture *f, const char *name, const char *target)
-{
-    char path[sizeof f->scratch.dir + 32];
-    char fresh[sizeof path];
-    (void)snprintf(path, sizeof path, "%s/%s", f->scratch.dir, name);
-    (void)snprintf(fresh, sizeof fresh, "%s/fresh", f->scratch.dir);
-    assert_int_equal(symlink(target, fresh), 0);
-    assert_int_equal(rename(fresh, path), 0);
-}
-
 static void enqueue(const struct fixture *f, const char *queue, const char *payload)
 {
     cli_ok(&f->scratch, NULL, "message", "enqueue", queue, payload);
@@ -47,7 +36,7 @@ static void start_two(struct fixture *f, const char *work_settings)
 static void test_a_plugin_that_is_mended_is_found(void **state)
 {
     struct fixture *f = *state;
-    put_link(f, "copy.so", built("tests/handlers/wrong_abi.so"));
+    scratch_link(&f->scratch, "copy.so", built("tests/handlers/wrong_abi.so"));
     start_two(f, "consumers: 3, restart: {retry: 200ms}");
     daemon_await_log(&f->daemon, "queue \"work\": failing: ", 1);
     daemon_await_log(&f->daemon, ": still failing: ", 2);
@@ -55,7 +44,7 @@ static void test_a_plugin_that_is_mended_is_found(void **state)
     enqueue(f, "work", "{}");
     enqueue(f, "other", "{}");
     db_await(&f->scratch, DONE("other"), 1);
-    put_link(f, "copy.so", built("tests/handlers/effect.so"));
+    scratch_link(&f->scratch, "copy.so", built("tests/handlers/effect.so"));
     daemon_await_log(&f->daemon, "queue \"work\": works again", 1);
     db_await(&f->scratch, DONE("work"), 1);
     (void)daemon_await_children(&f->daemon, "pgqrs-worker", 4);
@@ -67,14 +56,14 @@ static void test_a_plugin_file_that_goes_bad_changes_nothing(void **state)
 {
     struct fixture *f = *state;
     pid_t pid;
-    put_link(f, "copy.so", built("tests/handlers/effect.so"));
+    scratch_copy(&f->scratch, "copy.so", built("tests/handlers/effect.so"));
     daemon_config(&f->scratch,
                   "queues: {work: {handler: %s/copy.so, settings: {file: %s}, restart: "
                   "{retry: 200ms}}}\n",
                   f->scratch.dir, f->scratch.effects);
     daemon_start(&f->daemon, &f->scratch);
     daemon_await_log(&f->daemon, ": ready pid=", 2);
-    put_link(f, "copy.so", "/dev/null");
+    scratch_copy(&f->scratch, "copy.so", "/dev/null");
     pid = daemon_await_children(&f->daemon, "pgqrs-worker", 1);
     assert_int_equal(kill(pid, SIGKILL), 0);
     daemon_await_log(&f->daemon, ": ready pid=", 3);
@@ -86,7 +75,7 @@ static void test_a_plugin_file_that_goes_bad_changes_nothing(void **state)
 static void test_too_many_crashes_slow_down_one_queue_alone(void **state)
 {
     struct fixture *f = *state;
-    put_link(f, "copy.so", built("tests/handlers/effect.so"));
+    scratch_link(&f->scratch, "copy.so", built("tests/handlers/effect.so"));
     start_two(f, "consumers: 2, on_crash: 1, restart: {max: 3, window: 1h, retry: 300ms}");
     for (int i = 0; i < 6; i++) {
         enqueue(f, "work", "{\"crash\":9}");

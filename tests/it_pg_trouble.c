@@ -40,6 +40,35 @@ static void test_the_server_is_restarted(void **state)
     pg_daemon_finish(d, 1, 2);
 }
 
+/* For start_timeout; a host may start both at the same time. */
+static void test_the_server_comes_later_than_pgqrsd(void **state)
+{
+    struct pg_daemon *d = *state;
+    struct fixture *f = d->fixture;
+    pg_daemon_start(d, "start_timeout: 10s\n");
+    assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
+    pg_rig_stop();
+    daemon_start(&f->daemon, &f->scratch);
+    daemon_await_log(&f->daemon, "broker: can not start: ", 1);
+    pg_rig_start();
+    daemon_await_log(&f->daemon, "broker: ready", 2);
+    pg_rig_sql(d->rig, "SELECT pgqrs_enqueue('work', '{}')");
+    effects_await(&f->scratch, "end ", 1);
+    assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
+}
+
+static void test_the_server_does_not_come(void **state)
+{
+    struct pg_daemon *d = *state;
+    struct fixture *f = d->fixture;
+    pg_daemon_start(d, "start_timeout: 1s\n");
+    assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
+    pg_rig_stop();
+    daemon_start(&f->daemon, &f->scratch);
+    assert_int_equal(daemon_wait(&f->daemon), 69);
+    assert_true(daemon_log_has(&f->daemon, "broker: can not start: "));
+}
+
 static void test_the_server_is_killed(void **state)
 {
     struct pg_daemon *d = *state;
@@ -348,6 +377,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         PG_DAEMON_CASE(test_the_server_is_restarted),
+        PG_DAEMON_CASE(test_the_server_comes_later_than_pgqrsd),
+        PG_DAEMON_CASE(test_the_server_does_not_come),
         PG_DAEMON_CASE(test_the_server_is_killed),
         PG_DAEMON_CASE(test_connections_are_ended_one_by_one),
         PG_DAEMON_CASE(test_the_server_stands_still),

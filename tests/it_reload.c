@@ -17,16 +17,6 @@
     "select count(*) from pgqrs_messages where pgqrsd_outcome = 'done' and read_ct = 1 and"        \
     " pgqrsd_crash_ct = 0"
 
-static void put_link(const struct fixture *f, const char *name, const char *target)
-{
-    char path[sizeof f->scratch.dir + 32];
-    char fresh[sizeof path];
-    (void)snprintf(path, sizeof path, "%s/%s", f->scratch.dir, name);
-    (void)snprintf(fresh, sizeof fresh, "%s/fresh", f->scratch.dir);
-    assert_int_equal(symlink(target, fresh), 0);
-    assert_int_equal(rename(fresh, path), 0);
-}
-
 static void config(const struct fixture *f, const char *settings)
 {
     daemon_config(&f->scratch, "queues:\n  work: {handler: %s/copy.so, settings: {file: %s}%s}\n",
@@ -35,7 +25,7 @@ static void config(const struct fixture *f, const char *settings)
 
 static void start(struct fixture *f, const char *settings, int workers)
 {
-    put_link(f, "copy.so", built("tests/handlers/effect.so"));
+    scratch_link(&f->scratch, "copy.so", built("tests/handlers/effect.so"));
     config(f, settings);
     daemon_start(&f->daemon, &f->scratch);
     daemon_await_log(&f->daemon, ": ready pid=", 1 + workers);
@@ -72,7 +62,7 @@ static void test_what_has_not_changed_is_left_alone(void **state)
     assert_int_equal(kill(f->daemon.pid, SIGHUP), 0);
     daemon_await_log(&f->daemon,
                      "reload: queue \"work\": changed: consumers, retry.base, recycle.jobs", 1);
-    (void)daemon_await_children(&f->daemon, "pgqrs-worker", 4);
+    daemon_await_log(&f->daemon, ": ready pid=", 1 + 4);
     config(f, ", consumers: 1, retry: {base: 5ms}");
     assert_int_equal(reload(f), 0);
     (void)daemon_await_children(&f->daemon, "pgqrs-worker", 1);
@@ -151,7 +141,7 @@ static void test_a_new_plugin_replaces_the_old_one_worker_by_worker(void **state
     struct fixture *f = *state;
     start(f, ", consumers: 3", 3);
     enqueue(f, "work", "{\"ms\":20}", 40);
-    put_link(f, "copy.so", built("lib/pgqrs/handlers/hello.so"));
+    scratch_link(&f->scratch, "copy.so", built("lib/pgqrs/handlers/hello.so"));
     assert_int_equal(reload(f), 0);
     assert_true(said(f, "its plugin's file has changed"));
     daemon_await_log(&f->daemon, "all its workers run the new version", 1);
@@ -168,7 +158,7 @@ static void test_a_plugin_that_can_not_start_replaces_nothing(void **state)
 {
     struct fixture *f = *state;
     start(f, ", consumers: 2", 2);
-    put_link(f, "copy.so", built("tests/handlers/wrong_abi.so"));
+    scratch_link(&f->scratch, "copy.so", built("tests/handlers/wrong_abi.so"));
     assert_int_equal(reload(f), 0);
     daemon_await_log(&f->daemon, "the new version is NOT used, the old one goes on", 1);
     /* Not even when a worker is lost: the old file is held. */
@@ -179,7 +169,7 @@ static void test_a_plugin_that_can_not_start_replaces_nothing(void **state)
     db_await(&f->scratch, DONE_AT_ONCE, 5);
     assert_int_equal(effects_count(&f->scratch, "end "), 5);
     /* Mended, it is taken. */
-    put_link(f, "copy.so", built("lib/pgqrs/handlers/hello.so"));
+    scratch_link(&f->scratch, "copy.so", built("lib/pgqrs/handlers/hello.so"));
     assert_int_equal(reload(f), 0);
     enqueue(f, "work", "{\"name\":\"you\"}", 10);
     daemon_await_log(&f->daemon, "all its workers run the new version", 1);
@@ -190,7 +180,7 @@ static void test_a_plugin_whose_first_jobs_crash_replaces_nothing(void **state)
 {
     struct fixture *f = *state;
     start(f, ", consumers: 2, on_crash: 0, retry: {base: 1ms}", 2);
-    put_link(f, "copy.so", built("tests/handlers/crash.so"));
+    scratch_link(&f->scratch, "copy.so", built("tests/handlers/crash.so"));
     assert_int_equal(reload(f), 0);
     fixture_enqueue(f, 20, "{\"ms\":200}"); /* so many at once that it gets some */
     daemon_await_log(&f->daemon, "the new version is NOT used, the old one goes on", 1);

@@ -283,6 +283,29 @@ static void test_an_outcome_counts_though_worker_and_broker_died_after_it(void *
     assert_int_equal(effects_count(&f->scratch, "end 3 1 "), 1); /* never begun: not spent */
 }
 
+/* Its hello waits for the store, with the outcome behind it, when it dies. */
+static void test_an_outcome_counts_though_its_worker_died_before_its_hello_was_stored(void **state)
+{
+    struct fixture *f = *state;
+    fixture_start(f, "    prefetch: 2\n");
+    fixture_enqueue(f, 1, "{\"ms\":3000}");
+    fixture_enqueue(f, 1, "{\"crash\":1}");
+    effects_await(&f->scratch, "start 1 1 ", 1);
+    db_await(&f->scratch, "select count(*) from pgqrs_messages where read_ct = 1", 2);
+    pid_t worker = daemon_await_children(&f->daemon, WORKER, 1);
+    assert_int_equal(kill(worker, SIGSTOP), 0); /* it dials when there is trouble, not before */
+    assert_int_equal(kill(daemon_await_children(&f->daemon, BROKER, 1), SIGKILL), 0);
+    daemon_await_log(&f->daemon, "broker: ready", 2);
+    sqlite3 *lock = lock_store(f);
+    assert_int_equal(kill(worker, SIGCONT), 0);
+    daemon_await_log(&f->daemon, "the store fails", 1);
+    daemon_await_log(&f->daemon, "worker 0: killed by signal 9", 1);
+    unlock_store(lock);
+    await_done(f, 2);
+    assert_int_equal(effects_count(&f->scratch, "start 1 "), 1);
+    assert_int_equal(effects_count(&f->scratch, "end 2 2 "), 1);
+}
+
 /* ---- timers and signals ---- */
 
 static void test_a_later_timer_of_one_queue_does_not_hide_that_of_another(void **state)
@@ -335,6 +358,7 @@ int main(void)
         WITH_SCRATCH(test_a_database_that_is_deleted_is_made_anew),
         WITH_SCRATCH(test_a_full_disk_is_waited_for),
         WITH_SCRATCH(test_an_outcome_counts_though_worker_and_broker_died_after_it),
+        WITH_SCRATCH(test_an_outcome_counts_though_its_worker_died_before_its_hello_was_stored),
         WITH_SCRATCH(test_a_later_timer_of_one_queue_does_not_hide_that_of_another),
         WITH_SCRATCH(test_signals_that_ask_do_no_harm),
     };

@@ -1,45 +1,62 @@
 #!/bin/sh
 # Runs the test programs below BUILD/tests, or the one that is named, and closes with a count.
 #   tests/run.sh BUILD [NAME]
-# Those named in $PGQRS_TEST_LEAVE_OUT are left out, unless one is asked for.
+# $PGQRS_TEST_JOBS of them run at a time, as many as there are processors unless it is set: most of
+# what they do is to wait. Those named in $PGQRS_TEST_LEAVE_OUT are left out, unless asked for.
 set -u
 build=$1
 name=${2-}
 PGQRS_TEST_BUILD=$(cd "$build" && pwd)
 export PGQRS_TEST_BUILD
 
+# Leaves NAME.log and NAME.status, and says how it went.
+run_one='
+test=$1
+timeout -k 10 600 "$test" >"$test.log" 2>&1
+status=$?
+echo $status >"$test.status"
+if [ $status -eq 0 ]; then
+    echo "=== ${test##*/}: $(tail -n 1 "$test.log")"
+else
+    echo "=== ${test##*/}: exit status $status"
+fi'
+
 # How many tests ended so; cmocka names some of them twice.
 count() {
-    grep "^\[ *$1 *\] [a-z_0-9]*$" "$output" | sort -u | wc -l
+    grep "^\[ *$1 *\] [a-z_0-9]*$" "$test.log" | sort -u | wc -l
 }
 
-passed=0
-failed=0
-skipped=0
-failures=
-for test in "$build"/tests/test_* "$build"/tests/it_*; do
+tests=
+for test in "$build"/tests/it_* "$build"/tests/test_*; do # the long ones first
+    case $test in *.log | *.status) continue ;; esac
     if [ ! -x "$test" ] || { [ -n "$name" ] && [ "${test##*/}" != "$name" ]; }; then
         continue
     fi
     case " ${PGQRS_TEST_LEAVE_OUT-} " in
     *" ${test##*/} "*) [ -n "$name" ] || continue ;;
     esac
-    echo "=== ${test##*/}"
-    output=$build/tests/${test##*/}.log
-    timeout -k 10 600 "$test" >"$output" 2>&1
-    status=$?
-    ok=$(count OK)
+    rm -f "$test.status"
+    tests="$tests $test"
+done
+# shellcheck disable=SC2086 # no path of a test has a space
+[ -z "$tests" ] ||
+    printf '%s\n' $tests | xargs -P "${PGQRS_TEST_JOBS:-$(nproc)}" -I TEST sh -c "$run_one" sh TEST
+
+passed=0
+failed=0
+skipped=0
+failures=
+for test in $tests; do
     bad=$(count FAILED)
-    if [ $status -ne 0 ]; then
+    if [ "$(cat "$test.status" 2>/dev/null)" != 0 ]; then
         [ "$bad" -gt 0 ] || bad=1
-        cat "$output"
-        echo "${test##*/}: exit status $status"
+        echo "=== ${test##*/}"
+        cat "$test.log"
         failures="$failures ${test##*/}"
     else
         bad=0
-        tail -n 1 "$output"
     fi
-    passed=$((passed + ok))
+    passed=$((passed + $(count OK)))
     skipped=$((skipped + $(count SKIPPED)))
     failed=$((failed + bad))
 done

@@ -29,7 +29,12 @@ static const struct refusal refusals[] = {
     {Q "    consumers: 4.0\n", "found \"4.0\", expected a whole number"},
     {Q "    consumers: [4]\n", "c.yaml:5: queues.mail.consumers: found a list, expected a whole"},
     {Q "    consumers:\n      min: 1\n",
-     "queues.mail.consumers: found a mapping, expected a whole"},
+     "c.yaml:6: queues.mail.consumers.max: found nothing, which is 0, expected at least 1"},
+    {Q "    consumers: {min: 3, max: 2}\n",
+     "c.yaml:5: queues.mail.consumers.max: found 2, expected at least 1 and at least "
+     "consumers.min, which is 3"},
+    {Q "    consumers: {max: 2000}\n", "consumers.max: found \"2000\", expected a whole number"},
+    {Q "    consumers: [1]\n", "queues.mail.consumers: found a list, expected a whole number"},
     {Q "    consumers:\n", "c.yaml:5: queues.mail.consumers: found nothing, expected a whole"},
     {Q "    prefetch: 0\n", "expected a whole number from 1 to 1000"},
     {Q "    max_attempts: 1000001\n", "expected a whole number from 1 to 1000000"},

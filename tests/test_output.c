@@ -70,7 +70,7 @@ static void test_a_long_line_is_taken_in_pieces_between_characters(void **state)
     static char line[20000];
     (void)state;
     line[0] = '-';
-    for (size_t i = 1; i + 3 < sizeof line; i += 3) {
+    for (size_t i = 1; i + 4 < sizeof line - 1; i += 3) {
         memcpy(line + i, "\xe2\x82\xac", 4);
     }
     size_t len = strlen(line);
@@ -160,6 +160,7 @@ static int setup(void **state)
     assert_non_null(w);
     w->config = (struct pgqrs_config_queue){.name = name, .log_lines = 100};
     w->queue.config = &w->config;
+    w->queue.name = name;
     w->place = (struct place){.s = &w->s, .role = PGQRS_ROLE_WORKER, .queue = &w->queue, .slot = 3};
     w->child = (struct child){.place = &w->place, .pid = 4711, .output = {.fds = {-1, -1}}};
     assert_int_equal(pgqrs_output_open(&w->child.output, &ends, &err), 0);

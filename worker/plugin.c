@@ -8,6 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "ipc/spawn_contract.h"
+
 #define ENTRY "pgqrs_handler_entry"
 
 /* The end of struct pgqrs_handler in the first release. */
@@ -43,12 +45,16 @@ static entry_fn find_entry(const char *path, struct pgqrs_error *err)
 {
     /* dlopen would search the library path for a name without a slash. */
     char resolved[PATH_MAX];
-    if (realpath(path, resolved) == NULL || access(resolved, R_OK) < 0) {
+    const char *name = realpath(path, resolved);
+    if (name == NULL && strcmp(path, PGQRS_FD_PLUGIN_PATH) == 0) {
+        name = path; /* the file has lost its name */
+    }
+    if (name == NULL || access(name, R_OK) < 0) {
         (void)pgqrs_error_sys(err, PGQRS_ERR_INVALID, errno,
                               "plugin %s: expected a shared object that can be read, found", path);
         return NULL;
     }
-    void *object = dlopen(resolved, RTLD_NOW | RTLD_LOCAL);
+    void *object = dlopen(name, RTLD_NOW | RTLD_LOCAL);
     if (object == NULL) {
         (void)pgqrs_error_set(err, PGQRS_ERR_INVALID,
                               "plugin %s: expected a shared object that can be loaded, found: %s",

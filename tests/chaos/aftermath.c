@@ -99,16 +99,18 @@ static bool mentions(pid_t pid, const char *file, const char *text)
     return n > 0 && memmem(content, (size_t)n, text, len) != NULL;
 }
 
-/* Every process of the daemon has the run's directory in its command line or its environment. */
+/* pgqrsd has its configuration in its command line, all others the run's directory in their
+ * environment. */
 static void check_processes(struct chaos_run_state *c)
 {
+    char config[96];
     DIR *proc = opendir("/proc");
     struct dirent *entry;
+    (void)snprintf(config, sizeof config, "%s/pgqrsd.yaml", c->scratch.dir);
     while (proc != NULL && (entry = readdir(proc)) != NULL) {
         pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
         if (pid > 0 && pid != getpid() && !process_gone(pid) &&
-            (mentions(pid, "cmdline", c->scratch.dir) ||
-             mentions(pid, "environ", c->scratch.dir))) {
+            (mentions(pid, "cmdline", config) || mentions(pid, "environ", c->scratch.dir))) {
             chaos_find(&c->findings, "process %d outlives pgqrsd", (int)pid);
         }
     }

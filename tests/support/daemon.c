@@ -94,6 +94,27 @@ void scratch_write(const struct scratch *s, const char *name, const char *fmt, .
     (void)fclose(file);
 }
 
+void scratch_link(const struct scratch *s, const char *name, const char *target)
+{
+    char path[sizeof s->dir + 32];
+    char fresh[sizeof path];
+    (void)snprintf(path, sizeof path, "%s/%s", s->dir, name);
+    (void)snprintf(fresh, sizeof fresh, "%s/fresh", s->dir);
+    if (symlink(target, fresh) < 0 || rename(fresh, path) < 0) {
+        give_up("%s: %s", path, strerror(errno));
+    }
+}
+
+void scratch_copy(const struct scratch *s, const char *name, const char *source)
+{
+    char command[1024];
+    (void)snprintf(command, sizeof command, "cp %s %s/fresh && mv -f %s/fresh %s/%s", source,
+                   s->dir, s->dir, s->dir, name);
+    if (system(command) != 0) {
+        give_up("can not run %s", command);
+    }
+}
+
 const char *built(const char *relative)
 {
     static char paths[4][512];

@@ -26,6 +26,11 @@ void scratch_remove(struct scratch *s);
 void scratch_write(const struct scratch *s, const char *name, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* DIR/name becomes a link to target in one step, as a deploy should put a file. */
+void scratch_link(const struct scratch *s, const char *name, const char *target);
+/* The same with a copy, so that the file that was there before has no name any more. */
+void scratch_copy(const struct scratch *s, const char *name, const char *source);
+
 /* The path of a built file below the build directory ($PGQRS_TEST_BUILD). Static storage. */
 const char *built(const char *relative);
 
