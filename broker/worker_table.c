@@ -106,7 +106,9 @@ void pgqrs_worker_attach(struct broker *b, struct worker *worker, struct peer *p
 {
     worker->row_id = row_id;
     worker->peer = peer;
-    worker->was_dead = worker->was_dead || worker->inherited; /* nobody remembers */
+    if (worker->only_message != 0 && worker->inherited) {
+        worker->was_dead = true; /* nobody remembers */
+    }
     worker->inherited = false;
     worker->capacity = hello->capacity;
     worker->last_us = worker->pace_us = 0;

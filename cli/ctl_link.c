@@ -65,7 +65,6 @@ static int find_and_dial(const struct pgqrs_cli *cli, struct pgqrs_error *err)
     size_t count = configured != NULL ? 1 : 3;
     (void)snprintf(bases[2], sizeof bases[2], "/tmp/pgqrs-%u", (unsigned)geteuid());
     if (fd == 0) {
-        fd = -1;
         size_t at = 0;
         for (size_t i = 0; i < count; i++) {
             (void)snprintf(path, sizeof path, "%s/%s.ctl", bases[i], name);

@@ -77,6 +77,22 @@ static void test_prefetched_jobs_of_a_killed_worker_spend_no_attempt(void **stat
         db_number(&f->scratch, "select count(*) from pgqrs_messages where read_ct > 1"), 1);
 }
 
+/* What a broker has from the one before it goes back to the queue as anything does. */
+static void test_prefetched_jobs_of_a_worker_that_outlived_a_broker(void **state)
+{
+    struct fixture *f = *state;
+    fixture_start(f, "    prefetch: 10\n");
+    fixture_enqueue(f, 1, "{\"ms\":600000,\"ms_after_first\":0}");
+    fixture_enqueue(f, 9, "{}");
+    effects_await(&f->scratch, "start 1 1 ", 1);
+    assert_int_equal(kill(daemon_await_children(&f->daemon, BROKER, 1), SIGKILL), 0);
+    daemon_await_log(&f->daemon, "broker: connected again held=10", 1);
+    assert_int_equal(kill(daemon_await_children(&f->daemon, WORKER, 1), SIGKILL), 0);
+    db_await(&f->scratch, "select count(*) from pgqrs_messages where pgqrsd_outcome = 'done'", 10);
+    assert_int_equal(
+        db_number(&f->scratch, "select count(*) from pgqrs_messages where read_ct > 1"), 1);
+}
+
 /* The broker has more for it than the socket takes when it finds that the worker is dead. */
 static void test_an_outcome_counts_though_its_worker_died_with_more_on_the_way_to_it(void **state)
 {
@@ -210,6 +226,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WITH_SCRATCH(test_job_of_a_killed_worker_runs_again_elsewhere),
         WITH_SCRATCH(test_prefetched_jobs_of_a_killed_worker_spend_no_attempt),
+        WITH_SCRATCH(test_prefetched_jobs_of_a_worker_that_outlived_a_broker),
         WITH_SCRATCH(test_an_outcome_counts_though_its_worker_died_with_more_on_the_way_to_it),
         WITH_SCRATCH(test_a_job_that_kills_every_worker_becomes_a_dead_letter),
         WITH_SCRATCH(test_a_job_that_keeps_crashing_is_quarantined),
