@@ -84,7 +84,11 @@ static void tear_down(struct pgqrs_worker *worker)
     free(worker->settings);
     free(worker->job_socket);
     free(worker->directory);
-    pgqrs_child_end(&worker->child);
+    /* pgqrsd may tell one that is ending anyway to stop, and NNG's close may wait for ever while a
+     * message is on its way in: the kernel closes for it. */
+    if (!worker->once) {
+        pgqrs_child_end(&worker->child);
+    }
 }
 
 /* The process' exit status; -1: err says why it is PGQRS_EXIT_FAILURE. */
@@ -114,7 +118,7 @@ static int serve(struct pgqrs_worker *worker, struct pgqrs_error *err)
 
 int main(void)
 {
-    struct pgqrs_worker worker = {.wake_fd = -1, .child.lifeline = -1};
+    static struct pgqrs_worker worker = {.wake_fd = -1, .child.lifeline = -1};
     struct pgqrs_frame welcome;
     struct pgqrs_error err;
     int status = -1;
