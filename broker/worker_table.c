@@ -263,8 +263,7 @@ void pgqrs_workers_bury(struct broker *b)
     TAILQ_FOREACH(worker, &b->workers, link)
     {
         if (!worker->gathered || worker->burying || worker->attaching || worker->claiming ||
-            worker->unsettled > 0 ||
-            (b->trouble_since_ms != 0 && !b->trying)) {
+            worker->unsettled > 0 || (b->trouble_since_ms != 0 && !b->trying)) {
             continue;
         }
         /* What it was known to hold is settled; what is left never reached it, unless it never was
@@ -272,8 +271,7 @@ void pgqrs_workers_bury(struct broker *b)
         worker->release = (struct pgqrs_release){
             .charge = worker->inherited && spends_an_attempt(worker),
             .crashed = worker->how == PGQRS_END_CRASHED,
-            .max_attempts =
-                worker->only_message != 0 ? 1 : worker->queue->settings.max_attempts,
+            .max_attempts = worker->only_message != 0 ? 1 : worker->queue->settings.max_attempts,
             .reason = worker->reason == NULL ? "worker ended" : worker->reason,
         };
         worker->bury_task = (struct store_task){.run = run_bury, .done = on_buried};

@@ -252,8 +252,7 @@ static void on_run_done(void *context, const char *outcome, const char *text)
 {
     struct peer *peer = context;
     peer->run = NULL;
-    send_answer(peer,
-                json_pack("{s:b,s:s,s:s}", "ok", 1, "outcome", outcome, "reason", text));
+    send_answer(peer, json_pack("{s:b,s:s,s:s}", "ok", 1, "outcome", outcome, "reason", text));
 }
 
 static bool start_run(struct peer *peer, const json_t *request, struct pgqrs_error *err)
@@ -378,8 +377,8 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struc
     bufferevent_setcb(stream, NULL, on_written, on_event, peer);
     (void)bufferevent_disable(stream, EV_READ);
     (void)bufferevent_enable(stream, EV_WRITE);
-    peer->incoming = event_new(evconnlistener_get_base(listener), fd, EV_READ | EV_PERSIST,
-                               on_incoming, peer);
+    peer->incoming =
+        event_new(evconnlistener_get_base(listener), fd, EV_READ | EV_PERSIST, on_incoming, peer);
     if (peer->incoming == NULL || event_add(peer->incoming, &patience) < 0) {
         drop(peer);
     }

@@ -9,7 +9,7 @@
 #include "base/log.h"
 
 #define RUNS_MAX 16
-#define OUTCOME_MS 20000 /* for the broker to store it, once the worker has ended */
+#define OUTCOME_MS 20000   /* for the broker to store it, once the worker has ended */
 #define KILL_AFTER_MS 2000 /* the grace, which the worker itself keeps */
 
 static void close_both(const int fds[2])
