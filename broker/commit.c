@@ -174,7 +174,8 @@ static int collect_known(struct broker *b)
     TAILQ_FOREACH(worker, &b->workers, link)
     {
         /* No exchange leases for one that has its own message. */
-        if (worker->peer != NULL && worker->only_message == 0 && know_worker(b, worker, &c->known[c->known_count++]) < 0) {
+        if (worker->peer != NULL && worker->only_message == 0 &&
+            know_worker(b, worker, &c->known[c->known_count++]) < 0) {
             forget_known(c);
             return -1;
         }

@@ -255,8 +255,7 @@ int pgqrs_group_add_returned(struct broker *b, struct worker *worker, struct pgq
 int pgqrs_group_add_charged(struct broker *b, struct worker *worker, const struct held_job *job,
                             const char *text, struct pgqrs_error *err)
 {
-    const uint32_t most =
-        worker->only_message != 0 ? 1 : worker->queue->settings.max_crashes;
+    const uint32_t most = worker->only_message != 0 ? 1 : worker->queue->settings.max_crashes;
     struct pgqrs_settlement *item = add_item(b, worker);
     if (item == NULL) {
         return pgqrs_error_memory(err);

@@ -72,8 +72,8 @@ static void on_claimed(void *arg, struct store_task *task)
     struct broker *b = arg;
     struct claim_task *t = (struct claim_task *)task;
     struct worker *worker = pgqrs_worker_find(b, t->generation); /* claiming, so it is there */
-    bool later = task->rc < 0 &&
-                 (task->err.code == PGQRS_ERR_AGAIN || task->err.code == PGQRS_ERR_UNKNOWN);
+    bool later =
+        task->rc < 0 && (task->err.code == PGQRS_ERR_AGAIN || task->err.code == PGQRS_ERR_UNKNOWN);
     worker->claiming = false;
     if (later) {
         worker->unsure = worker->unsure || task->err.code == PGQRS_ERR_UNKNOWN;
@@ -116,9 +116,9 @@ void pgqrs_only_attached(struct broker *b, struct worker *worker)
 static enum pgqrs_run_outcome outcome_of(const struct pgqrs_settlement *item)
 {
     static const enum pgqrs_run_outcome outcomes[PGQRS_SETTLE_COUNT] = {
-        [PGQRS_SETTLE_ARCHIVE] = PGQRS_RUN_DONE,      [PGQRS_SETTLE_DELETE] = PGQRS_RUN_DONE,
-        [PGQRS_SETTLE_DEAD] = PGQRS_RUN_FAILED,       [PGQRS_SETTLE_CANCEL] = PGQRS_RUN_CANCELLED,
-        [PGQRS_SETTLE_RETRY] = PGQRS_RUN_RETRIED,     [PGQRS_SETTLE_SNOOZE] = PGQRS_RUN_SNOOZED,
+        [PGQRS_SETTLE_ARCHIVE] = PGQRS_RUN_DONE,    [PGQRS_SETTLE_DELETE] = PGQRS_RUN_DONE,
+        [PGQRS_SETTLE_DEAD] = PGQRS_RUN_FAILED,     [PGQRS_SETTLE_CANCEL] = PGQRS_RUN_CANCELLED,
+        [PGQRS_SETTLE_RETRY] = PGQRS_RUN_RETRIED,   [PGQRS_SETTLE_SNOOZE] = PGQRS_RUN_SNOOZED,
         [PGQRS_SETTLE_RETURN] = PGQRS_RUN_RETURNED,
     };
     return item->settled_out == PGQRS_SETTLED_REFUSED ? PGQRS_RUN_LOST : outcomes[item->how];

@@ -51,8 +51,8 @@ static void correct(struct pgqrs_cli *cli, int64_t id, json_t *reply)
     }
     if (message.outcome != NULL && strcmp(message.outcome, "failed") == 0) {
         (void)json_object_set_new(reply, "outcome", json_string("failed"));
-        (void)json_object_set_new(
-            reply, "reason", json_string(message.error == NULL ? "" : message.error));
+        (void)json_object_set_new(reply, "reason",
+                                  json_string(message.error == NULL ? "" : message.error));
     }
     pgqrs_message_fini(&message);
 }
@@ -99,8 +99,7 @@ int pgqrs_cmd_message_run(struct pgqrs_cli *cli)
     if (status == PGQRS_CLI_OK) {
         status = pgqrs_ctl_run(cli,
                                json_pack("{s:s,s:s,s:I}", "command", "run", "queue",
-                                         queue == NULL ? "" : queue, "message",
-                                         (json_int_t)ids[0]),
+                                         queue == NULL ? "" : queue, "message", (json_int_t)ids[0]),
                                &reply);
     }
     if (status == PGQRS_CLI_OK) {

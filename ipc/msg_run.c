@@ -4,16 +4,11 @@
 #include <string.h>
 
 static const char *const names[PGQRS_RUN_COUNT] = {
-    [PGQRS_RUN_NONE] = "none",
-    [PGQRS_RUN_REFUSED] = "refused",
-    [PGQRS_RUN_DONE] = "done",
-    [PGQRS_RUN_RETRIED] = "retried",
-    [PGQRS_RUN_SNOOZED] = "snoozed",
-    [PGQRS_RUN_FAILED] = "failed",
-    [PGQRS_RUN_CANCELLED] = "cancelled",
-    [PGQRS_RUN_RETURNED] = "returned",
-    [PGQRS_RUN_LOST] = "lost",
-    [PGQRS_RUN_NOT_RUN] = "not_run",
+    [PGQRS_RUN_NONE] = "none",           [PGQRS_RUN_REFUSED] = "refused",
+    [PGQRS_RUN_DONE] = "done",           [PGQRS_RUN_RETRIED] = "retried",
+    [PGQRS_RUN_SNOOZED] = "snoozed",     [PGQRS_RUN_FAILED] = "failed",
+    [PGQRS_RUN_CANCELLED] = "cancelled", [PGQRS_RUN_RETURNED] = "returned",
+    [PGQRS_RUN_LOST] = "lost",           [PGQRS_RUN_NOT_RUN] = "not_run",
 };
 
 const char *pgqrs_run_outcome_name(enum pgqrs_run_outcome outcome)

@@ -11,11 +11,11 @@ struct pgqrs_frame;
 
 enum pgqrs_run_outcome {
     PGQRS_RUN_NONE = 0,
-    PGQRS_RUN_REFUSED,  /* it can not be had; the worker has nothing to do */
-    PGQRS_RUN_DONE,     /* the others are stored */
-    PGQRS_RUN_RETRIED,  /* it waits again, attempt spent */
-    PGQRS_RUN_SNOOZED,  /* attempt not spent */
-    PGQRS_RUN_FAILED,   /* a dead letter */
+    PGQRS_RUN_REFUSED, /* it can not be had; the worker has nothing to do */
+    PGQRS_RUN_DONE,    /* the others are stored */
+    PGQRS_RUN_RETRIED, /* it waits again, attempt spent */
+    PGQRS_RUN_SNOOZED, /* attempt not spent */
+    PGQRS_RUN_FAILED,  /* a dead letter */
     PGQRS_RUN_CANCELLED,
     PGQRS_RUN_RETURNED, /* it waits again, as before */
     PGQRS_RUN_LOST,     /* the lease was: somebody else decides */

@@ -276,6 +276,25 @@ static void test_a_stop_of_the_daemon(void **state)
     await(w, DONE, 1);
 }
 
+/* Nobody runs by itself what may have been a dead letter. */
+static void test_a_daemon_that_is_killed(void **state)
+{
+    struct world *w = *state;
+    fixture_start(w->f, CRASHES);
+    quarantine(w, ",\"ms\":600000");
+    scratch_write(&w->f->scratch, "mended", "%s", "");
+    pid_t pid = run_aside(w, "1");
+    effects_await(&w->f->scratch, "start 1 ", 3);
+    assert_int_equal(daemon_stop(&w->f->daemon, SIGKILL), 128 + SIGKILL);
+    assert_int_equal(exit_status(pid), 1);
+    daemon_start(&w->f->daemon, &w->f->scratch);
+    await(w, DEAD, 1);
+    fixture_enqueue(w->f, 1, "{}");
+    await(w, DONE " and id = 2", 1);
+    assert_int_equal(effects_count(&w->f->scratch, "start 1 "), 3);
+    stop(w);
+}
+
 int main(void)
 {
 #define ON_SQLITE(test) cmocka_unit_test_setup_teardown(test, sqlite_setup, sqlite_teardown)
@@ -291,6 +310,7 @@ int main(void)
         ON_SQLITE(test_a_job_that_does_not_let_go),
         ON_SQLITE(test_without_the_broker_for_a_while),
         ON_SQLITE(test_a_stop_of_the_daemon),
+        ON_SQLITE(test_a_daemon_that_is_killed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

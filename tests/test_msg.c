@@ -249,9 +249,9 @@ static void encode_example(struct pgqrs_buf *out, enum pgqrs_msg_type type)
         pgqrs_encode_queue_load(out, &(struct pgqrs_queue_load){.queue = "mail", .ready = 3});
         break;
     case PGQRS_MSG_RUN_ENDED:
-        pgqrs_encode_run_ended(
-            out, &(struct pgqrs_run_ended){
-                     .generation = 1, .outcome = PGQRS_RUN_REFUSED, .text = "it is leased"});
+        pgqrs_encode_run_ended(out, &(struct pgqrs_run_ended){.generation = 1,
+                                                              .outcome = PGQRS_RUN_REFUSED,
+                                                              .text = "it is leased"});
         break;
     case PGQRS_MSG_LOG_LEVEL:
         pgqrs_encode_log_level(out, PGQRS_LOG_DEBUG);

@@ -49,11 +49,12 @@ const struct pg_stmt pgqrs_pg_lease = {
 };
 static const struct pg_stmt lease_one = {
     .name = "lease_one",
-    .sql = "UPDATE pgqrs_messages m SET pgqrsd_due_at = m.vt, vt = pgqrsd_now() + " PG_MS("$3") ","
-           " read_ct = greatest(coalesce(m.read_ct, 0), 0) + 1,"
-           " dequeued_at = coalesce(m.dequeued_at, pgqrsd_now()), consumer_worker_id = $2"
-           " WHERE m.id = $1 RETURNING m.id, m.payload, m.read_ct, m.enqueued_at,"
-           " m.pgqrsd_priority, m.pgqrsd_due_at, pgqrsd_now(), m.pgqrsd_crash_ct",
+    .sql = "UPDATE pgqrs_messages m SET pgqrsd_due_at = m.vt, vt = pgqrsd_now() + " PG_MS(
+        "$3") ","
+              " read_ct = greatest(coalesce(m.read_ct, 0), 0) + 1,"
+              " dequeued_at = coalesce(m.dequeued_at, pgqrsd_now()), consumer_worker_id = $2"
+              " WHERE m.id = $1 RETURNING m.id, m.payload, m.read_ct, m.enqueued_at,"
+              " m.pgqrsd_priority, m.pgqrsd_due_at, pgqrsd_now(), m.pgqrsd_crash_ct",
     .param_count = 3,
     .types = {PG_INT8, PG_INT8, PG_INT8},
 };

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "store/store_priv.h"
 #include "tests/support/store_suite.h"
 
 /* What an operator does to messages, one and many, and what it says of those it left alone. */
@@ -373,7 +374,92 @@ static void who_can_not_be_asked(void **state)
     suite_fails(f, pgqrs_store_worker_orders(f->store, &none, &f->err), PGQRS_ERR_INVALID);
 }
 
+/* ---- claiming one message ---- */
+
+static int claim(struct suite *f, int64_t id, bool *replayed_out)
+{
+    struct pgqrs_message_claim c = {
+        .message_id = id, .queue_id = f->queue, .worker_id = f->worker, .lease_ms = SUITE_LEASE_MS};
+    if (f->store->ops->message_claim == NULL) {
+        skip(); /* only a broker's own store has it */
+    }
+    int rc = pgqrs_store_message_claim(f->store, &c, &f->x, &f->err);
+    *replayed_out = c.replayed;
+    return rc;
+}
+
+static struct pgqrs_lease_ref claimed(struct suite *f, int64_t id, const char *payload,
+                                      bool replayed)
+{
+    bool was_replayed;
+    suite_ok(f, claim(f, id, &was_replayed));
+    assert_int_equal(was_replayed, replayed);
+    suite_assert_leased(f, &id, 1);
+    assert_int_equal(f->x.leases[0].attempt, 1);
+    assert_int_equal(f->x.leases[0].priority, 3);
+    assert_int_equal(f->x.leases[0].crash_ct, 0);
+    suite_assert_json(f->x.leases[0].payload, payload);
+    struct pgqrs_message row = suite_get(f, id);
+    assert_int_equal(row.state, PGQRS_STATE_LEASED);
+    assert_int_equal(row.consumer_worker_id, f->worker);
+    assert_int_equal(row.vt_us, f->now_us + SUITE_LEASE_MS * 1000);
+    assert_int_equal(row.read_ct, 1);
+    pgqrs_message_fini(&row);
+    return (struct pgqrs_lease_ref){.message_id = id, .worker_id = f->worker, .attempt = 1};
+}
+
+static void claiming_what_waits(void **state)
+{
+    struct suite *f = *state;
+    bool replayed;
+    int64_t other = suite_queue(f, "other");
+    int64_t delayed = suite_put(f, "[1]", 60000, 3);
+    int64_t due = suite_put(f, "[2]", 0, 3);
+    int64_t elsewhere = suite_put_item(f, other, (struct pgqrs_enqueue){.delay_ms = 0});
+    suite_ok(f, pgqrs_store_queue_pause(f->store, f->queue, true, &f->err));
+    struct pgqrs_lease_ref lease = claimed(f, delayed, "[1]", false);
+    (void)claimed(f, due, "[2]", false);
+    suite_fails(f, claim(f, due, &replayed), PGQRS_ERR_CONFLICT);
+    suite_fails(f, claim(f, elsewhere, &replayed), PGQRS_ERR_CONFLICT);
+    suite_fails(f, claim(f, 99999, &replayed), PGQRS_ERR_NOT_FOUND);
+    /* Given back it is due when it was. */
+    assert_int_equal(suite_settle(f, suite_settlement(lease, PGQRS_SETTLE_RETURN)),
+                     PGQRS_SETTLED_YES);
+    struct pgqrs_message row = suite_get(f, delayed);
+    assert_int_equal(row.state, PGQRS_STATE_DELAYED);
+    assert_int_equal(row.vt_us, f->now_us + 60000 * INT64_C(1000));
+    assert_int_equal(row.read_ct, 0);
+    pgqrs_message_fini(&row);
+}
+
+static void claiming_a_dead_letter(void **state)
+{
+    struct suite *f = *state;
+    bool replayed;
+    int64_t id = suite_put_item(
+        f, f->queue,
+        (struct pgqrs_enqueue){.payload = {"[1]", 3}, .priority = 3, .unique_key = "k"});
+    struct pgqrs_settlement dead =
+        suite_settlement(claimed(f, id, "[1]", false), PGQRS_SETTLE_DEAD);
+    dead.crashed = true;
+    dead.error = pgqrs_bytes_from("it crashed");
+    assert_int_equal(suite_settle(f, dead), PGQRS_SETTLED_YES);
+    int64_t rival = suite_put_item(f, f->queue, (struct pgqrs_enqueue){.unique_key = "k"});
+    suite_fails(f, claim(f, id, &replayed), PGQRS_ERR_CONFLICT);
+    assert_false(replayed);
+    suite_assert_message(f, id, PGQRS_STATE_ARCHIVED, 1, "it crashed");
+    assert_int_equal(suite_act(f, PGQRS_ACT_DELETE, rival), PGQRS_ACTED_YES);
+    struct pgqrs_lease_ref lease = claimed(f, id, "[1]", true);
+    suite_assert_message(f, id, PGQRS_STATE_LEASED, 1, "");
+    assert_int_equal(suite_settle(f, suite_settlement(lease, PGQRS_SETTLE_ARCHIVE)),
+                     PGQRS_SETTLED_YES);
+    suite_fails(f, claim(f, id, &replayed), PGQRS_ERR_CONFLICT);
+    suite_assert_message(f, id, PGQRS_STATE_ARCHIVED, 1, "");
+}
+
 const struct CMUnitTest suite_act_cases[] = {
+    SUITE_CASE(claiming_what_waits),
+    SUITE_CASE(claiming_a_dead_letter),
     SUITE_CASE(asking_a_worker_to_stop),
     SUITE_CASE(asked_too_late),
     SUITE_CASE(who_can_not_be_asked),
