@@ -86,7 +86,7 @@ static void tear_down(struct pgqrs_worker *worker)
     free(worker->directory);
     /* pgqrsd may tell one that is ending anyway to stop, and NNG's close may wait for ever while a
      * message is on its way in: the kernel closes for it. */
-    static struct pgqrs_control *left_open; /* known to whoever looks for leaks */
+    static struct pgqrs_control *volatile left_open; /* known to whoever looks for leaks */
     left_open = worker->once ? worker->child.control : NULL;
     if (left_open == NULL) {
         pgqrs_child_end(&worker->child);
