@@ -109,7 +109,7 @@ static void test_a_second_completion_is_found(void **state)
     REFUSED("twice: job 1", "died 100 900000", "start 1 2 300 3000 0 work 0");
     REFUSED("twice: job 1", "died 100 2900", "broker_died 4000000", "start 5 1 100 2500 0 work 0",
             "end 5 1 100 2550 done", "row 5 15 0 done 0 done 1 1", "start 1 2 300 3000 0 work 0");
-    REFUSED("twice: job 1", "over 9000000", "start 1 2 300 9000100 0 work 0");
+    REFUSED("twice: job 1", "over 13000000", "start 1 2 300 13000100 0 work 0");
     REFUSED("twice: job 1", "harm crash_server 1400 0", "start 1 2 300 3000 0 work 0");
     ACCEPTED("died 100 1600", "start 1 2 300 3000 0 work 0", "end 1 2 300 3100 done");
     ACCEPTED("died 100 2900", "broker_died 2800", "start 5 1 100 2500 0 work 0",
