@@ -78,7 +78,8 @@ bool pgqrs_worker_has_predecessor(const struct worker *worker)
     struct worker *other;
     TAILQ_FOREACH(other, &worker->queue->workers, queue_link)
     {
-        if (other != worker && other->slot == worker->slot && other->ended) {
+        /* It is dead though nobody may have said so yet: a place has one process at a time. */
+        if (other->slot == worker->slot && other->generation < worker->generation) {
             return true;
         }
     }

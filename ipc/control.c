@@ -2,8 +2,12 @@
 #include "ipc/control.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <nng/nng.h>
@@ -19,8 +23,10 @@
  * (tests/test_control.c kills enough peers to see it).
  */
 #define QUEUE_DEPTH 64
+#define END_S 1 /* for the last channels to close */
 
 struct pgqrs_control {
+    struct pgqrs_control *next; /* to be closed */
     nng_socket socket;
     int fd;
     nng_msg *last; /* what the last frame borrows from */
@@ -96,20 +102,103 @@ int pgqrs_control_dial(const char *url, struct pgqrs_control **control_out, stru
     return 0;
 }
 
+/* ---- closing ---- */
+
+/*
+ * nng_close waits until NNG has done with the peer, and in NNG 1.5.2 that may be for ever when the
+ * peer was killed at a bad moment. So a thread waits, and nobody else does.
+ */
+static struct {
+    pthread_mutex_t mutex;
+    pthread_cond_t changed;
+    struct pgqrs_control *first; /* to be closed */
+    size_t count;                /* those and the one that is being closed */
+    bool running;
+} closer = {.mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+
+static void *closer_main(void *unused)
+{
+    (void)unused;
+    (void)pthread_mutex_lock(&closer.mutex);
+    for (;;) {
+        struct pgqrs_control *control = closer.first;
+        if (control == NULL) {
+            (void)pthread_cond_wait(&closer.changed, &closer.mutex);
+            continue;
+        }
+        closer.first = control->next;
+        (void)pthread_mutex_unlock(&closer.mutex);
+        (void)nng_close(control->socket); /* it is open */
+        free(control);
+        (void)pthread_mutex_lock(&closer.mutex);
+        closer.count--;
+        (void)pthread_cond_broadcast(&closer.changed);
+    }
+    return NULL;
+}
+
+static bool start_closer(void)
+{
+    pthread_t thread;
+    sigset_t all;
+    sigset_t before;
+    if (!closer.running) {
+        (void)sigfillset(&all);
+        (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+        closer.running =
+            pthread_create(&thread, NULL, closer_main, NULL) == 0 && pthread_detach(thread) == 0;
+        (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    }
+    return closer.running;
+}
+
 void pgqrs_control_close(struct pgqrs_control **control)
 {
-    if (*control == NULL) {
+    struct pgqrs_control *c = *control;
+    if (c == NULL) {
         return;
     }
-    nng_msg_free((*control)->last);      /* accepts null */
-    (void)nng_close((*control)->socket); /* it is open */
-    free(*control);
     *control = NULL;
+    nng_msg_free(c->last); /* accepts null */
+    c->last = NULL;
+    (void)pthread_mutex_lock(&closer.mutex);
+    bool handed_over = start_closer();
+    if (handed_over) {
+        c->next = closer.first;
+        closer.first = c;
+        closer.count++;
+        (void)pthread_cond_broadcast(&closer.changed);
+    }
+    (void)pthread_mutex_unlock(&closer.mutex);
+    if (!handed_over) {
+        (void)nng_close(c->socket);
+        free(c);
+    }
+}
+
+size_t pgqrs_control_unclosed(void)
+{
+    (void)pthread_mutex_lock(&closer.mutex);
+    size_t count = closer.count;
+    (void)pthread_mutex_unlock(&closer.mutex);
+    return count;
 }
 
 void pgqrs_control_end(void)
 {
-    nng_fini();
+    struct timespec until;
+    int rc = 0;
+    (void)clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += END_S;
+    (void)pthread_mutex_lock(&closer.mutex);
+    while (closer.count > 0 && rc == 0) {
+        rc = pthread_cond_timedwait(&closer.changed, &closer.mutex, &until);
+    }
+    bool all_closed = closer.count == 0;
+    (void)pthread_mutex_unlock(&closer.mutex);
+    if (all_closed) {
+        nng_fini(); /* else it would wait as well, and the process ends without */
+    }
 }
 
 int pgqrs_control_fd(const struct pgqrs_control *control)

@@ -23,8 +23,12 @@ int pgqrs_control_listen(const char *url, struct pgqrs_control **control_out,
                          struct pgqrs_error *err) PGQRS_MUST_CHECK;
 int pgqrs_control_dial(const char *url, struct pgqrs_control **control_out,
                        struct pgqrs_error *err) PGQRS_MUST_CHECK;
-void pgqrs_control_close(struct pgqrs_control **control); /* accepts null; nulls the pointer */
-/* Ends NNG's threads; once, at the end of main, when every channel is closed. */
+/* Accepts null; nulls the pointer. Returns at once: a thread of its own waits for NNG. */
+void pgqrs_control_close(struct pgqrs_control **control);
+/* How many are still to be closed. Many, and more and more: NNG does not finish with one. */
+size_t pgqrs_control_unclosed(void);
+/* Ends NNG's threads; once, at the end of main, when every channel was closed. A channel that NNG
+ * does not finish with is waited for a second, and NNG is left as it is. */
 void pgqrs_control_end(void);
 
 /* Readable while there is something to receive. Never read from it, never close it. */

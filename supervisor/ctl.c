@@ -228,6 +228,8 @@ static void send_answer(struct peer *peer, json_t *reply)
     char *text = json_dumps(reply, JSON_COMPACT);
     json_decref(reply);
     peer->answered = true;
+    /* Who says no more may still listen. */
+    (void)bufferevent_disable(peer->stream, EV_READ);
     if (text == NULL || bufferevent_write(peer->stream, text, strlen(text)) < 0 ||
         bufferevent_write(peer->stream, "\n", 1) < 0) {
         drop(peer);

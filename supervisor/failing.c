@@ -69,23 +69,28 @@ static void on_retry(evutil_socket_t fd, short what, void *arg)
     }
 }
 
+static int schedule(struct queue *queue)
+{
+    int64_t ms = queue->config->restart_retry_ms;
+    const struct timeval retry = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+    return event_add(queue->failing.retry, &retry);
+}
+
 /* ---- beginning ---- */
 
 static void begin(struct queue *queue, const char *why)
 {
     struct supervisor *s = queue->s;
     struct failing *failing = &queue->failing;
-    int64_t ms = queue->config->restart_retry_ms;
-    const struct timeval retry = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
     char every[32];
-    pgqrs_duration_format(ms, every, sizeof every);
+    pgqrs_duration_format(queue->config->restart_retry_ms, every, sizeof every);
     pgqrs_log_error("queue \"%s\": failing: %s; one worker is tried every %s", queue->name, why,
                     every);
     failing->why = strdup(why);
     failing->since_us = pgqrs_wall_us();
     failing->generation = s->generations;
     failing->retry = event_new(s->base, -1, EV_PERSIST, on_retry, queue);
-    if (failing->why == NULL || failing->retry == NULL || event_add(failing->retry, &retry) < 0) {
+    if (failing->why == NULL || failing->retry == NULL || schedule(queue) < 0) {
         pgqrs_log_error("queue \"%s\": out of memory, it is not tried again", queue->name);
     }
     for (size_t i = 0; i < queue->place_count; i++) {
@@ -99,7 +104,7 @@ static void begin(struct queue *queue, const char *why)
 static void end_if_hopeless(struct supervisor *s, int exit_status)
 {
     for (size_t i = 0; i < s->queue_count; i++) {
-        if (s->queues[i]->was_ready || s->queues[i]->failing.retry == NULL) {
+        if (s->was_ready || s->queues[i]->failing.retry == NULL) {
             return;
         }
     }
@@ -146,6 +151,7 @@ void pgqrs_failing_ready(struct queue *queue)
 void pgqrs_failing_retry(struct queue *queue)
 {
     if (queue->failing.retry != NULL) {
+        (void)schedule(queue); /* without memory it stays as often as it was */
         event_active(queue->failing.retry, EV_TIMEOUT, 0);
     }
 }

@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/utf8.h"
 #include "supervisor/run.h"
 
 const char *pgqrs_place_name(const struct place *place)
@@ -179,7 +180,7 @@ void pgqrs_place_ready(struct place *place)
     if (place->run != NULL) {
         return;
     }
-    place->queue->was_ready = true;
+    place->s->was_ready = true;
     pgqrs_version_of(place)->proven = true;
     free(place->queue->last_error);
     place->queue->last_error = NULL;
@@ -198,7 +199,7 @@ static void describe(const struct child *child, int wait_status, const char *las
     if (child->kill_reason != NULL) {
         (void)snprintf(out, size, "killed: %s", child->kill_reason);
     } else if (last_words[0] != 0) {
-        (void)snprintf(out, size, "%s", last_words);
+        (void)pgqrs_utf8_copy(out, size, last_words);
     } else if (WIFSIGNALED(wait_status)) {
         int signal = WTERMSIG(wait_status);
         (void)snprintf(out, size, "killed by signal %d (%s)%s", signal, strsignal(signal),
@@ -283,7 +284,8 @@ static void worker_ended(struct place *place, const struct child *child, int wai
         pgqrs_log_warn("%s: %s, while it was to end pid=%d", pgqrs_place_name(place), why,
                        (int)child->pid);
     }
-    if (pgqrs_reload_canary_died(place, code, why) || pgqrs_pool_leave(place)) {
+    bool told_to = child->stop_asked && ready;
+    if ((!told_to && pgqrs_reload_canary_died(place, code, why)) || pgqrs_pool_leave(place)) {
         return;
     }
     if (!ready && pgqrs_pool_give_up_replacing(place, why)) {

@@ -121,10 +121,15 @@ static void retire(struct place *place)
     }
 }
 
-/* How little is lost with it: nobody is there, it is not ready, it is idle, it works. */
+/* How little is lost with it: nobody is there, it is not ready, it is idle, it works, it is the
+ * trial of a new version. */
 static int burden(const struct place *place)
 {
     const struct child *child = place->child;
+    const struct place *canary = place->queue->canary;
+    if (canary != NULL && (place == canary || place == canary->replaces)) {
+        return 4;
+    }
     return child == NULL ? 0 : child->state < CHILD_READY ? 1 : child->beat.job_id == 0 ? 2 : 3;
 }
 

@@ -101,13 +101,14 @@ static void accept_next(struct queue *queue)
     queue->next = NULL;
     queue->canary = NULL;
     queue->rolling = true;
-    bool scaled = queue->config->consumers != old->config.consumers;
+    bool scaled = queue->config->consumers != old->config.consumers ||
+                  queue->config->consumers_max > 0 || old->config.consumers_max > 0;
     pgqrs_version_destroy(&old);
     tell_broker(queue->s);
     if (canary != NULL) {
         pgqrs_pool_replaced(canary);
     }
-    if (scaled || queue->config->consumers_max > 0) {
+    if (scaled) {
         pgqrs_pool_scale(queue->s, queue, pgqrs_scaling_bound(queue, queue->wanted), "reload");
     }
     pgqrs_pool_roll(queue);
@@ -146,6 +147,7 @@ static void begin_roll(struct queue *queue, const char *why, json_t *changes)
     }
     note(changes, "queue \"%s\": %s; one worker of the new version is tried first", queue->name,
          why);
+    queue->canary_since_ms = 0;
     pgqrs_pool_start_canary(queue);
     if (queue->canary == NULL) {
         pgqrs_log_error("queue \"%s\": no room for one more worker, the old version goes on",
@@ -157,7 +159,7 @@ static void begin_roll(struct queue *queue, const char *why, json_t *changes)
 bool pgqrs_reload_canary_died(struct place *place, int exit_code, const char *why)
 {
     struct queue *queue = place->queue;
-    if (place != queue->canary || exit_code == PGQRS_EXIT_TIMEOUT) {
+    if (place != queue->canary || place->retiring || exit_code == PGQRS_EXIT_TIMEOUT) {
         return false;
     }
     pgqrs_log_error("queue \"%s\": the new version is NOT used, the old one goes on: its first "
@@ -167,14 +169,32 @@ bool pgqrs_reload_canary_died(struct place *place, int exit_code, const char *wh
     return true;
 }
 
+/* A new worker after a time limit goes on with the trial of the one before. */
+static bool does_well(struct queue *queue)
+{
+    const struct child *child = queue->canary->child;
+    if (child == NULL || child->state != CHILD_READY) {
+        return false;
+    }
+    if (queue->canary_since_ms == 0) {
+        queue->canary_since_ms = child->ready_at_ms;
+    }
+    return child->beat.settled >= CANARY_JOBS ||
+           pgqrs_mono_ms() - queue->canary_since_ms >= CANARY_MS;
+}
+
 void pgqrs_reload_check(struct supervisor *s)
 {
     for (size_t i = 0; s->state == SUPERVISOR_RUNNING && i < s->queue_count; i++) {
         struct queue *queue = s->queues[i];
-        const struct child *child = queue->canary == NULL ? NULL : queue->canary->child;
-        if (child != NULL && child->state == CHILD_READY &&
-            (child->beat.settled >= CANARY_JOBS ||
-             pgqrs_mono_ms() - child->ready_at_ms >= CANARY_MS)) {
+        if (queue->next == NULL) {
+            continue;
+        }
+        if (queue->canary == NULL) {
+            pgqrs_log_info("queue \"%s\": no worker of it is left, the new version is used",
+                           queue->name);
+            accept_next(queue);
+        } else if (does_well(queue)) {
             pgqrs_log_info("queue \"%s\": the new version does well, replacing its other workers",
                            queue->name);
             accept_next(queue);
@@ -215,6 +235,10 @@ static int change_queue(struct queue *queue, struct pgqrs_config_queue *fresh, j
     struct differences d = compare(queue->config, fresh);
     bool back = queue->removed;
     bool other_file = !pgqrs_version_is_current(queue->version);
+    if (queue->next != NULL && !compare(&queue->next->config, fresh).any &&
+        pgqrs_version_is_current(queue->next)) {
+        return 0; /* it is being tried already */
+    }
     if (queue->next != NULL) {
         forget_next(queue);
     }
@@ -234,6 +258,7 @@ static int change_queue(struct queue *queue, struct pgqrs_config_queue *fresh, j
         pgqrs_config_queue_fini(&queue->version->config);
         queue->version->config = *fresh;
         *fresh = (struct pgqrs_config_queue){0};
+        pgqrs_failing_retry(queue);
     }
     if (back || (d.consumers && queue->next == NULL)) {
         pgqrs_pool_scale(queue->s, queue, pgqrs_scaling_bound(queue, queue->wanted), "reload");

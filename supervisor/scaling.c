@@ -53,6 +53,9 @@ static void decide(struct queue *queue)
         needed = queue->wanted + 1;
     }
     needed = pgqrs_scaling_bound(queue, needed);
+    if (scaling->window_ms == 0) {
+        scaling->window_ms = now;
+    }
     if (needed > queue->wanted) {
         int64_t most = 2 * queue->wanted + 1;
         pgqrs_pool_scale(queue->s, queue, needed < most ? needed : most, "load");
@@ -99,6 +102,8 @@ void pgqrs_scaling_check(struct supervisor *s)
     for (size_t i = 0; i < s->queue_count; i++) {
         if (follows_load(s->queues[i])) {
             decide(s->queues[i]);
+        } else if (s->queues[i]->config->consumers_max == 0) {
+            s->queues[i]->scaling = (struct scaling){0};
         }
     }
 }

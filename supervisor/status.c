@@ -108,6 +108,7 @@ void pgqrs_status_whole(const struct supervisor *s, json_t *out)
     put(out, "state", json_string(supervisor_states[s->state]));
     put(out, "log_level", json_string(pgqrs_log_level_name(pgqrs_log_level())));
     put(out, "memory", json_integer(pgqrs_resident_memory(getpid())));
+    put(out, "unclosed_channels", json_integer((json_int_t)pgqrs_control_unclosed()));
     put(out, "broker", describe_place(&s->broker));
     for (size_t i = 0; i < s->queue_count; i++) {
         (void)json_array_append_new(queues, describe_queue(s->queues[i]));

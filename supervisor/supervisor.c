@@ -30,6 +30,7 @@
 #include "supervisor/run.h"
 
 #define LISTEN_BACKLOG 1024
+#define UNCLOSED_MAX 100
 #define BROKER_STOP_MS 15000 /* the broker itself gives up earlier */
 #define DESCRIPTORS_PER_CHILD 10
 
@@ -84,6 +85,17 @@ static void forgive_beat(struct place *place)
     }
 }
 
+/* NNG 1.5.2 may never finish with a peer that was killed, nor then with any after it. */
+static void check_channels(struct supervisor *s)
+{
+    if (pgqrs_control_unclosed() >= UNCLOSED_MAX && !s->unclosed_told) {
+        s->unclosed_told = true;
+        pgqrs_log_error(
+            "control channels of processes that have ended are not closed any more, and "
+            "take descriptors and memory; start pgqrsd again when it suits");
+    }
+}
+
 static void on_beat_check(evutil_socket_t fd, short what, void *arg)
 {
     struct supervisor *s = arg;
@@ -102,6 +114,7 @@ static void on_beat_check(evutil_socket_t fd, short what, void *arg)
         pgqrs_each_worker(s, check_beat);
         pgqrs_pool_recycle(s);
         pgqrs_reload_check(s);
+        check_channels(s);
         pgqrs_scaling_check(s);
     }
 }

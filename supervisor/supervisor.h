@@ -155,14 +155,14 @@ struct queue {
     const struct pgqrs_config_queue *config; /* the version's */
     struct version *next;                    /* what the canary runs; null: no reload goes on */
     struct place *canary;
-    uint32_t versions;     /* the last number that was given out */
-    uint32_t serial;       /* workers are not started before the broker knows this one */
-    bool rolling;          /* workers of an older version are being replaced */
-    bool removed;          /* not in the configuration any more: it goes with its last worker */
-    int64_t wanted;        /* so many workers */
-    struct place **places; /* in the order in which they were added */
+    int64_t canary_since_ms; /* since when one has worked there, monotonic; 0: not yet */
+    uint32_t versions;       /* the last number that was given out */
+    uint32_t serial;         /* workers are not started before the broker knows this one */
+    bool rolling;            /* workers of an older version are being replaced */
+    bool removed;            /* not in the configuration any more: it goes with its last worker */
+    int64_t wanted;          /* so many workers */
+    struct place **places;   /* in the order in which they were added */
     size_t place_count;
-    bool was_ready; /* a worker of it has been ready */
     struct failing failing;
     struct scaling scaling;
     struct deaths deaths;
@@ -224,6 +224,8 @@ struct supervisor {
     size_t signal_count;
     struct event *drain_timer, *beat_timer;
     int64_t beat_checked_ms, started_ms;
+    bool unclosed_told;
+    bool was_ready; /* a worker has been ready */
     bool cancelled; /* the drain limit has passed: running jobs were told to stop */
     int exit_status;
 };
@@ -293,7 +295,7 @@ bool pgqrs_failing_died(struct place *place, bool was_ready, int exit_code, cons
 void pgqrs_failing_ready(struct queue *queue);
 void pgqrs_failing_fini(struct queue *queue);
 
-/* A failing queue is tried at once. */
+/* A failing queue is tried at once, and then as often as is configured by now. */
 void pgqrs_failing_retry(struct queue *queue);
 
 /* ---- queue.c ---- */

@@ -230,6 +230,64 @@ static void test_nonsense_is_answered_or_dropped(void **state)
     assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
 }
 
+/* As `nc -N` does: what it has said is the last. */
+static void test_a_long_answer_to_a_peer_that_says_no_more(void **state)
+{
+    static const char line[] = "{\"command\":\"status\"}\n";
+    struct fixture *f = *state;
+    char queues[16384] = "queues:\n";
+    for (int i = 0; i < 200; i++) {
+        size_t len = strlen(queues);
+        (void)snprintf(queues + len, sizeof queues - len, "  q%d: {handler: exec, consumers: 0}\n",
+                       i);
+    }
+    daemon_config(&f->scratch, "%s", queues);
+    daemon_start(&f->daemon, &f->scratch);
+    daemon_await_log(&f->daemon, "broker: ready", 1);
+    size_t got = 0;
+    size_t size = 100000;
+    char *answer = malloc(size);
+    assert_non_null(answer);
+    int fd = dial(f);
+    assert_int_equal(send(fd, line, sizeof line - 1, MSG_NOSIGNAL), sizeof line - 1);
+    assert_int_equal(shutdown(fd, SHUT_WR), 0);
+    for (ssize_t n = 1; n > 0; got += n > 0 ? (size_t)n : 0) {
+        n = recv(fd, answer + got, size - got, 0);
+    }
+    (void)close(fd);
+    json_t *status = json_loadb(answer, got, 0, NULL);
+    assert_int_equal(json_array_size(json_object_get(status, "queues")), 200);
+    json_decref(status);
+    free(answer);
+    assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
+}
+
+/* What a plugin gives as its reason may be anything, and is cut: one of the two in a character. */
+static void test_a_reason_that_is_not_utf8(void **state)
+{
+    struct fixture *f = *state;
+    char name[1601] = "";
+    for (size_t i = 0; i + 2 < sizeof name; i += 2) {
+        memcpy(name + i, "\xc3\xa9", 3);
+    }
+    daemon_config(
+        &f->scratch,
+        "queues:\n  a: {handler: %s, settings: {file: /%s}}\n"
+        "  b: {handler: %s, settings: {file: /x%s}}\n  c: {handler: exec, consumers: 0}\n",
+        built("tests/handlers/effect.so"), name, built("tests/handlers/effect.so"), name);
+    daemon_start(&f->daemon, &f->scratch);
+    daemon_await_log(&f->daemon, "can not start, trying again", 2);
+    json_t *deaths = ask(f, "ctl", "deaths", NULL, NULL);
+    assert_true(json_array_size(deaths) >= 2);
+    for (size_t i = 0; i < json_array_size(deaths); i++) {
+        const json_t *reason = json_object_get(json_array_get(deaths, i), "reason");
+        assert_true(json_is_string(reason));
+        assert_non_null(strstr(json_string_value(reason), "can not open"));
+    }
+    json_decref(deaths);
+    assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
+}
+
 static void test_names_of_core_files(void **state)
 {
     static const struct {
@@ -263,6 +321,8 @@ int main(void)
         WITH_SCRATCH(test_scaling_one_queue),
         WITH_SCRATCH(test_what_can_not_be_done_is_said),
         WITH_SCRATCH(test_nonsense_is_answered_or_dropped),
+        WITH_SCRATCH(test_a_long_answer_to_a_peer_that_says_no_more),
+        WITH_SCRATCH(test_a_reason_that_is_not_utf8),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,6 +5,8 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -98,6 +100,56 @@ static void test_too_many_crashes_slow_down_one_queue_alone(void **state)
     assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
 }
 
+static void test_how_often_it_is_tried_can_be_changed(void **state)
+{
+    static const char yaml[] = "queues: {work: {handler: %s, settings: {file: %s/later/effects}, "
+                               "restart: {retry: %s}}, none: {handler: exec, consumers: 0}}\n";
+    struct fixture *f = *state;
+    char later[96];
+    (void)snprintf(later, sizeof later, "%s/later", f->scratch.dir);
+    daemon_config(&f->scratch, yaml, built("tests/handlers/effect.so"), f->scratch.dir, "1d");
+    daemon_start(&f->daemon, &f->scratch);
+    daemon_await_log(&f->daemon, "queue \"work\": failing: ", 1);
+    daemon_config(&f->scratch, yaml, built("tests/handlers/effect.so"), f->scratch.dir, "200ms");
+    assert_int_equal(kill(f->daemon.pid, SIGHUP), 0);
+    daemon_await_log(&f->daemon, ": still failing: ", 2);
+    assert_int_equal(mkdir(later, 0700), 0);
+    daemon_await_log(&f->daemon, "queue \"work\": works again", 1);
+    assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
+}
+
+static bool has_gone(const void *arg)
+{
+    const struct fixture *f = arg;
+    char command[200];
+    char socket_path[96];
+    (void)snprintf(socket_path, sizeof socket_path, "%s/run/pgqrsd.ctl", f->scratch.dir);
+    cli_ok(&f->scratch, NULL, "--socket", socket_path, "-o", "json", "ctl", "status");
+    (void)snprintf(command, sizeof command, "grep -q other %s/out", f->scratch.dir);
+    return system(command) != 0;
+}
+
+/* Who has worked once does not end because of a reload. */
+static void test_only_new_queues_that_can_not_start(void **state)
+{
+    struct fixture *f = *state;
+    scratch_link(&f->scratch, "copy.so", built("tests/handlers/effect.so"));
+    start_two(f, "consumers: 1");
+    scratch_link(&f->scratch, "copy.so", built("tests/handlers/wrong_abi.so"));
+    daemon_config(&f->scratch,
+                  "queues: {fresh: {handler: %s/copy.so, settings: {file: %s}, consumers: 0, "
+                  "restart: {retry: 200ms}}}\n",
+                  f->scratch.dir, f->scratch.effects);
+    assert_int_equal(kill(f->daemon.pid, SIGHUP), 0);
+    daemon_await_log(&f->daemon, "queue \"fresh\": new", 1);
+    assert_true(wait_for(has_gone, f, WAIT_MS));
+    assert_int_equal(kill(f->daemon.pid, SIGTTIN), 0);
+    daemon_await_log(&f->daemon, ": still failing: ", 1);
+    scratch_link(&f->scratch, "copy.so", built("tests/handlers/effect.so"));
+    daemon_await_log(&f->daemon, "queue \"fresh\": works again", 1);
+    assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
+}
+
 int main(void)
 {
 #define WITH_SCRATCH(test) cmocka_unit_test_setup_teardown(test, fixture_setup, fixture_teardown)
@@ -105,6 +157,8 @@ int main(void)
         WITH_SCRATCH(test_a_plugin_that_is_mended_is_found),
         WITH_SCRATCH(test_a_plugin_file_that_goes_bad_changes_nothing),
         WITH_SCRATCH(test_too_many_crashes_slow_down_one_queue_alone),
+        WITH_SCRATCH(test_how_often_it_is_tried_can_be_changed),
+        WITH_SCRATCH(test_only_new_queues_that_can_not_start),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

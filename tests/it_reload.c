@@ -45,6 +45,13 @@ static bool said(const struct fixture *f, const char *text)
     return system(command) == 0;
 }
 
+static const char *control_socket(const struct fixture *f)
+{
+    static char path[96];
+    (void)snprintf(path, sizeof path, "%s/run/pgqrsd.ctl", f->scratch.dir);
+    return path;
+}
+
 static void enqueue(const struct fixture *f, const char *queue, const char *payload, int count)
 {
     for (int i = 0; i < count; i++) {
@@ -190,6 +197,86 @@ static void test_a_plugin_whose_first_jobs_crash_replaces_nothing(void **state)
     assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
 }
 
+static void test_a_trial_goes_on_when_nothing_changes(void **state)
+{
+    struct fixture *f = *state;
+    start(f, ", consumers: 2", 2);
+    config(f, ", consumers: 2, timeout: 1h");
+    assert_int_equal(reload(f), 0);
+    assert_int_equal(reload(f), 0);
+    assert_true(said(f, "nothing has changed"));
+    enqueue(f, "work", "{}", 20);
+    daemon_await_log(&f->daemon, "all its workers run the new version", 1);
+    assert_int_equal(daemon_log_count(&f->daemon, "one worker of the new version is tried"), 1);
+    assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
+}
+
+static void test_fewer_workers_while_a_version_is_tried(void **state)
+{
+    struct fixture *f = *state;
+    start(f, ", consumers: 3", 3);
+    config(f, ", consumers: 3, timeout: 1h");
+    assert_int_equal(reload(f), 0);
+    daemon_await_log(&f->daemon, ": ready pid=", 1 + 4);
+    cli_ok(&f->scratch, NULL, "--socket", control_socket(f), "worker", "scale", "work", "1");
+    (void)daemon_await_children(&f->daemon, "pgqrs-worker", 2);
+    fixture_enqueue(f, 40, "{\"ms\":5}");
+    daemon_await_log(&f->daemon, "all its workers run the new version", 1);
+    (void)daemon_await_children(&f->daemon, "pgqrs-worker", 1);
+    db_await(&f->scratch, DONE_AT_ONCE, 40);
+    /* With the last one the trial ends: there is nothing to lose any more. */
+    config(f, ", consumers: 3, timeout: 2h");
+    assert_int_equal(reload(f), 0);
+    cli_ok(&f->scratch, NULL, "--socket", control_socket(f), "worker", "scale", "work", "0");
+    (void)daemon_await_children(&f->daemon, "pgqrs-worker", 0);
+    daemon_await_log(&f->daemon, "no worker of it is left, the new version is used", 1);
+    cli_ok(&f->scratch, NULL, "--socket", control_socket(f), "worker", "scale", "work", "1");
+    enqueue(f, "work", "{}", 1);
+    db_await(&f->scratch, DONE_AT_ONCE, 41);
+    assert_int_equal(daemon_log_count(&f->daemon, " error "), 0);
+    assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
+}
+
+static void test_a_fixed_number_after_one_that_followed_the_load(void **state)
+{
+    struct fixture *f = *state;
+    start(f, ", consumers: {min: 1, max: 4, cooldown: 1h}", 1);
+    cli_ok(&f->scratch, NULL, "--socket", control_socket(f), "worker", "scale", "work", "3");
+    daemon_await_log(&f->daemon, ": ready pid=", 1 + 3);
+    config(f, ", consumers: 1, timeout: 1h");
+    assert_int_equal(reload(f), 0);
+    fixture_enqueue(f, 60, "{\"ms\":10}");
+    daemon_await_log(&f->daemon, "reload: queue \"work\": 1 workers instead of 3", 1);
+    (void)daemon_await_children(&f->daemon, "pgqrs-worker", 1);
+    assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
+}
+
+/* Time limits say nothing against a version, and must not make its trial endless. */
+static void test_a_trial_ends_though_its_jobs_run_into_their_limit(void **state)
+{
+    struct fixture *f = *state;
+    start(f, ", consumers: 1, timeout: 300ms, cancel_grace: 0s, max_attempts: 1", 1);
+    config(f, ", consumers: 1, timeout: 301ms, cancel_grace: 0s, max_attempts: 1");
+    assert_int_equal(reload(f), 0);
+    fixture_enqueue(f, 200, "{\"ms\":600000}");
+    daemon_await_log(&f->daemon, "the new version does well", 1);
+    assert_int_equal(daemon_stop(&f->daemon, SIGQUIT), 75);
+}
+
+static void test_a_trial_goes_on_when_its_worker_is_stopped_by_request(void **state)
+{
+    struct fixture *f = *state;
+    start(f, "", 1);
+    config(f, ", timeout: 1h");
+    assert_int_equal(reload(f), 0);
+    db_await(&f->scratch, "select count(*) from pgqrs_workers where name like '%/work/1'", 1);
+    db_exec(&f->scratch, "update pgqrs_workers set status = 'stopped' where name like '%/work/1'");
+    daemon_await_log(&f->daemon, "stopped by request, starting another one", 1);
+    fixture_enqueue(f, 40, "{\"ms\":10}");
+    daemon_await_log(&f->daemon, "all its workers run the new version", 1);
+    assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
+}
+
 static void test_what_needs_a_start_is_said(void **state)
 {
     struct fixture *f = *state;
@@ -220,6 +307,11 @@ int main(void)
         WITH_SCRATCH(test_a_new_plugin_replaces_the_old_one_worker_by_worker),
         WITH_SCRATCH(test_a_plugin_that_can_not_start_replaces_nothing),
         WITH_SCRATCH(test_a_plugin_whose_first_jobs_crash_replaces_nothing),
+        WITH_SCRATCH(test_a_trial_goes_on_when_nothing_changes),
+        WITH_SCRATCH(test_fewer_workers_while_a_version_is_tried),
+        WITH_SCRATCH(test_a_fixed_number_after_one_that_followed_the_load),
+        WITH_SCRATCH(test_a_trial_ends_though_its_jobs_run_into_their_limit),
+        WITH_SCRATCH(test_a_trial_goes_on_when_its_worker_is_stopped_by_request),
         WITH_SCRATCH(test_what_needs_a_start_is_said),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

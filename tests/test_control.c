@@ -26,7 +26,6 @@ static int setup(void **state)
 {
     (void)state;
     scratch_create(&scratch);
-    (void)snprintf(url, sizeof url, "ipc://%s/c1", scratch.dir);
     return 0;
 }
 
@@ -72,7 +71,10 @@ static int await(struct pgqrs_control *control, struct pgqrs_frame *frame, struc
 
 static void open_both(struct pgqrs_control **parent, struct pgqrs_control **child)
 {
+    static int count;
     struct pgqrs_error err;
+    /* Never the same twice, as in pgqrsd: a channel closes later. */
+    (void)snprintf(url, sizeof url, "ipc://%s/c%d", scratch.dir, ++count);
     assert_int_equal(pgqrs_control_listen(url, parent, &err), 0);
     if (child != NULL) {
         assert_int_equal(pgqrs_control_dial(url, child, &err), 0);

@@ -9,7 +9,8 @@
 #include <string.h>
 
 #define CLOCKS_US 2000       /* the log is in milliseconds of another clock */
-#define WAITS_US 8000000     /* for so long an outcome may wait for the store */
+#define WAITS_US 12000000    /* for so long an outcome may wait for the store */
+#define AWAY_US 3000000      /* for so long there may be no broker after a death of one */
 #define FORGOTTEN_US 1500000 /* for so long a lease may be in a server's memory only */
 #define OUTAGE_US 5000000    /* how long one is known to be away, and its leases are run */
 
@@ -275,7 +276,7 @@ static void check_pair(const struct chaos_ledger *l, const struct chaos_run *a,
         return;
     }
     bool untold = died_between(l, a->pid, a->start_us - CLOCKS_US, b->start_us) &&
-                  (!ran_more || any_between(&l->brokers, a->end_us - CLOCKS_US, until));
+                  (!ran_more || any_between(&l->brokers, a->end_us - AWAY_US, until));
     if (b->holder != 0 || (a->end_us != 0 && !ended)) {
         chaos_find(f,
                    "overlap: job %" PRId64 " was begun by %d (attempt %d) while %d ran it "
