@@ -70,17 +70,17 @@ static void test_deaths_are_remembered(void **state)
     assert_int_equal(json_array_size(none), 0);
     json_decref(none);
     pid_t pid = daemon_await_children(&f->daemon, "pgqrs-worker", 1);
-    assert_int_equal(kill(pid, SIGSEGV), 0);
+    assert_int_equal(kill(pid, SIGABRT), 0);
     daemon_await_log(&f->daemon, "starting it again", 1);
     json_t *deaths = ask(f, "ctl", "deaths", "work", NULL);
     assert_int_equal(json_array_size(deaths), 1);
     const json_t *death = json_array_get(deaths, 0);
     assert_int_equal(json_integer_value(json_object_get(death, "pid")), pid);
-    assert_int_equal(json_integer_value(json_object_get(death, "signal")), SIGSEGV);
+    assert_int_equal(json_integer_value(json_object_get(death, "signal")), SIGABRT);
     assert_true(json_is_null(json_object_get(death, "job")));
     assert_true(json_integer_value(json_object_get(death, "peak_memory")) > 4096);
     assert_non_null(
-        strstr(json_string_value(json_object_get(death, "reason")), "killed by signal 11"));
+        strstr(json_string_value(json_object_get(death, "reason")), "killed by signal 6"));
     json_decref(deaths);
 
     /* Many are not kept. */
