@@ -163,7 +163,7 @@ void pgqrs_queues_sweep(struct supervisor *s)
     s->queue_count = kept;
 }
 
-void pgqrs_queues_fini(struct supervisor *s)
+void pgqrs_supervisor_free_queues(struct supervisor *s)
 {
     for (size_t i = 0; i < s->queue_count; i++) {
         destroy(s->queues[i]);

@@ -488,7 +488,7 @@ static void supervisor_fini(struct supervisor *s)
         event_free(s->broker.restart_timer);
     }
     pgqrs_runs_fini(s);
-    pgqrs_queues_fini(s);
+    pgqrs_supervisor_free_queues(s);
     pgqrs_deaths_fini(&s->broker_deaths);
     pgqrs_ctl_close(&s->ctl);
     struct unreported_end *end;

@@ -306,7 +306,7 @@ struct queue *pgqrs_supervisor_find_queue(struct supervisor *s,
                                           const char *name); /* null: not there */
 /* Frees those that were removed and have no process any more. */
 void pgqrs_queues_sweep(struct supervisor *s);
-void pgqrs_queues_fini(struct supervisor *s);
+void pgqrs_supervisor_free_queues(struct supervisor *s);
 struct version *pgqrs_version_create(struct queue *queue, struct pgqrs_config_queue *config);
 void pgqrs_version_destroy(struct version **version); /* accepts null */
 /* What a process in the place is to run. */
