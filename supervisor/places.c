@@ -171,10 +171,10 @@ void pgqrs_place_ready(struct place *place)
 {
     const struct child *child = place->child;
     if (place->role == PGQRS_ROLE_BROKER) {
-        pgqrs_log_info("broker: ready pid=%d generation=%" PRIu64, (int)child->pid,
-                       child->generation);
         pgqrs_reload_known(place->s, child->welcome_serial);
         pgqrs_supervisor_broker_ready(place->s);
+        pgqrs_log_info("broker: ready pid=%d generation=%" PRIu64, (int)child->pid,
+                       child->generation);
         return;
     }
     if (place->run != NULL) {
