@@ -126,17 +126,27 @@ static void drop(struct store_task *task)
     news_free((struct queue_news *)task);
 }
 
-static void adopt(struct broker *b, struct queue_news *news)
+/* Those that are not in the news have only workers that end. */
+static void forget_loads(struct broker *b)
+{
+    for (size_t i = 0; i < b->queue_count; i++) {
+        b->queues[i].settings.load_max = 0;
+    }
+}
+
+/* False: pgqrsd could not be told; the whole may be done again. */
+static bool adopt(struct broker *b, struct queue_news *news)
 {
     struct pgqrs_error err;
     struct pgqrs_buf out = {0};
+    forget_loads(b);
     for (size_t i = 0; i < news->count; i++) {
         struct broker_queue *queue = find(b, news->queues[i].name);
         if (queue == NULL && add(b, &news->queues[i], news->ids[i], &err) < 0) {
             pgqrs_log_error("broker: %s", err.text);
             b->exit_status = PGQRS_EXIT_FAILURE; /* the next one has room */
             (void)event_base_loopbreak(b->base);
-            return;
+            return true;
         }
         if (queue != NULL) {
             const char *name = queue->settings.name;
@@ -145,12 +155,11 @@ static void adopt(struct broker *b, struct queue_news *news)
         }
     }
     pgqrs_encode_queues_known(&out, news->serial);
-    if (pgqrs_control_send(b->child->control, &out, &err) < 0) {
-        pgqrs_log_error("broker: pgqrsd is not told that new queues are served: %s", err.text);
-    }
+    bool told = pgqrs_control_send(b->child->control, &out, &err) == 0;
     pgqrs_buf_fini(&out);
     pgqrs_load_update(b);
     pgqrs_commit_all_maybe_ready(b);
+    return told;
 }
 
 static void submit(struct queue_news *news)
@@ -172,16 +181,19 @@ static void looked_up(void *arg, struct store_task *task)
     struct broker *b = arg;
     struct queue_news *news = (struct queue_news *)task;
     bool newer = news->serial != b->news_serial;
-    if (task->rc < 0 && !newer && !b->stopping) {
-        pgqrs_log_warn("broker: new queues are not served yet, trying again: %s", task->err.text);
-        b->news = news;
-        (void)evtimer_add(news->again, &pause);
+    if (newer || b->stopping) {
+        news_free(news);
         return;
     }
-    if (task->rc == 0 && !newer) {
-        adopt(b, news);
+    if (task->rc < 0) {
+        pgqrs_log_warn("broker: new queues are not served yet, trying again: %s", task->err.text);
     }
-    news_free(news);
+    if (task->rc == 0 && adopt(b, news)) {
+        news_free(news);
+    } else {
+        b->news = news;
+        (void)evtimer_add(news->again, &pause);
+    }
 }
 
 static struct queue_news *make_news(struct broker *b, const struct pgqrs_frame *frame,

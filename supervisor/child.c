@@ -340,7 +340,7 @@ static void on_hello(struct child *child, const struct pgqrs_frame *frame, struc
 
 static void on_ready(struct child *child)
 {
-    if (child->state < CHILD_WELCOMED || child->ready_at_ms != 0) {
+    if (child->state < CHILD_WELCOMED || child->state == CHILD_KILLED || child->ready_at_ms != 0) {
         return;
     }
     child->ready_at_ms = child->beat_at_ms = pgqrs_mono_ms();

@@ -20,6 +20,7 @@
 #include <jansson.h>
 
 #include "base/log.h"
+#include "base/utf8.h"
 #include "supervisor/run.h"
 
 #define LINE_MAX_BYTES (64 * 1024)
@@ -181,7 +182,9 @@ static json_t *answer(struct peer *peer, const char *line, size_t len)
     }
     (void)json_object_set_new(reply, "ok", json_boolean(err.code == PGQRS_ERR_NONE));
     if (err.code != PGQRS_ERR_NONE) {
-        (void)json_object_set_new(reply, "error", json_string(err.text));
+        char text[sizeof err.text]; /* a name that is quoted may be cut */
+        (void)pgqrs_utf8_copy(text, sizeof text, err.text);
+        (void)json_object_set_new(reply, "error", json_string(text));
     }
     json_decref(request);
     if (later) {

@@ -27,7 +27,7 @@ static struct plugin_file open_plugin(const char *path)
 {
     struct plugin_file plugin = {.fd = -1};
     struct stat st;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* it may be a pipe by now */
     if (fd >= 0) {
         plugin.fd = fcntl(fd, F_DUPFD_CLOEXEC, PGQRS_FD_ABOVE);
         (void)close(fd);
