@@ -157,6 +157,7 @@ struct broker {
     struct queue_news *news; /* what of it waits to be tried again */
     struct load *load;
     struct worker_list workers;
+    uint64_t newest_generation; /* that was announced; they are in order */
     struct peer_list peers;
     size_t peer_count;
     struct group group;

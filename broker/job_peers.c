@@ -111,6 +111,15 @@ static bool refuse(struct peer *peer, const char *text)
     return false;
 }
 
+/* The connection of a worker that died before its hello could be answered. */
+static bool let_go(struct peer *peer)
+{
+    pgqrs_log_debug("broker: a connection of a worker that has ended is closed pid=%d",
+                    (int)peer->pid);
+    drop(peer);
+    return false;
+}
+
 static uid_t user_of(const struct broker_queue *queue)
 {
     return queue->settings.worker_uid == 0 ? geteuid() : queue->settings.worker_uid;
@@ -184,7 +193,7 @@ static struct hello_task *hello_task_of(struct peer *peer, struct worker *worker
 static void on_hello_stored(void *arg, struct store_task *task);
 
 /* 1: the store was asked; 0: it must wait until the worker is announced, or until the leases of the
- * one that had its place are free; -1: refused, *why_out says why. */
+ * one that had its place are free; -1: refused, *why_out says why, null: the worker has ended. */
 static int try_hello(struct peer *peer, const char **why_out)
 {
     struct broker *b = peer->broker;
@@ -193,8 +202,12 @@ static int try_hello(struct peer *peer, const char **why_out)
         return 0;
     }
     if (!same_token(worker->token, peer->hello.token) || worker->pid != peer->pid ||
-        user_of(worker->queue) != peer->uid || worker->gathered) {
+        user_of(worker->queue) != peer->uid) {
         *why_out = "this is not the worker that pgqrsd announced";
+        return -1;
+    }
+    if (worker->gathered) {
+        *why_out = NULL;
         return -1;
     }
     if (worker->peer != NULL) {
@@ -230,7 +243,11 @@ static void on_hello_timeout(evutil_socket_t fd, short what, void *arg)
     if (!peer->hello_waits) {
         (void)refuse(peer, "no hello");
     } else if (pgqrs_worker_find(peer->broker, peer->hello.generation) == NULL) {
-        (void)refuse(peer, "no worker of this generation was announced");
+        if (peer->hello.generation <= peer->broker->newest_generation) {
+            (void)let_go(peer); /* it was announced, and is buried */
+        } else {
+            (void)refuse(peer, "no worker of this generation was announced");
+        }
     } else {
         (void)answer_hello(peer);
     }
@@ -254,7 +271,7 @@ static bool answer_hello(struct peer *peer)
     }
     int got = try_hello(peer, &why);
     if (got < 0) {
-        return refuse(peer, why);
+        return why == NULL ? let_go(peer) : refuse(peer, why);
     }
     return wait_hello(peer);
 }
@@ -294,7 +311,7 @@ static void on_hello_stored(void *arg, struct store_task *task)
         if (peer != NULL && !worker->gathered) {
             welcome(peer, worker, t->row_id);
         } else if (peer != NULL) {
-            (void)refuse(peer, "pgqrsd has said that this worker has ended");
+            (void)let_go(peer);
         }
         pgqrs_commit_success(b); /* answers hellos that wait, of which this is none any more */
     }

@@ -69,6 +69,9 @@ int pgqrs_worker_add(struct broker *b, const struct pgqrs_worker_started *starte
     worker->only_message = started->only_message;
     worker->held = held;
     TAILQ_INSERT_TAIL(&b->workers, worker, link);
+    if (started->generation > b->newest_generation) {
+        b->newest_generation = started->generation;
+    }
     TAILQ_INSERT_TAIL(&queue->workers, worker, queue_link);
     return 0;
 }
