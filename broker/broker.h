@@ -53,7 +53,6 @@ struct held_job {
     int64_t leased_ms; /* monotonic; when the lease was made or renewed */
     bool sent;
     int32_t priority;
-    int32_t crash_ct;            /* before this attempt; 0 for what an earlier broker has leased */
     enum pgqrs_order_kind order; /* its worker was told: cancel or interrupt */
     int64_t enqueued_at_us;
     struct pgqrs_bytes payload; /* owned; null once it was sent */
@@ -252,6 +251,7 @@ uint32_t pgqrs_worker_credit(const struct broker *b, const struct worker *worker
 /* Keeps a lease of the worker; the payload is copied. */
 int pgqrs_worker_hold(struct worker *worker, const struct pgqrs_lease *lease);
 /* It said that it holds this one. */
+struct pgqrs_job_key pgqrs_lease_key(const struct pgqrs_lease *lease);
 void pgqrs_worker_hold_sent(struct worker *worker, struct pgqrs_job_key key);
 struct held_job *pgqrs_worker_held(struct worker *worker, struct pgqrs_job_key key);
 /* False when it did not hold it. */

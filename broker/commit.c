@@ -215,7 +215,7 @@ static void report_settled(struct broker *b, const struct group *g)
 
 static void take_lease(struct broker *b, struct worker *worker, const struct pgqrs_lease *lease)
 {
-    const struct pgqrs_job_key key = {.id = lease->message_id, .attempt = lease->attempt};
+    const struct pgqrs_job_key key = pgqrs_lease_key(lease);
     struct pgqrs_error err;
     worker->queue->leased++;
     if (lease->payload.len > PGQRS_PAYLOAD_MAX) {

@@ -59,11 +59,11 @@ static int keep(struct group *g, void *data, struct pgqrs_follow_up *follow_ups,
     return 0;
 }
 
-/* Retry, or dead letter when the attempts are used up. */
+/* Retry, or dead letter when the attempts are used up. Crashes have a limit of their own. */
 static void fail(struct broker *b, const struct broker_queue *queue, struct pgqrs_settlement *item,
-                 int64_t delay_ms)
+                 uint32_t crashes, int64_t delay_ms)
 {
-    if (item->attempt >= queue->settings.max_attempts) {
+    if (!item->crashed && item->attempt - crashes >= queue->settings.max_attempts) {
         item->how = PGQRS_SETTLE_DEAD;
         return;
     }
@@ -83,7 +83,7 @@ static void decide(struct broker *b, const struct broker_queue *queue,
         item->how = queue->settings.delete_done != 0 ? PGQRS_SETTLE_DELETE : PGQRS_SETTLE_ARCHIVE;
         break;
     case PGQRS_JOB_RETRY:
-        fail(b, queue, item, result->delay_ms);
+        fail(b, queue, item, result->key.crashes, result->delay_ms);
         break;
     case PGQRS_JOB_FAIL:
         item->how = PGQRS_SETTLE_DEAD;
@@ -229,7 +229,7 @@ static int quarantine(struct broker *b, const struct worker *worker, const struc
     char *why;
     int n = worker->only_message != 0
                 ? asprintf(&why, "quarantined after a crash in its isolated run: %s", text)
-                : asprintf(&why, "quarantined after %d crashes: %s", job->crash_ct + 1, text);
+                : asprintf(&why, "quarantined after %u crashes: %s", job->key.crashes + 1, text);
     if (n < 0 || keep(&b->group, why, NULL, (size_t)n) < 0) {
         return -1;
     }
@@ -264,8 +264,8 @@ int pgqrs_group_add_charged(struct broker *b, struct worker *worker, const struc
     item->attempt = job->key.attempt;
     item->crashed = worker->how == PGQRS_END_CRASHED;
     item->error = pgqrs_bytes_from(text);
-    fail(b, worker->queue, item, 0);
-    if (item->crashed && most > 0 && (uint32_t)job->crash_ct + 1 >= most &&
+    fail(b, worker->queue, item, job->key.crashes, 0);
+    if (item->crashed && job->key.crashes + 1 >= most &&
         quarantine(b, worker, job, text, item) < 0) {
         b->group.count--;
         worker->unsettled--;

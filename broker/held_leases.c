@@ -24,6 +24,16 @@
 
 /* ---- the list ---- */
 
+struct pgqrs_job_key pgqrs_lease_key(const struct pgqrs_lease *lease)
+{
+    struct pgqrs_job_key key = {.id = lease->message_id, .attempt = lease->attempt};
+    /* A client that replays a message without us may leave more crashes than attempts. */
+    key.crashes = lease->crash_ct < 0                           ? 0
+                  : (uint32_t)lease->crash_ct >= lease->attempt ? lease->attempt - 1
+                                                                : (uint32_t)lease->crash_ct;
+    return key;
+}
+
 int pgqrs_worker_hold(struct worker *worker, const struct pgqrs_lease *lease)
 {
     struct held_job *job = &worker->held[worker->held_count];
@@ -34,10 +44,9 @@ int pgqrs_worker_hold(struct worker *worker, const struct pgqrs_lease *lease)
     }
     memcpy(payload, lease->payload.data, lease->payload.len);
     *job = (struct held_job){
-        .key = {.id = lease->message_id, .attempt = lease->attempt},
+        .key = pgqrs_lease_key(lease),
         .leased_ms = pgqrs_mono_ms(),
         .priority = lease->priority,
-        .crash_ct = lease->crash_ct,
         .enqueued_at_us = lease->enqueued_at_us,
         .payload = {.data = payload, .len = lease->payload.len},
     };
@@ -140,8 +149,7 @@ static void send_one(struct worker *worker, struct held_job *job)
     }
     worker->leases_count++;
     pgqrs_encode_job_lease(&worker->leases, &(struct pgqrs_job_lease){
-                                                .id = job->key.id,
-                                                .attempt = job->key.attempt,
+                                                .key = job->key,
                                                 .priority = job->priority,
                                                 .enqueued_at_us = job->enqueued_at_us,
                                                 .payload = job->payload,

@@ -54,7 +54,7 @@ static void run_claim(struct pgqrs_store *store, struct store_task *task)
 
 static void take(struct broker *b, struct worker *worker, const struct pgqrs_lease *lease)
 {
-    const struct pgqrs_job_key key = {.id = lease->message_id, .attempt = lease->attempt};
+    const struct pgqrs_job_key key = pgqrs_lease_key(lease);
     struct pgqrs_error err;
     if (lease->payload.len > PGQRS_PAYLOAD_MAX) {
         pgqrs_group_add_oversized(b, worker, key);

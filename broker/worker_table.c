@@ -276,6 +276,7 @@ void pgqrs_workers_bury(struct broker *b)
             .charge = worker->inherited && spends_an_attempt(worker),
             .crashed = worker->how == PGQRS_END_CRASHED,
             .max_attempts = worker->only_message != 0 ? 1 : worker->queue->settings.max_attempts,
+            .max_crashes = worker->only_message != 0 ? 1 : worker->queue->settings.max_crashes,
             .reason = worker->reason == NULL ? "worker ended" : worker->reason,
         };
         worker->bury_task = (struct store_task){.run = run_bury, .done = on_buried};

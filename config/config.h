@@ -34,7 +34,7 @@ struct pgqrs_config_queue {
     int64_t consumers_backlog, consumers_wait_ms, consumers_cooldown_ms;
     int64_t prefetch; /* jobs a worker may hold, the running one among them, 1 to 1000 */
     int64_t max_attempts;
-    int64_t max_crashes;     /* `on_crash`; 0: no limit but the attempts */
+    int64_t max_crashes;     /* `on_crash` */
     int64_t timeout_ms;      /* of one attempt; 0: none */
     int64_t cancel_grace_ms; /* then, how long after being told to cancel */
     int64_t log_lines;       /* of output that a worker may log a second; 0: no limit */

@@ -97,7 +97,7 @@ static const struct pgqrs_setting queue_rows[] = {
      OF_QUEUE(prefetch), "Jobs a worker may hold, the running one among them."},
     {"max_attempts", PGQRS_SETTING_INTEGER, "5", NULL, 1, 1000000, NULL, OF_QUEUE(max_attempts),
      "Attempts after which a job that does not succeed has failed for good."},
-    {"on_crash", PGQRS_SETTING_INTEGER, "3", NULL, 0, 1000000, NULL, OF_QUEUE(max_crashes),
+    {"on_crash", PGQRS_SETTING_INTEGER, "3", NULL, 1, 1000000, NULL, OF_QUEUE(max_crashes),
      "Quarantine a job that has crashed its worker so often; 0: when its attempts are used up."},
     {"timeout", PGQRS_SETTING_DURATION, "0", NULL, 0, 365 * DAY, NULL, OF_QUEUE(timeout_ms),
      "How long one attempt may take before it is told to cancel; 0: as long as it likes."},

@@ -12,7 +12,7 @@
 
 #define TEXT_MIN 5 /* length and terminator */
 #define LIST_MIN 4
-#define KEY_SIZE 12
+#define KEY_SIZE 16
 
 const struct pgqrs_msg_desc pgqrs_msg_descs[PGQRS_MSG_COUNT] = {
     [PGQRS_MSG_NONE] = {"none", 0, 0, 0, 0},
@@ -446,13 +446,16 @@ static void put_key(struct pgqrs_buf *out, struct pgqrs_job_key key)
 {
     put_i64(out, key.id);
     pgqrs_buf_put_u32(out, key.attempt);
+    pgqrs_buf_put_u32(out, key.crashes);
 }
 
 static struct pgqrs_job_key read_key(struct pgqrs_reader *r)
 {
     struct pgqrs_job_key key = {.id = read_natural(r)};
     key.attempt = pgqrs_read_u32(r);
-    r->failed = r->failed || key.attempt > INT32_MAX;
+    key.crashes = pgqrs_read_u32(r);
+    r->failed = r->failed || key.attempt > INT32_MAX ||
+                key.crashes > (key.attempt > 0 ? key.attempt - 1 : 0);
     return key;
 }
 
@@ -533,8 +536,7 @@ static bool next_item(struct pgqrs_job_list *list, enum pgqrs_msg_type type, int
 
 void pgqrs_encode_job_lease(struct pgqrs_buf *out, const struct pgqrs_job_lease *m)
 {
-    put_i64(out, m->id);
-    pgqrs_buf_put_u32(out, m->attempt);
+    put_key(out, m->key);
     pgqrs_buf_put_u32(out, (uint32_t)m->priority);
     put_i64(out, m->enqueued_at_us);
     pgqrs_buf_put_bytes(out, m->payload);
@@ -548,9 +550,7 @@ int pgqrs_next_job_lease(struct pgqrs_job_list *list, struct pgqrs_job_lease *m,
         return end;
     }
     struct pgqrs_reader *r = &list->reader;
-    struct pgqrs_job_key key = read_key(r);
-    m->id = key.id;
-    m->attempt = key.attempt;
+    m->key = read_key(r);
     m->priority = (int32_t)pgqrs_read_u32(r);
     m->enqueued_at_us = read_i64(r);
     m->payload = pgqrs_read_bytes(r, PGQRS_PAYLOAD_MAX);

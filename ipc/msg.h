@@ -256,7 +256,9 @@ int pgqrs_decode_worker_ended(const struct pgqrs_frame *f, struct pgqrs_worker_e
 
 struct pgqrs_job_key {
     int64_t id;
-    uint32_t attempt;
+    uint32_t attempt; /* with id it names the lease */
+    uint32_t crashes; /* earlier attempts in which its worker died of it; below attempt. They count
+                         for on_crash, and not for max_attempts */
 };
 
 enum pgqrs_order_kind {
@@ -307,8 +309,7 @@ int pgqrs_decode_job_hello(const struct pgqrs_frame *f, struct pgqrs_job_hello *
 void pgqrs_job_hello_fini(struct pgqrs_job_hello *m);
 
 struct pgqrs_job_lease {
-    int64_t id;
-    uint32_t attempt;
+    struct pgqrs_job_key key;
     int32_t priority;
     int64_t enqueued_at_us;
     struct pgqrs_bytes payload;

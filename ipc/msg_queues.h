@@ -16,7 +16,7 @@ enum pgqrs_retry_strategy {
 struct pgqrs_queue_settings { /* what the broker knows of a queue */
     const char *name;
     uint32_t max_attempts;
-    uint32_t max_crashes;   /* then a job is quarantined; 0: never */
+    uint32_t max_crashes;   /* then a job is quarantined */
     uint8_t retry_strategy; /* enum pgqrs_retry_strategy */
     uint8_t retry_jitter;   /* 0 or 1: spread by up to a quarter either way */
     uint8_t delete_done;    /* 1: delete finished jobs instead of archiving them */

@@ -101,6 +101,7 @@ static void wire_release(struct pgqrs_wire *w, struct pgqrs_release *m)
     m->charge = pgqrs_wire_flag(w, m->charge);
     m->crashed = pgqrs_wire_flag(w, m->crashed);
     m->max_attempts = pgqrs_wire_u32(w, m->max_attempts);
+    m->max_crashes = pgqrs_wire_u32(w, m->max_crashes);
     m->reason = pgqrs_wire_maybe(w, m->reason);
 }
 

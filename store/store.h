@@ -355,6 +355,8 @@ struct pgqrs_release {
                      them, has spent its attempt; the others have not. Else none has. */
     bool crashed; /* of that one: count it as a crash of the worker */
     uint32_t max_attempts; /* of that one: a dead letter when it has used them up */
+    uint32_t max_crashes;  /* of that one, when it crashed: a dead letter when it has so often; an
+                              attempt is not used up by that. 1 or more */
     const char *reason;    /* of that one: stored as last error */
 };
 
@@ -498,7 +500,7 @@ struct pgqrs_want {              /* lease for a worker */
     int64_t queue_id, worker_id; /* a worker whose row has been deleted, or is neither ready nor
                                     polling, gets nothing; nor does one of a paused queue */
     uint32_t count;
-    uint32_t max_attempts; /* rows with read_ct at or above it are not leased */
+    uint32_t max_attempts; /* rows with read_ct - crash_ct at or above it are not leased */
     int64_t lease_ms;
 };
 

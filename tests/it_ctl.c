@@ -64,7 +64,7 @@ static void test_status_tells_who_works_at_what(void **state)
 static void test_deaths_are_remembered(void **state)
 {
     struct fixture *f = *state;
-    fixture_start(f, "    retry: {base: 1ms}\n    on_crash: 0\n    max_attempts: 100\n"
+    fixture_start(f, "    retry: {base: 1ms}\n    on_crash: 100\n    max_attempts: 100\n"
                      "    restart: {max: 100}\n");
     json_t *none = ask(f, "ctl", "deaths", NULL, NULL);
     assert_int_equal(json_array_size(none), 0);

@@ -206,7 +206,7 @@ static void test_system_calls_are_denied(void **state)
 static void test_a_job_that_leaks_is_ended_and_says_why(void **state)
 {
     struct fixture *f = *state;
-    start(f, "    max_attempts: 1\n    isolation: {memory: 48MiB, core: 0}\n");
+    start(f, "    on_crash: 1\n    isolation: {memory: 48MiB, core: 0}\n");
     run_job(f, "leak");
     db_await(&f->scratch,
              ENDED "pgqrsd_outcome = 'failed' and pgqrsd_crash_ct = 1 and pgqrsd_error like"

@@ -117,14 +117,26 @@ static void test_an_outcome_counts_though_its_worker_died_with_more_on_the_way_t
 static void test_a_job_that_kills_every_worker_becomes_a_dead_letter(void **state)
 {
     struct fixture *f = *state;
-    fixture_start(f, "    max_attempts: 2\n");
+    fixture_start(f, "    max_attempts: 1\n    retry: {base: 1ms}\n");
     fixture_enqueue(f, 1, "{\"crash\":1000}");
     fixture_enqueue(f, 1, "{}");
     db_await(&f->scratch,
              "select count(*) from pgqrs_messages where id = 1 and pgqrsd_outcome = 'failed' and "
-             "read_ct = 2 and pgqrsd_crash_ct = 2 and pgqrsd_error like '%signal 9%'",
+             "read_ct = 3 and pgqrsd_crash_ct = 3 and pgqrsd_error like '%signal 9%'",
              1);
     db_await(&f->scratch, "select count(*) from pgqrs_messages where pgqrsd_outcome = 'done'", 1);
+}
+
+static void test_a_crash_spends_no_attempt(void **state)
+{
+    struct fixture *f = *state;
+    fixture_start(f, "    max_attempts: 2\n    retry: {base: 1ms}\n");
+    fixture_enqueue(f, 1, "{\"crash\":2,\"outcome\":\"retry\"}");
+    db_await(&f->scratch,
+             "select count(*) from pgqrs_messages where id = 1 and pgqrsd_outcome = 'failed' and "
+             "read_ct = 4 and pgqrsd_crash_ct = 2 and pgqrsd_error = 'effect: retry, as the "
+             "payload says'",
+             1);
 }
 
 /* Across workers and brokers: the count is the message's. */
@@ -229,6 +241,7 @@ int main(void)
         WITH_SCRATCH(test_prefetched_jobs_of_a_worker_that_outlived_a_broker),
         WITH_SCRATCH(test_an_outcome_counts_though_its_worker_died_with_more_on_the_way_to_it),
         WITH_SCRATCH(test_a_job_that_kills_every_worker_becomes_a_dead_letter),
+        WITH_SCRATCH(test_a_crash_spends_no_attempt),
         WITH_SCRATCH(test_a_job_that_keeps_crashing_is_quarantined),
         WITH_SCRATCH(test_a_stopped_worker_is_killed_and_its_job_runs_again),
         WITH_SCRATCH(test_broker_killed_ten_times_loses_and_repeats_nothing),

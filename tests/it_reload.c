@@ -102,9 +102,9 @@ static void test_new_settings_reach_workers_and_broker(void **state)
     start(f, ", consumers: 2, retry: {base: 1ms}", 2);
     enqueue(f, "work", "{\"ms\":3000}", 1);
     effects_await(&f->scratch, "start ", 1);
-    config(f, ", consumers: 2, retry: {base: 1ms}, max_attempts: 2, timeout: 1h");
+    config(f, ", consumers: 2, retry: {base: 1ms}, on_crash: 2, timeout: 1h");
     assert_int_equal(reload(f), 0);
-    assert_true(said(f, "changed: max_attempts, timeout; one worker of the new version is tried"));
+    assert_true(said(f, "changed: on_crash, timeout; one worker of the new version is tried"));
     enqueue(f, "work", "{}", 30);
     daemon_await_log(&f->daemon, "the new version does well", 1);
     daemon_await_log(&f->daemon, "queue \"work\": all its workers run the new version", 1);
@@ -186,7 +186,7 @@ static void test_a_plugin_that_can_not_start_replaces_nothing(void **state)
 static void test_a_plugin_whose_first_jobs_crash_replaces_nothing(void **state)
 {
     struct fixture *f = *state;
-    start(f, ", consumers: 2, on_crash: 0, retry: {base: 1ms}", 2);
+    start(f, ", consumers: 2, on_crash: 100, retry: {base: 1ms}", 2);
     scratch_link(&f->scratch, "copy.so", built("tests/handlers/crash.so"));
     assert_int_equal(reload(f), 0);
     fixture_enqueue(f, 20, "{\"ms\":200}"); /* so many at once that it gets some */

@@ -31,7 +31,7 @@ static int setup(void **state)
     assert_non_null(f);
     f->lease = calloc(1, sizeof *f->lease + sizeof payload);
     assert_non_null(f->lease);
-    f->lease->key = (struct pgqrs_job_key){.id = 17, .attempt = 2};
+    f->lease->key = (struct pgqrs_job_key){.id = 17, .attempt = 2, .crashes = 1};
     f->lease->payload_len = sizeof payload - 1;
     memcpy(f->lease->payload, payload, sizeof payload);
     assert_int_equal(pgqrs_host_create("mail", 5, &f->host, &err), 0);
@@ -65,7 +65,7 @@ static void test_view(void **state)
     assert_int_equal(job->size, sizeof *job);
     assert_int_equal(job->id, 17);
     assert_int_equal(job->attempt, 2);
-    assert_int_equal(job->max_attempts, 5);
+    assert_int_equal(job->max_attempts, 6);
     assert_string_equal(job->queue, "mail");
     assert_string_equal(job->payload, "{\"n\":1}");
     assert_int_equal(job->payload_len, 7);

@@ -185,7 +185,7 @@ static void encode_example(struct pgqrs_buf *out, enum pgqrs_msg_type type)
 {
     struct pgqrs_queue_settings queue = {.name = "mail", .max_attempts = 5, .retry_strategy = 2};
     struct pgqrs_worker_started worker = a_worker;
-    struct pgqrs_job_key held[] = {{1, 1}, {2, 3}};
+    struct pgqrs_job_key held[] = {{1, 1, 0}, {2, 3, 0}};
     struct pgqrs_job_enqueue follow[] = {
         {.queue = "next", .payload = {"{}", 2}, .delay_ms = 5, .priority = -1}};
     size_t start;
@@ -271,8 +271,7 @@ static void encode_example(struct pgqrs_buf *out, enum pgqrs_msg_type type)
         break;
     case PGQRS_MSG_JOB_LEASES:
         start = pgqrs_job_list_begin(out, type);
-        pgqrs_encode_job_lease(out, &(struct pgqrs_job_lease){.id = 5,
-                                                              .attempt = 2,
+        pgqrs_encode_job_lease(out, &(struct pgqrs_job_lease){.key = {5, 2, 1},
                                                               .priority = -3,
                                                               .enqueued_at_us = 17,
                                                               .payload = {"[1]", 3}});
@@ -456,7 +455,7 @@ static void test_a_count_can_not_allocate_more_than_was_sent(void **state)
     struct pgqrs_error err;
     encode_example(&buf, PGQRS_MSG_JOB_HELLO);
     struct pgqrs_frame frame = parse(&buf);
-    pgqrs_buf_set_u32(&buf, buf.len - 2 * 12 - 4, PGQRS_PREFETCH_MAX);
+    pgqrs_buf_set_u32(&buf, buf.len - 2 * 16 - 4, PGQRS_PREFETCH_MAX);
     assert_int_equal(pgqrs_decode_job_hello(&frame, &m, &err), -1);
     pgqrs_buf_fini(&buf);
 }

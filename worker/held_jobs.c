@@ -52,7 +52,7 @@ int pgqrs_held_add(struct pgqrs_held_jobs *held, const struct pgqrs_job_lease *m
     if (lease == NULL) {
         return pgqrs_error_memory(err);
     }
-    lease->key = (struct pgqrs_job_key){.id = m->id, .attempt = m->attempt};
+    lease->key = m->key;
     lease->priority = m->priority;
     lease->enqueued_at_us = m->enqueued_at_us;
     lease->payload_len = m->payload.len;

@@ -289,7 +289,7 @@ struct pgqrs_job *pgqrs_host_begin(struct pgqrs_job_host *host, const struct pgq
     host->view = (struct pgqrs_job){
         .size = sizeof host->view,
         .attempt = lease->key.attempt,
-        .max_attempts = host->max_attempts,
+        .max_attempts = host->max_attempts + lease->key.crashes,
         .priority = lease->priority,
         .id = lease->key.id,
         .enqueued_at_us = lease->enqueued_at_us,

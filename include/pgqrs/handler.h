@@ -103,7 +103,8 @@ struct pgqrs_host {
 struct pgqrs_job {
     uint32_t size;         /* of this struct, as the host was built */
     uint32_t attempt;      /* 1 on the first delivery */
-    uint32_t max_attempts; /* of the queue; this attempt is the last when they are equal */
+    uint32_t max_attempts; /* of the queue, and one more for each attempt that has crashed its
+                              worker; this attempt is the last when they are equal */
     int32_t priority;
     int64_t id;
     int64_t enqueued_at_us; /* since 1970 UTC */

@@ -154,15 +154,16 @@ static const struct pg_stmt bury = {
         " UNION ALL SELECT (SELECT pgqrsd_priority FROM pgqrs_messages WHERE queue_id = $1"
         " AND " PG_PENDING " AND pgqrsd_priority < level.p ORDER BY pgqrsd_priority DESC LIMIT 1)"
         " FROM level WHERE level.p IS NOT NULL),"
-        " front AS MATERIALIZED (SELECT x.id, x.read_ct"
+        " front AS MATERIALIZED (SELECT x.id, x.spent"
         " FROM (SELECT p FROM level LIMIT 1000) l CROSS JOIN LATERAL"
-        " (SELECT id, read_ct FROM pgqrs_messages WHERE queue_id = $1 AND pgqrsd_priority = l.p"
+        " (SELECT id, " PG_ATTEMPTS " AS spent FROM pgqrs_messages WHERE queue_id = $1 AND"
+        " pgqrsd_priority = l.p"
         " AND " PG_PENDING " AND vt <= pgqrsd_now() ORDER BY vt, id LIMIT 1000) x LIMIT 1000)"
         " UPDATE pgqrs_messages SET archived_at = pgqrsd_now(), pgqrsd_outcome = 'failed',"
         " pgqrsd_result = NULL, pgqrsd_error = coalesce(pgqrsd_error, 'attempts used up: found '"
-        " || read_ct || ', expected at most ' || $2) WHERE id = ANY(ARRAY(SELECT id"
-        " FROM pgqrs_messages WHERE id = ANY(ARRAY(SELECT id FROM front WHERE read_ct >= $2))"
-        " AND " PG_IS_PENDING " AND read_ct >= $2 ORDER BY id FOR UPDATE SKIP LOCKED))",
+        " || " PG_ATTEMPTS " || ', expected at most ' || $2) WHERE id = ANY(ARRAY(SELECT id"
+        " FROM pgqrs_messages WHERE id = ANY(ARRAY(SELECT id FROM front WHERE spent >= $2))"
+        " AND " PG_IS_PENDING " AND " PG_ATTEMPTS " >= $2 ORDER BY id FOR UPDATE SKIP LOCKED))",
     .param_count = 2,
     .types = {PG_INT8, PG_INT8},
 };

@@ -30,7 +30,7 @@ const struct pg_stmt pgqrs_pg_lease = {
         " array_agg(z.place ORDER BY z.id) AS places FROM (SELECT y.id, row_number() OVER ()::int4"
         " AS place FROM (SELECT x.id FROM level CROSS JOIN LATERAL (SELECT id FROM pgqrs_messages"
         " WHERE queue_id = $1 AND pgqrsd_priority = level.p AND " PG_PENDING
-        " AND vt <= pgqrsd_now() AND coalesce(read_ct, 0) < $5 ORDER BY vt, id LIMIT $2"
+        " AND vt <= pgqrsd_now() AND " PG_ATTEMPTS " < $5 ORDER BY vt, id LIMIT $2"
         " FOR UPDATE SKIP LOCKED) x LIMIT $2) y) z)"
         " UPDATE pgqrs_messages m SET pgqrsd_due_at = m.vt, vt = pgqrsd_now() + " PG_MS(
             "$4") ", read_ct = greatest(coalesce(m.read_ct, 0), 0) + 1, dequeued_at ="
@@ -67,7 +67,7 @@ const struct pg_stmt pgqrs_pg_peek = {
     .name = "peek",
     .sql = "SELECT " PG_NOW_US ", " FIRST(
         "true",
-        "vt <= pgqrsd_now() AND coalesce(read_ct, 0) <"
+        "vt <= pgqrsd_now() AND " PG_ATTEMPTS " <"
         " q.attempts") ", " FIRST("true",
                                   "vt IS NULL") ", " FIRST(PG_COLUMN_US("vt"),
                                                            "vt > pgqrsd_now()") " FROM unnest($1, "

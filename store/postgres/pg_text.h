@@ -19,6 +19,8 @@
                                                    */
 
 #define PG_IS_LIVE "coalesce(archived_at, 'infinity') = 'infinity'"
+/* Attempts used: a crash is counted apart. */
+#define PG_ATTEMPTS "(coalesce(read_ct, 0) - pgqrsd_crash_ct)"
 #define PG_IS_PENDING PG_IS_LIVE " AND coalesce(consumer_worker_id, 0) = 0"
 #define PG_IS_LEASED PG_IS_LIVE " AND coalesce(consumer_worker_id, 0) <> 0"
 

@@ -255,18 +255,20 @@ int pgqrs_pg_worker_beat(struct pgqrs_store *store, const int64_t *ids, size_t c
 
 /* ---- ending ---- */
 
-/* The first of its leases in the order in which a worker runs them. $2 crash, $3 attempts at most,
- * $4 reason. */
+/* The first of its leases in the order in which a worker runs them. $2 crash, $3 attempts at most
+ * without crashes, or crashes at most, $4 reason. */
 #define FIRST_LEASE                                                                                \
     " WHERE m.id = (SELECT id FROM pgqrs_messages WHERE consumer_worker_id = $1 AND " PG_LEASED    \
     " ORDER BY pgqrsd_priority DESC, pgqrsd_due_at, id LIMIT 1) AND "
+#define LAST                                                                                       \
+    "CASE WHEN $2 = 0 THEN m.read_ct - m.pgqrsd_crash_ct ELSE m.pgqrsd_crash_ct + 1 END >= $3"
 static const struct pg_stmt charge_first = {
     .name = "worker_charge",
     .sql = "UPDATE pgqrs_messages m SET pgqrsd_error = $4, pgqrsd_crash_ct = m.pgqrsd_crash_ct +"
-           " $2, archived_at = CASE WHEN m.read_ct >= $3 THEN pgqrsd_now() END,"
-           " pgqrsd_outcome = CASE WHEN m.read_ct >= $3 THEN 'failed' END,"
-           " consumer_worker_id = CASE WHEN m.read_ct >= $3 THEN m.consumer_worker_id END,"
-           " vt = CASE WHEN m.read_ct >= $3 THEN m.vt ELSE pgqrsd_now() END" FIRST_LEASE PG_IS_LIVE,
+           " $2, archived_at = CASE WHEN " LAST " THEN pgqrsd_now() END,"
+           " pgqrsd_outcome = CASE WHEN " LAST " THEN 'failed' END,"
+           " consumer_worker_id = CASE WHEN " LAST " THEN m.consumer_worker_id END,"
+           " vt = CASE WHEN " LAST " THEN m.vt ELSE pgqrsd_now() END" FIRST_LEASE PG_IS_LIVE,
     .param_count = 4,
     .types = {PG_INT8, PG_INT4, PG_INT4, PG_TEXT},
 };
@@ -292,11 +294,11 @@ static int64_t end_worker(struct pg_store *s, int64_t worker_id,
 {
     int64_t charged = 0;
     if (release->charge) {
+        const uint32_t most = release->crashed ? release->max_crashes : release->max_attempts;
         struct pg_args args = {0};
         pgqrs_pg_arg_int8(&args, worker_id);
         pgqrs_pg_arg_int4(&args, release->crashed ? 1 : 0);
-        pgqrs_pg_arg_int4(
-            &args, release->max_attempts > INT32_MAX ? INT32_MAX : (int32_t)release->max_attempts);
+        pgqrs_pg_arg_int4(&args, most > INT32_MAX ? INT32_MAX : (int32_t)most);
         pgqrs_pg_arg_text(&args, release->reason);
         charged = pgqrs_pg_exec(s, &charge_first, &args, err);
         pgqrs_pg_args_fini(&args);

@@ -19,7 +19,8 @@
     " SELECT worker_id FROM pgqrs_workflow_runs WHERE worker_id IS NOT NULL"
 /* A dead letter that keeps the error it had. */
 #define USED_UP                                                                                    \
-    "coalesce(pgqrsd_error, 'attempts used up: found ' || read_ct || ', expected at most ' || ?3)"
+    "coalesce(pgqrsd_error, 'attempts used up: found ' || " ATTEMPTS                               \
+    " || ', expected at most ' || ?3)"
 #define UNFINISHED_RUN                                                                             \
     "SELECT 1 FROM pgqrs_workflow_runs WHERE message_id = m.id"                                    \
     " AND status IN ('QUEUED', 'RUNNING', 'PAUSED', 'CANCELLING')"
@@ -30,6 +31,8 @@
 #define FAILURE "pgqrsd_error = coalesce(?4, pgqrsd_error), pgqrsd_crash_ct = pgqrsd_crash_ct + ?5"
 
 /* Somebody else's row may hold no count, or one that is no count. */
+/* A crash is counted apart. */
+#define ATTEMPTS "(coalesce(read_ct, 0) - pgqrsd_crash_ct)"
 #define NEXT_READ_CT "max(coalesce(read_ct, 0), 0) + 1"
 
 static const char *const texts[] =
@@ -148,7 +151,7 @@ static const char *const texts[] =
         [STMT_WORKER_HELD] = "SELECT id, read_ct FROM pgqrs_messages"
                              " INDEXED BY idx_messages_consumer_active"
                              " WHERE consumer_worker_id = ?1 AND archived_at IS NULL",
-        [STMT_WORKER_FIRST] = "SELECT id, read_ct FROM pgqrs_messages"
+        [STMT_WORKER_FIRST] = "SELECT id, read_ct, pgqrsd_crash_ct FROM pgqrs_messages"
                               " INDEXED BY idx_messages_consumer_active"
                               " WHERE consumer_worker_id = ?1 AND archived_at IS NULL"
                               " ORDER BY pgqrsd_priority DESC, pgqrsd_due_at, id LIMIT 1",
@@ -245,14 +248,14 @@ static const char *const texts[] =
                               " AND NOT EXISTS (" UNFINISHED_RUN ") FROM pgqrs_messages m"
                               " INDEXED BY pgqrsd_messages_failed WHERE queue_id = ?1"
                               " AND pgqrsd_outcome = 'failed' AND id > ?4 ORDER BY id LIMIT ?2",
-        [STMT_BURY_FRONT] = "SELECT id, coalesce(read_ct, 0) FROM pgqrs_messages"
+        [STMT_BURY_FRONT] = "SELECT id, " ATTEMPTS " FROM pgqrs_messages"
                             " INDEXED BY pgqrsd_messages_lease"
                             " WHERE queue_id = ?1 AND pgqrsd_priority = ?2 AND " PENDING
                             " AND vt <= ?3 ORDER BY vt, id LIMIT ?4",
         [STMT_BURY] = "UPDATE pgqrs_messages SET archived_at = ?2, pgqrsd_outcome = 'failed',"
                       " pgqrsd_result = NULL, pgqrsd_error = " USED_UP
                       " WHERE id = ?1 AND +archived_at IS NULL AND +consumer_worker_id IS NULL"
-                      " AND coalesce(read_ct, 0) >= ?3",
+                      " AND " ATTEMPTS " >= ?3",
         [STMT_REAP_HOLDER] = "SELECT consumer_worker_id FROM pgqrs_messages"
                              " INDEXED BY idx_messages_consumer_active WHERE " LEASED
                              " AND consumer_worker_id > ?1 ORDER BY consumer_worker_id LIMIT 1",
@@ -304,11 +307,11 @@ static const char *const texts[] =
             " ORDER BY pgqrsd_priority DESC LIMIT 1",
         [STMT_LEASABLE] = "SELECT 1 FROM pgqrs_messages INDEXED BY pgqrsd_messages_lease"
                           " WHERE queue_id = ?1 AND pgqrsd_priority = ?2 AND " PENDING
-                          " AND vt <= ?3 AND coalesce(read_ct, 0) < ?6 LIMIT 1",
+                          " AND vt <= ?3 AND " ATTEMPTS " < ?6 LIMIT 1",
         [STMT_PICK] = "SELECT id, " NEXT_READ_CT ", enqueued_at, payload, pgqrsd_crash_ct FROM"
                       " pgqrs_messages INDEXED BY pgqrsd_messages_lease"
                       " WHERE queue_id = ?1 AND pgqrsd_priority = ?2 AND " PENDING
-                      " AND vt <= ?3 AND coalesce(read_ct, 0) < ?6 ORDER BY vt, id LIMIT ?7",
+                      " AND vt <= ?3 AND " ATTEMPTS " < ?6 ORDER BY vt, id LIMIT ?7",
         [STMT_TAKE] =
             "UPDATE pgqrs_messages SET pgqrsd_due_at = vt, vt = ?2, read_ct = " NEXT_READ_CT ","
             " consumer_worker_id = ?3, dequeued_at = coalesce(dequeued_at, ?4) WHERE id = ?1",

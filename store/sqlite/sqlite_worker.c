@@ -188,8 +188,11 @@ static int64_t charge_first(struct sqlite_store *s, int64_t worker_id,
                                     .attempt = (uint32_t)sqlite3_column_int64(stmt, 1),
                                     .crashed = release->crashed,
                                     .error = pgqrs_bytes_from(release->reason)};
+    int64_t crashes = sqlite3_column_int64(stmt, 2);
+    bool last = release->crashed ? crashes + 1 >= release->max_crashes
+                                 : item.attempt - crashes >= release->max_attempts;
     (void)sqlite3_reset(stmt); /* the row was read */
-    item.how = item.attempt >= release->max_attempts ? PGQRS_SETTLE_DEAD : PGQRS_SETTLE_RETRY;
+    item.how = last ? PGQRS_SETTLE_DEAD : PGQRS_SETTLE_RETRY;
     return pgqrs_sqlite_settle(s, &item, now, err) < 0 ? -1 : 1;
 }
 

@@ -64,6 +64,11 @@ struct model_message *model_message(struct model *m, int64_t id)
     return NULL;
 }
 
+int64_t model_attempts(const struct pgqrs_message *row)
+{
+    return (int64_t)row->read_ct - row->crash_ct;
+}
+
 bool model_is_leased(const struct pgqrs_message *row)
 {
     return row->archived_at_us == 0 && row->consumer_worker_id != 0;
@@ -535,7 +540,7 @@ static int64_t bury(struct pgqrs_store *store, int64_t queue_id, uint32_t max_at
     for (size_t i = 0; i < m->message_count; i++) {
         struct pgqrs_message *row = &m->messages[i].row;
         if (row->queue_id != queue_id || state_of(row) != PGQRS_STATE_READY ||
-            (uint32_t)row->read_ct < max_attempts) {
+            model_attempts(row) < max_attempts) {
             continue;
         }
         row->archived_at_us = pgqrs_wall_us();

@@ -39,6 +39,8 @@ static inline struct model *model_of(struct pgqrs_store *store)
 struct pgqrs_queue *model_queue(struct model *m, int64_t id);
 struct pgqrs_worker_info *model_worker(struct model *m, int64_t id);
 struct model_message *model_message(struct model *m, int64_t id);
+/* Crashes are counted apart. */
+int64_t model_attempts(const struct pgqrs_message *row);
 bool model_is_leased(const struct pgqrs_message *row);
 bool model_is_pending(const struct pgqrs_message *row);
 void model_set(char **text, const char *value); /* value may be null */

@@ -123,7 +123,7 @@ static struct model_message *next_for(struct model *m, const struct pgqrs_want *
     for (size_t i = 0; i < m->message_count; i++) {
         struct pgqrs_message *row = &m->messages[i].row;
         if (row->queue_id == want->queue_id && model_is_pending(row) &&
-            row->vt_us <= pgqrs_wall_us() && (uint32_t)row->read_ct < want->max_attempts &&
+            row->vt_us <= pgqrs_wall_us() && model_attempts(row) < want->max_attempts &&
             (best == NULL || goes_before(row, &best->row))) {
             best = &m->messages[i];
         }
@@ -413,7 +413,9 @@ int64_t model_worker_end(struct pgqrs_store *store, int64_t worker_id,
                                         .attempt = (uint32_t)ran->row.read_ct,
                                         .crashed = release->crashed,
                                         .error = pgqrs_bytes_from(release->reason)};
-        item.how = item.attempt >= release->max_attempts ? PGQRS_SETTLE_DEAD : PGQRS_SETTLE_RETRY;
+        bool last = release->crashed ? ran->row.crash_ct + 1 >= (int64_t)release->max_crashes
+                                     : model_attempts(&ran->row) >= release->max_attempts;
+        item.how = last ? PGQRS_SETTLE_DEAD : PGQRS_SETTLE_RETRY;
         (void)model_settle(m, &item);
     }
     (void)model_worker_reconcile(store, worker_id, NULL, 0, err);

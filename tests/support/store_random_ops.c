@@ -607,9 +607,10 @@ static void step_end(struct random_run *r)
     const struct pgqrs_release release = {.charge = one_in(r, 2),
                                           .crashed = one_in(r, 2),
                                           .max_attempts = 1 + random_below(r, 4),
+                                          .max_crashes = 1 + random_below(r, 3),
                                           .reason = "its process is gone"};
-    random_say(r, "end worker %lld charge %d crashed %d attempts %u", (long long)worker,
-               release.charge, release.crashed, release.max_attempts);
+    random_say(r, "end worker %lld charge %d crashed %d attempts %u crashes %u", (long long)worker,
+               release.charge, release.crashed, release.max_attempts, release.max_crashes);
     int64_t model_rc = pgqrs_store_worker_end(r->model, worker, &release, &model_err);
     int64_t rc = pgqrs_store_worker_end(r->store, random_real(&r->workers, worker), &release, &err);
     (void)random_same_rc(r, model_rc, &model_err, rc, &err);

@@ -213,6 +213,29 @@ static void attempts_run_out(void **state)
     assert_int_equal(f->x.leases[0].attempt, 3);
 }
 
+static void crashes_use_up_no_attempts(void **state)
+{
+    struct suite *f = *state;
+    int64_t id = suite_put(f, "1", 0, 0);
+    struct pgqrs_want want = {.queue_id = f->queue,
+                              .worker_id = f->worker,
+                              .count = 1,
+                              .max_attempts = 1,
+                              .lease_ms = 1000};
+    for (uint32_t attempt = 1; attempt <= 3; attempt++) {
+        exchange_for(f, &want, 1);
+        suite_assert_leased(f, &id, 1);
+        assert_int_equal(f->x.leases[0].attempt, attempt);
+        assert_int_equal(f->x.leases[0].crash_ct, attempt - 1);
+        struct pgqrs_settlement item = suite_settlement(
+            (struct pgqrs_lease_ref){.message_id = id, .worker_id = f->worker, .attempt = attempt},
+            PGQRS_SETTLE_RETRY);
+        item.crashed = attempt < 3;
+        assert_int_equal(suite_settle(f, item), PGQRS_SETTLED_YES);
+        assert_int_equal(pgqrs_store_bury(f->store, f->queue, 1, &f->err), attempt < 3 ? 0 : 1);
+    }
+}
+
 static void nothing_wanted(void **state)
 {
     struct suite *f = *state;
@@ -425,6 +448,7 @@ const struct CMUnitTest suite_lease_cases[] = {
     SUITE_CASE(two_wants_share),
     SUITE_CASE(queues_are_apart),
     SUITE_CASE(attempts_run_out),
+    SUITE_CASE(crashes_use_up_no_attempts),
     SUITE_CASE(nothing_wanted),
     SUITE_CASE(renewing),
     SUITE_CASE(an_ended_lease_time_frees_nothing),

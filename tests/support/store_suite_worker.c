@@ -118,8 +118,11 @@ static void ending_charges_the_one_that_ran(void **state)
     assert_int_equal(suite_settle(f, suite_settlement(ref, PGQRS_SETTLE_ARCHIVE)),
                      PGQRS_SETTLED_YES);
     suite_advance_ms(f, 40);
-    const struct pgqrs_release release = {
-        .charge = true, .crashed = true, .max_attempts = 2, .reason = "signal 11"};
+    const struct pgqrs_release release = {.charge = true,
+                                          .crashed = true,
+                                          .max_attempts = 1,
+                                          .max_crashes = 2,
+                                          .reason = "signal 11"};
     assert_int_equal(end_first(f, &release), 2);
 
     struct pgqrs_message m = suite_get(f, ran);
@@ -142,6 +145,15 @@ static void ending_charges_the_one_that_ran(void **state)
     pgqrs_message_fini(&m);
     assert_int_equal(end_first(f, &release), 0);
     assert_int_equal(pgqrs_store_worker_end(f->store, 999, &release, &f->err), 0);
+
+    f->worker = suite_worker(f, "w2", 2);
+    assert_int_equal(suite_lease(f, 1), 1);
+    assert_int_equal(end_first(f, &release), 1);
+    m = suite_get(f, ran);
+    assert_string_equal(m.outcome, "failed");
+    assert_int_equal(m.read_ct, 2);
+    assert_int_equal(m.crash_ct, 2);
+    pgqrs_message_fini(&m);
 }
 
 static void ending_buries_what_is_used_up(void **state)

@@ -125,8 +125,7 @@ void rig_lease(struct rig *rig, int64_t id, const char *payload)
 {
     struct pgqrs_buf out = {0};
     size_t start = pgqrs_job_list_begin(&out, PGQRS_MSG_JOB_LEASES);
-    pgqrs_encode_job_lease(&out, &(struct pgqrs_job_lease){.id = id,
-                                                           .attempt = 1,
+    pgqrs_encode_job_lease(&out, &(struct pgqrs_job_lease){.key = {id, 1, 0},
                                                            .enqueued_at_us = 1,
                                                            .payload = pgqrs_bytes_from(payload)});
     pgqrs_job_list_end(&out, start, 1);
