@@ -10,9 +10,43 @@
  */
 
 #include "store/store.h"
+#include "store/workflow.h"
+
+/* store/workflow.h. run_open and flow may be null where no broker opens the store. */
+struct pgqrs_workflow_ops {
+    int (*create)(struct pgqrs_store *store, const char *name, int64_t *id_out, bool *existed_out,
+                  struct pgqrs_error *err);
+    int (*list)(struct pgqrs_store *store, int64_t after_id, uint32_t limit,
+                struct pgqrs_workflow_list *list_out, struct pgqrs_error *err);
+    int (*find)(struct pgqrs_store *store, const char *name, struct pgqrs_workflow_list *one_out,
+                struct pgqrs_error *err);
+    int (*run_get)(struct pgqrs_store *store, int64_t message_id, struct pgqrs_run_list *one_out,
+                   struct pgqrs_error *err);
+    int (*run_list)(struct pgqrs_store *store, const struct pgqrs_run_filter *filter,
+                    struct pgqrs_run_list *list_out, struct pgqrs_error *err);
+    int (*run_steps)(struct pgqrs_store *store, int64_t message_id,
+                     struct pgqrs_step_list *list_out, struct pgqrs_error *err);
+    int (*run_state)(struct pgqrs_store *store, int64_t message_id,
+                     struct pgqrs_pair_list *list_out, struct pgqrs_error *err);
+    int (*run_events)(struct pgqrs_store *store, int64_t message_id,
+                      struct pgqrs_pair_list *list_out, struct pgqrs_error *err);
+    int (*run_cancel)(struct pgqrs_store *store, int64_t message_id,
+                      enum pgqrs_run_status *status_out, struct pgqrs_error *err);
+    int (*run_resume)(struct pgqrs_store *store, int64_t message_id, bool *woken_out,
+                      struct pgqrs_error *err);
+    int (*run_fork)(struct pgqrs_store *store, int64_t message_id, const char *from_step,
+                    struct pgqrs_bytes input, int64_t *message_id_out, struct pgqrs_error *err);
+    int (*event_send)(struct pgqrs_store *store, int64_t message_id, const char *name,
+                      struct pgqrs_bytes payload, bool *first_out, struct pgqrs_error *err);
+    int (*run_open)(struct pgqrs_store *store, int64_t workflow_id, struct pgqrs_run_open *opens,
+                    size_t count, int64_t *now_us_out, struct pgqrs_error *err);
+    int (*flow)(struct pgqrs_store *store, struct pgqrs_flow *items, size_t count,
+                struct pgqrs_error *err);
+};
 
 struct pgqrs_store_ops {
     const char *name;
+    const struct pgqrs_workflow_ops *workflow; /* null: it keeps no workflows */
     void (*close)(struct pgqrs_store *store);
     int (*claim)(struct pgqrs_store *store, const char *site, struct pgqrs_error *err);
     int (*install)(struct pgqrs_store *store, struct pgqrs_error *err);

@@ -250,7 +250,7 @@ static void encode_example(struct pgqrs_buf *out, enum pgqrs_msg_type type)
         break;
     case PGQRS_MSG_RUN_ENDED:
         pgqrs_encode_run_ended(out, &(struct pgqrs_run_ended){.generation = 1,
-                                                              .outcome = PGQRS_RUN_REFUSED,
+                                                              .outcome = PGQRS_ISOLATED_REFUSED,
                                                               .text = "it is leased"});
         break;
     case PGQRS_MSG_LOG_LEVEL:
