@@ -210,7 +210,7 @@ static void test_a_job_that_leaks_is_ended_and_says_why(void **state)
     run_job(f, "leak");
     db_await(&f->scratch,
              ENDED "pgqrsd_outcome = 'failed' and pgqrsd_crash_ct = 1 and pgqrsd_error like"
-                   " '%worker out of memory: it crashed near its limit of 48MiB%'",
+                   " '%worker out of memory: %its limit of 48MiB%'",
              1);
     run_job(f, "report");
     expect(f, R("uid") " is not null");
