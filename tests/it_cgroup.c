@@ -191,11 +191,11 @@ static void test_a_worker_at_its_limit_dies_alone_and_its_job_knows(void **state
 static void test_a_group_outlives_its_worker_while_it_is_used(void **state)
 {
     struct fixture *f = *state;
+    pid_t workers[8];
     start(f);
+    size_t n = daemon_children(&f->daemon, "pgqrs-worker", workers, 8);
     cli_ok(&f->scratch, "{\"count\": 1, \"ms\": 60000}\n", "message", "enqueue", "limited", "-");
     effects_await(&f->scratch, "orphan ", 1);
-    pid_t workers[8];
-    size_t n = daemon_children(&f->daemon, "pgqrs-worker", workers, 8);
     for (size_t i = 0; i < n; i++) {
         assert_int_equal(kill(workers[i], SIGKILL), 0);
     }
