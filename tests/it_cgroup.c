@@ -84,16 +84,23 @@ static void await_groups(const char *path, const char *prefix, int count)
 
 /* ---- pgqrsd ---- */
 
-static void configure(struct fixture *f)
+/* The queue "limited" is for what a handler starts. */
+static void configure(struct fixture *f, const char *handler, const char *settings)
 {
     assert_int_equal(chmod(f->scratch.dir, 0777), 0);
-    daemon_config(&f->scratch,
-                  "queues:\n"
-                  "  leak: {handler: %s, max_attempts: 1, isolation: {memory: 48MiB, core: 0}}\n"
-                  "  limited: {handler: %s, settings: {file: %s}, isolation: {memory: 48MiB}}\n"
-                  "  free: {handler: %s, settings: {file: %s}}\n",
-                  built("tests/handlers/observe.so"), built("tests/handlers/orphans.so"),
-                  f->scratch.effects, built("tests/handlers/effect.so"), f->scratch.effects);
+    daemon_config(
+        &f->scratch,
+        "queues:\n"
+        "  leak: {handler: %s, max_attempts: 1, isolation: {memory: 48MiB, core: 0}}\n"
+        "  limited: {handler: %s, settings: %s, max_attempts: 1, isolation: {memory: 48MiB}}\n"
+        "  free: {handler: %s, settings: {file: %s}}\n",
+        built("tests/handlers/observe.so"), handler, settings, built("tests/handlers/effect.so"),
+        f->scratch.effects);
+}
+
+static void configure_program(struct fixture *f)
+{
+    configure(f, built("lib/pgqrs/handlers/exec.so"), "{command: [tail, /dev/zero]}");
 }
 
 static void await_ready(struct fixture *f)
@@ -108,7 +115,7 @@ static void await_ready(struct fixture *f)
 
 static void start(struct fixture *f)
 {
-    configure(f);
+    configure_program(f);
     daemon_start(&f->daemon, &f->scratch);
     await_ready(f);
 }
@@ -118,7 +125,7 @@ static void start_in(struct fixture *f, const char *group, uid_t uid)
 {
     char procs[128];
     (void)snprintf(procs, sizeof procs, "%s/cgroup.procs", group);
-    configure(f);
+    configure_program(f);
     int group_fd = open(procs, O_WRONLY);
     assert_true(group_fd >= 0);
     (void)snprintf(f->daemon.log, sizeof f->daemon.log, "%s/log", f->scratch.dir);
@@ -181,6 +188,9 @@ static void test_a_worker_at_its_limit_dies_alone_and_its_job_knows(void **state
     daemon_await_log(&f->daemon, "queue \"leak\": worker 0: ready", 2);
     await_groups(ROOT, "worker-", 2);
     assert_int_equal(daemon_log_count(&f->daemon, "queue \"limited\": worker 0: ready"), 1);
+    cli_ok(&f->scratch, "{}\n", "message", "enqueue", "limited", "-"); /* all that is in a group */
+    db_await(&f->scratch, KILLED, 2);
+    assert_int_equal(daemon_log_count(&f->daemon, "queue \"leak\": worker 0: ready"), 2);
     assert_int_equal(daemon_log_count(&f->daemon, "queue \"free\": worker 0: ready"), 1);
     assert_int_equal(daemon_log_count(&f->daemon, "broker: ready"), 1);
     assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
@@ -192,7 +202,11 @@ static void test_a_group_outlives_its_worker_while_it_is_used(void **state)
 {
     struct fixture *f = *state;
     pid_t workers[8];
-    start(f);
+    char settings[128];
+    (void)snprintf(settings, sizeof settings, "{file: %s}", f->scratch.effects);
+    configure(f, built("tests/handlers/orphans.so"), settings);
+    daemon_start(&f->daemon, &f->scratch);
+    await_ready(f);
     size_t n = daemon_children(&f->daemon, "pgqrs-worker", workers, 8);
     cli_ok(&f->scratch, "{\"count\": 1, \"ms\": 60000}\n", "message", "enqueue", "limited", "-");
     effects_await(&f->scratch, "orphan ", 1);
