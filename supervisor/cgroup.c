@@ -122,9 +122,11 @@ static bool take_mount(char *line, void *arg)
     }
     const char *root = strtok_r(NULL, " ", &save);
     const char *point = strtok_r(NULL, " ", &save);
-    size_t len = root == NULL || strcmp(root, "/") == 0 ? 0 : strlen(root);
-    if (point == NULL || strncmp(at->group, root, len) != 0 ||
-        (at->group[len] != '/' && at->group[len] != 0)) {
+    if (root == NULL || point == NULL) {
+        return false;
+    }
+    size_t len = strcmp(root, "/") == 0 ? 0 : strlen(root);
+    if (strncmp(at->group, root, len) != 0 || (at->group[len] != '/' && at->group[len] != 0)) {
         return false;
     }
     return snprintf(at->path, sizeof at->path, "%s%s", point, at->group + len) <
