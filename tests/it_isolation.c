@@ -228,7 +228,7 @@ static void test_a_limit_that_comes_with_a_reload_is_kept_by_the_worker(void **s
                   "queues:\n  work: {handler: %s/observe.so, isolation: {memory: 48MiB}}\n",
                   f->scratch.dir);
     assert_int_equal(kill(f->daemon.pid, SIGHUP), 0);
-    daemon_await_log(&f->daemon, WORKER_READY, 2);
+    daemon_await_log(&f->daemon, "queue \"work\": worker 1: ready", 1);
     assert_int_equal(daemon_log_count(&f->daemon, "isolation.memory: kept by RLIMIT_DATA, not by a"
                                                   " control group: no queue had a limit"),
                      1);
