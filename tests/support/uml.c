@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,7 +12,7 @@
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/reboot.h>
-#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -95,37 +96,58 @@ static bool get_number(const char *dir, const char *name, int *number)
     return found;
 }
 
-static pid_t boot(const char *dir)
+/* Its processes would outlive it when it is killed: with PID 1 of a namespace they all end. */
+static void __attribute__((noreturn)) become_pid1(const char *dir, char *const argv[])
 {
-    char root[] = "root=/dev/root";
-    char init[PATH_MAX + 8];
-    char build[PATH_MAX + 32];
-    char variable[PATH_MAX + 32];
-    char uml_dir[PATH_MAX + 32];
-    char program[PATH_MAX] = "";
-    char built_in[PATH_MAX];
-    if (readlink("/proc/self/exe", program, sizeof program - 1) < 0 ||
-        realpath(built("."), built_in) == NULL) {
-        return -1;
+    FILE *console = open_file(dir, "console", "w");
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    (void)setenv("TMPDIR", dir, 1);
+    (void)dup2(open("/dev/null", O_RDONLY), STDIN_FILENO);
+    if (console == NULL || dup2(fileno(console), STDOUT_FILENO) < 0 ||
+        dup2(fileno(console), STDERR_FILENO) < 0 ||
+        mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+        mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0) {
+        _exit(126);
     }
-    (void)snprintf(init, sizeof init, "init=%s", program);
-    (void)snprintf(build, sizeof build, "PGQRS_TEST_BUILD=%s", built_in);
-    (void)snprintf(variable, sizeof variable, DIR_VARIABLE "=%s", dir);
-    (void)snprintf(uml_dir, sizeof uml_dir, "uml_dir=%s", dir);
     pid_t pid = fork();
     if (pid == 0) {
-        FILE *console = open_file(dir, "console", "w");
-        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-        (void)setpgid(0, 0); /* its own processes are in it */
-        (void)setenv("TMPDIR", dir, 1);
-        (void)dup2(open("/dev/null", O_RDONLY), STDIN_FILENO);
-        if (console != NULL) {
-            (void)dup2(fileno(console), STDOUT_FILENO);
-            (void)dup2(fileno(console), STDERR_FILENO);
-        }
-        (void)execl(KERNEL, KERNEL, MEMORY, root, "rootfstype=hostfs", "rw", "quiet", "con=null",
-                    "con0=null,fd:1", uml_dir, build, variable, init, (char *)NULL);
+        (void)execv(argv[0], argv);
         _exit(127);
+    }
+    (void)waitpid(pid, NULL, 0);
+    _exit(0);
+}
+
+static pid_t boot(const char *dir)
+{
+    enum { INIT, BUILD, VARIABLE, UML_DIR, COUNT };
+    char text[COUNT][PATH_MAX + 32];
+    char program[PATH_MAX] = "";
+    char build[PATH_MAX];
+    if (readlink("/proc/self/exe", program, sizeof program - 1) < 0 ||
+        realpath(built("."), build) == NULL) {
+        return -1;
+    }
+    (void)snprintf(text[INIT], sizeof text[INIT], "init=%s", program);
+    (void)snprintf(text[BUILD], sizeof text[BUILD], "PGQRS_TEST_BUILD=%s", build);
+    (void)snprintf(text[VARIABLE], sizeof text[VARIABLE], DIR_VARIABLE "=%s", dir);
+    (void)snprintf(text[UML_DIR], sizeof text[UML_DIR], "uml_dir=%s", dir);
+    char *argv[] = {(char[]){KERNEL},
+                    (char[]){MEMORY},
+                    (char[]){"root=/dev/root"},
+                    (char[]){"rootfstype=hostfs"},
+                    (char[]){"rw"},
+                    (char[]){"quiet"},
+                    (char[]){"con=null"},
+                    (char[]){"con0=null,fd:1"},
+                    text[INIT],
+                    text[BUILD],
+                    text[VARIABLE],
+                    text[UML_DIR],
+                    NULL};
+    pid_t pid = (pid_t)syscall(SYS_clone, CLONE_NEWPID | CLONE_NEWNS | SIGCHLD, 0, 0, 0, 0);
+    if (pid == 0) {
+        become_pid1(dir, argv);
     }
     return pid;
 }
@@ -137,11 +159,10 @@ static void await_end(pid_t pid, const char *dir)
     while (waitpid(pid, NULL, WNOHANG) == 0) {
         int64_t limit = get_number(dir, "booted", &number) ? RUN_MS : BOOT_MS;
         if (pgqrs_mono_ms() - started > limit) {
-            (void)kill(-pid, SIGKILL);
+            (void)kill(pid, SIGKILL);
         }
         (void)poll(NULL, 0, 50);
     }
-    (void)kill(-pid, SIGKILL); /* what is left of it */
 }
 
 static void print_file(const char *dir, const char *name)
