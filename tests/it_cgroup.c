@@ -91,8 +91,8 @@ static void configure(struct fixture *f, const char *handler, const char *settin
     daemon_config(
         &f->scratch,
         "queues:\n"
-        "  leak: {handler: %s, max_attempts: 1, isolation: {memory: 48MiB, core: 0}}\n"
-        "  limited: {handler: %s, settings: %s, max_attempts: 1, isolation: {memory: 48MiB}}\n"
+        "  leak: {handler: %s, on_crash: 1, isolation: {memory: 48MiB, core: 0}}\n"
+        "  limited: {handler: %s, settings: %s, on_crash: 1, isolation: {memory: 48MiB}}\n"
         "  free: {handler: %s, settings: {file: %s}}\n",
         built("tests/handlers/observe.so"), handler, settings, built("tests/handlers/effect.so"),
         f->scratch.effects);
