@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/units.h"
 #include "base/utf8.h"
 #include "supervisor/run.h"
 
@@ -200,6 +201,13 @@ static void describe(const struct child *child, int wait_status, const char *las
         (void)snprintf(out, size, "killed: %s", child->kill_reason);
     } else if (last_words[0] != 0) {
         (void)pgqrs_utf8_copy(out, size, last_words);
+    } else if (child->memory_end != PGQRS_CGROUP_NOTHING && WIFSIGNALED(wait_status)) {
+        char limit[32];
+        pgqrs_size_format(child->memory_limit, limit, sizeof limit);
+        (void)snprintf(
+            out, size, "out of memory: killed by the kernel, %s of %s (isolation.memory)",
+            child->memory_end == PGQRS_CGROUP_LIMIT ? "at its limit" : "but not for its own limit",
+            limit);
     } else if (WIFSIGNALED(wait_status)) {
         int signal = WTERMSIG(wait_status);
         (void)snprintf(out, size, "killed by signal %d (%s)%s", signal, strsignal(signal),
@@ -362,6 +370,9 @@ void pgqrs_place_ended(struct place *place, int wait_status, const struct rusage
     struct supervisor *s = place->s;
     struct child *child = place->child;
     pgqrs_output_finish(child);
+    if (child->confined) {
+        child->memory_end = pgqrs_cgroup_ended(&s->cgroup, child->generation);
+    }
     char output[PGQRS_OUTPUT_TAIL];
     pgqrs_output_tail(child, output, sizeof output);
     struct child copy = *child;
