@@ -314,7 +314,13 @@ static void worker_ended(struct place *place, const struct child *child, int wai
         failed_start(place, why);
         return;
     }
-    int64_t delay = limited ? 0 : restart_delay(place, ready_ms(child));
+    if (limited) {
+        pgqrs_log_warn("%s: %s, starting it again pid=%d generation=%" PRIu64,
+                       pgqrs_place_name(place), why, (int)child->pid, child->generation);
+        pgqrs_place_try(place); /* of a queue that is failing, too */
+        return;
+    }
+    int64_t delay = restart_delay(place, ready_ms(child));
     pgqrs_log_warn("%s: %s, starting it again in %" PRId64 " ms pid=%d generation=%" PRIu64,
                    pgqrs_place_name(place), why, delay, (int)child->pid, child->generation);
     start_after(place, delay);
