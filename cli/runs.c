@@ -262,26 +262,53 @@ static enum mark mark_of(const struct pgqrs_step *step)
     return step->retry_at_us == 0 ? MARK_FAILED : waits ? MARK_WAITS : MARK_AGAIN;
 }
 
+static void put_until(struct pgqrs_buf *out, const struct pgqrs_step *step)
+{
+    char when[PGQRS_WHEN_SIZE];
+    char text[PGQRS_WHEN_SIZE + 8];
+    (void)snprintf(text, sizeof text, "until %s", pgqrs_run_when(step->retry_at_us, when));
+    put_terminated(out, text, strlen(text));
+}
+
+static void put_again(struct pgqrs_buf *out, const struct pgqrs_step *step)
+{
+    char took[PGQRS_TOOK_SIZE];
+    char text[PGQRS_TOOK_SIZE + 16];
+    int64_t left = step->retry_at_us - pgqrs_wall_us();
+    (void)snprintf(text, sizeof text, "again %s%s", left <= 0 ? "now" : "in ",
+                   left <= 0 ? "" : pgqrs_took(left, took));
+    pgqrs_buf_put(out, text, strlen(text));
+    if (step->error == NULL) {
+        pgqrs_buf_put_u8(out, 0);
+    } else {
+        pgqrs_buf_put(out, ": ", 2);
+        pgqrs_run_error_text(step->error, out);
+    }
+}
+
 /* What has come of it, or what it waits for. */
 static void put_outcome(struct pgqrs_buf *out, const struct pgqrs_step *step, enum mark mark)
 {
-    char when[PGQRS_WHEN_SIZE] = "";
-    const char *text = when;
-    if (mark == MARK_WAITS || mark == MARK_AGAIN) {
-        (void)pgqrs_run_when(step->retry_at_us, when);
-        pgqrs_buf_put(out, mark == MARK_WAITS ? "until " : "again at ", mark == MARK_WAITS ? 6 : 9);
-        pgqrs_buf_put(out, when, strlen(when));
-        if (mark == MARK_WAITS || step->error == NULL) {
-            pgqrs_buf_put_u8(out, 0);
+    const char *text = "-";
+    switch (mark) {
+    case MARK_WAITS:
+        put_until(out, step);
+        return;
+    case MARK_AGAIN:
+        put_again(out, step);
+        return;
+    case MARK_FAILED:
+        if (step->error != NULL) {
+            pgqrs_run_error_text(step->error, out);
             return;
         }
-        pgqrs_buf_put(out, ": ", 2);
+        break;
+    case MARK_DONE:
+        text = step->output != NULL ? step->output : text;
+        break;
+    case MARK_RUNS:
+        break;
     }
-    if (mark != MARK_DONE && step->error != NULL) {
-        pgqrs_run_error_text(step->error, out);
-        return;
-    }
-    text = mark == MARK_DONE && step->output != NULL ? step->output : "-";
     put_terminated(out, text, strlen(text));
 }
 
