@@ -149,6 +149,9 @@ BENCH_HANDLERS := $(patsubst bench/handlers/%.c,$(B)/bench/handlers/%.so,$(call 
 HANDLER_LIBS_checksum = $(call PKG,libcrypto jansson)
 HANDLER_LIBS_exec     = $(call PKG,jansson)
 HANDLER_LIBS_webhook  = $(call PKG,libcurl jansson)
+HANDLER_LIBS_order_workflow = $(call PKG,jansson)
+HANDLER_LIBS_etl_workflow   = $(call PKG,jansson)
+HANDLER_LIBS_etl_part       = $(call PKG,jansson)
 
 define handler_rule
 $(B)/$(1)/%.so: $(2)/%.c $(wildcard $(2)/*.h) include/pgqrs/handler.h
