@@ -24,11 +24,11 @@ struct state {
 struct order {
     struct state *state;
     struct pgqrs_job *job;
-    json_t *input;
+    const char *item;
+    json_int_t amount;
     char key[32];             /* that services know the order by: the same in each replay */
     bool charging, reserving; /* what may have to be undone */
-    const char *receipt;      /* results of steps, JSON */
-    const char *approval;
+    const char *approval;     /* the event's payload, JSON */
 };
 
 /* `pgqrs run state ID` shows it. Called in steps only, so that a replay does not say it again. */
@@ -44,28 +44,23 @@ static void set_stage(const struct order *o, const char *stage)
 static enum pgqrs_outcome charge(struct pgqrs_job *job, void *arg)
 {
     const struct order *o = arg;
-    json_int_t amount = json_integer_value(json_object_get(o->input, "amount"));
     char text[32];
-    if (amount <= 0) {
-        return pgqrs_fail(job, "there is no amount to charge"); /* for good; undone below */
-    }
     set_stage(o, "charging");
-    (void)snprintf(text, sizeof text, "%" JSON_INTEGER_FORMAT, amount);
+    (void)snprintf(text, sizeof text, "%" JSON_INTEGER_FORMAT, o->amount);
     enum pgqrs_outcome outcome = journal_call(&o->state->journal, job, "charge", o->key, text);
-    return outcome != PGQRS_DONE
-               ? outcome
-               : journal_result(job, json_pack("{s:s,s:I}", "receipt", o->key, "amount", amount));
+    return outcome != PGQRS_DONE ? outcome
+                                 : journal_result(job, json_pack("{s:s,s:I}", "receipt", o->key,
+                                                                 "amount", o->amount));
 }
 
 static enum pgqrs_outcome reserve(struct pgqrs_job *job, void *arg)
 {
     const struct order *o = arg;
-    const char *item = json_string_value(json_object_get(o->input, "item"));
-    if (item == NULL) {
-        return pgqrs_fail(job, "there is no item to reserve");
-    }
     set_stage(o, "reserving");
-    enum pgqrs_outcome outcome = journal_call(&o->state->journal, job, "reserve", o->key, item);
+    if (strcmp(o->item, "unicorn") == 0) {
+        return pgqrs_fail(job, "\"%s\" is out of stock", o->item); /* for good: undone below */
+    }
+    enum pgqrs_outcome outcome = journal_call(&o->state->journal, job, "reserve", o->key, o->item);
     if (outcome == PGQRS_DONE) {
         set_stage(o, "waiting for approval");
     }
@@ -106,10 +101,10 @@ static enum pgqrs_outcome refund(struct pgqrs_job *job, void *arg)
 static enum pgqrs_rc fulfil(struct order *o)
 {
     enum pgqrs_rc rc;
-    /* Noted before the step, not after it: a step may have reached its service and crashed before
-     * its result was stored. */
+    /* Noted before the step, not after it: a step that has failed, or whose worker has crashed
+     * before the result was stored, may have reached its service. */
     o->charging = true;
-    if ((rc = pgqrs_step(o->job, "charge", charge, o, &o->receipt)) != PGQRS_RC_OK) {
+    if ((rc = pgqrs_step(o->job, "charge", charge, o, NULL)) != PGQRS_RC_OK) {
         return rc;
     }
     o->reserving = true;
@@ -163,11 +158,19 @@ static enum pgqrs_outcome run_order(struct order *o)
 
 static enum pgqrs_outcome run(void *state, struct pgqrs_job *job)
 {
-    struct order o = {.state = state, .job = job};
-    o.input = json_loadb(job->input, job->input_len, JSON_DECODE_ANY, NULL);
+    json_t *input = json_loadb(job->input, job->input_len, JSON_DECODE_ANY, NULL);
+    struct order o = {.state = state,
+                      .job = job,
+                      .item = json_string_value(json_object_get(input, "item")),
+                      .amount = json_integer_value(json_object_get(input, "amount"))};
+    enum pgqrs_outcome outcome;
     (void)snprintf(o.key, sizeof o.key, "order-%lld", (long long)job->id);
-    enum pgqrs_outcome outcome = run_order(&o);
-    json_decref(o.input);
+    if (o.item == NULL || o.amount <= 0) {
+        outcome = pgqrs_fail(job, "input: expected {\"item\": TEXT, \"amount\": NUMBER}");
+    } else {
+        outcome = run_order(&o);
+    }
+    json_decref(input);
     return outcome;
 }
 
