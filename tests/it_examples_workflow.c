@@ -27,7 +27,7 @@ static void start(struct fixture *f, const char *settings)
                   "  parts:\n    handler: %s\n    consumers: 2\n    settings: {file: %s}\n",
                   order, f->scratch.effects, settings, etl, f->scratch.effects,
                   built("lib/pgqrs/handlers/etl_part.so"), f->scratch.effects);
-    ok(f, "p admin install && p workflow create order etl parts");
+    ok(f, "p admin install >/dev/null; p workflow create order etl parts");
     daemon_start(&f->daemon, &f->scratch);
 }
 
@@ -138,6 +138,21 @@ static void an_order_survives_its_worker(void **state)
     called(f, "charge order-1 12\nreserve order-1 tea\nreserve order-1 tea\nship order-1 true\n");
 }
 
+/* The charge was made, and nothing of it was stored. */
+static void an_order_is_cancelled_that_has_stored_nothing(void **state)
+{
+    struct fixture *f = *state;
+    start(f, ", work_ms: 60000");
+    trigger(f, "order", TEA);
+    effects_await(&f->scratch, "charge", 1);
+    (void)daemon_stop(&f->daemon, SIGQUIT);
+    ok(f, "p workflow cancel 1");
+    assert_int_equal(db_number(&f->scratch, "select count(*) from pgqrs_workflow_steps"), 0);
+    start(f, "");
+    await_status(f, "CANCELLED");
+    called(f, "charge order-1 12\nrefund order-1 -\n");
+}
+
 static void batches_are_loaded(void **state)
 {
     struct fixture *f = *state;
@@ -180,6 +195,7 @@ int main(void)
         WITH_DAEMON(an_order_is_cancelled),
         WITH_DAEMON(an_order_can_not_be_filled),
         WITH_DAEMON(an_order_survives_its_worker),
+        WITH_DAEMON(an_order_is_cancelled_that_has_stored_nothing),
         WITH_DAEMON(batches_are_loaded),
         WITH_DAEMON(a_part_fails),
     };

@@ -285,16 +285,6 @@ enum pgqrs_rc pgqrs_workflow_suspend(struct workflow *w, int64_t after_ms, bool 
 
 /* ---- the run that begins ---- */
 
-static bool has_steps(const struct workflow *w)
-{
-    for (size_t i = 0; i < w->open.step_count; i++) {
-        if (w->open.steps[i].status == PGQRS_STEP_SUCCESS) {
-            return true;
-        }
-    }
-    return false;
-}
-
 bool pgqrs_workflow_begin(struct pgqrs_job_host *host)
 {
     struct workflow *w = host->workflow;
@@ -318,8 +308,8 @@ bool pgqrs_workflow_begin(struct pgqrs_job_host *host)
     if (pgqrs_run_has_ended(w->status)) {
         return false; /* what is left is to end its message */
     }
-    if (w->status == PGQRS_RUN_CANCELLING &&
-        ((w->flags & PGQRS_COMPENSATES) == 0 || !has_steps(w))) {
+    /* A step may have done something though nothing of it is stored. */
+    if (w->status == PGQRS_RUN_CANCELLING && (w->flags & PGQRS_COMPENSATES) == 0) {
         w->said = PGQRS_RC_CANCELLED;
         return false;
     }
