@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "store/sqlite/sqlite_priv.h"
+#include "store/sqlite/sqlite_flow.h"
 
 /*
  * Every statement that is prepared once and kept. The hot ones name their index: statistics that
@@ -322,9 +322,9 @@ static const char *const texts[] =
             "UPDATE pgqrs_messages INDEXED BY pgqrsd_messages_lease SET vt = ?3"
             " WHERE queue_id = ?1 AND pgqrsd_priority = ?2 AND " PENDING " AND vt IS NULL",
 };
-_Static_assert(sizeof texts / sizeof *texts == STMT_COUNT, "every statement has its text");
+_Static_assert(sizeof texts / sizeof *texts == STMT_FLOW_FIRST, "every statement has its text");
 
 const char *pgqrs_sqlite_sql(enum sqlite_stmt_id id)
 {
-    return texts[id];
+    return id < STMT_FLOW_FIRST ? texts[id] : pgqrs_sqlite_flow_sql(id);
 }
