@@ -75,7 +75,7 @@ static const struct pg_stmt act_replay = {
     .types = {PG_INT8_ARRAY},
 };
 
-/* A run that has failed goes on, with what had failed for good. */
+/* A run that has failed goes on, with what had failed for good; what waits for ever goes on to. */
 static const struct pg_stmt act_replay_runs = {
     .name = "act_replay_runs",
     .sql = "WITH run AS (UPDATE pgqrs_workflow_runs SET status = 'QUEUED', error = NULL,"
@@ -84,7 +84,7 @@ static const struct pg_stmt act_replay_runs = {
            " AND " PG_IS_LIVE ")) RETURNING id)"
            " UPDATE pgqrs_workflow_steps SET retry_count = 0, retry_at = pgqrsd_now()"
            " WHERE run_id = ANY(ARRAY(SELECT id FROM run)) AND status = 'ERROR'"
-           " AND retry_at IS NULL",
+           " AND retry_at IS NULL AND coalesce(error ->> 'code', '') <> 'PAUSED'",
     .param_count = 1,
     .types = {PG_INT8_ARRAY},
 };

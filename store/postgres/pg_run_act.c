@@ -79,12 +79,13 @@ static int judge_cancel(const struct pg_batch *batch, int64_t message_id,
         *status_out = pgqrs_run_status_from(pgqrs_pg_bytes(status, 0, 0));
         return 0;
     }
-    bool leased = pgqrs_pg_bool(batch->results[0], 0, 0) && !pgqrs_pg_bool(batch->results[0], 0, 1);
-    *status_out = pgqrs_pg_count(batch->results[3]) > 0 ? PGQRS_RUN_CANCELLED : PGQRS_RUN_NONE;
-    return leased ? pgqrs_error_set(err, PGQRS_ERR_CONFLICT,
-                                    "message %lld is leased and has no workflow run",
-                                    (long long)message_id)
-                  : 0;
+    if (pgqrs_pg_count(batch->results[3]) > 0) {
+        *status_out = PGQRS_RUN_CANCELLED;
+        return 0;
+    }
+    bool ended = pgqrs_pg_bool(batch->results[0], 0, 1);
+    return pgqrs_error_set(err, PGQRS_ERR_CONFLICT, "message %lld has no workflow run, and %s",
+                           (long long)message_id, ended ? "has ended" : "is leased");
 }
 
 int pgqrs_pg_run_cancel(struct pgqrs_store *store, int64_t message_id,
@@ -107,15 +108,16 @@ int pgqrs_pg_run_cancel(struct pgqrs_store *store, int64_t message_id,
 
 /* ---- resuming ---- */
 
-#define WAITS                                                                                      \
-    "EXISTS (SELECT 1 FROM pgqrs_messages m WHERE m.id = $1 AND " PG_IS_PENDING                    \
-    " AND m.vt > pgqrsd_now())"
+#define WAITS "EXISTS (SELECT 1 FROM pgqrs_messages m WHERE m.id = $1 AND " PG_IS_PENDING ")"
 
+/* One that waits for an event for ever has no time. */
 static const struct pg_stmt resume_steps = {
     .name = "run_resume_steps",
     .sql = "UPDATE pgqrs_workflow_steps s SET retry_at = pgqrsd_now() WHERE s.run_id ="
            " (SELECT r.id FROM " RUN_OF " AND NOT (" PG_RUN_ENDED(
-               "r.status") ")) AND s.status = 'ERROR' AND s.retry_at > pgqrsd_now() AND " WAITS,
+               "r.status") ")) AND s.status = 'ERROR' AND (s.retry_at > pgqrsd_now()"
+                           " OR (s.retry_at IS NULL AND s.pgqrsd_kind IN ('sleep', 'event')))"
+                           " AND " WAITS,
     .param_count = 1,
     .types = {PG_INT8},
 };
@@ -144,7 +146,7 @@ int pgqrs_pg_run_resume(struct pgqrs_store *store, int64_t message_id, bool *wok
                              (long long)message_id);
     }
     if (rc == 0) {
-        *woken_out = pgqrs_pg_count(batch->results[2]) > 0;
+        *woken_out = pgqrs_pg_count(batch->results[1]) > 0 || pgqrs_pg_count(batch->results[2]) > 0;
     }
     pgqrs_pg_batch_fini(batch);
     free(batch);
