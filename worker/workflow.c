@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/utf8.h"
 #include "worker/job_link.h"
 
 #define BUFFER_KEEP (64u * 1024)
@@ -48,14 +49,18 @@ static const char *keep_json(struct workflow *w, json_t *value)
 
 const char *pgqrs_workflow_json_text(struct workflow *w, const char *text)
 {
-    return keep_json(w, json_string(text));
+    char clean[PGQRS_ERROR_TEXT_MAX + 1];
+    (void)pgqrs_utf8_copy(clean, sizeof clean, text);
+    return keep_json(w, json_string(clean));
 }
 
 const char *pgqrs_workflow_step_failure(struct workflow *w, bool transient, const char *code,
                                         const char *message, int64_t retry_ms)
 {
+    char clean[PGQRS_ERROR_TEXT_MAX + 1];
+    (void)pgqrs_utf8_copy(clean, sizeof clean, message);
     json_t *object = json_pack("{s:b,s:s,s:s}", "is_transient", transient ? 1 : 0, "code", code,
-                               "message", message);
+                               "message", clean);
     if (object != NULL && transient) {
         /* Whole seconds, as pgqrs has it; the step's row has the time. */
         json_t *seconds = json_integer(retry_ms / 1000);
@@ -87,7 +92,7 @@ static void clear_job(struct workflow *w)
     w->lost = w->in_step = w->broken = false;
     w->at = w->cleanup_at = w->asked_count = w->put_count = w->sql_count = w->sql_bytes = 0;
     w->said = PGQRS_RC_OK;
-    w->error = w->next_input = NULL;
+    w->error = w->failed = w->next_input = NULL;
     w->suspension = (struct pgqrs_flow){0};
     w->snooze_ms = -1;
 }
@@ -142,8 +147,16 @@ enum pgqrs_rc pgqrs_workflow_break(struct workflow *w, const char *fmt, ...)
 enum pgqrs_rc pgqrs_workflow_fail(struct workflow *w, enum pgqrs_rc rc, const char *error)
 {
     w->said = rc;
+    w->failed = NULL;
     w->error = error;
     return rc;
+}
+
+enum pgqrs_rc pgqrs_workflow_step_failed(struct workflow *w, const char *name, const char *error)
+{
+    (void)pgqrs_workflow_fail(w, PGQRS_RC_FAILED, error);
+    w->failed = name;
+    return w->said;
 }
 
 struct workflow *pgqrs_workflow_of(struct pgqrs_job_host *host)
