@@ -364,7 +364,7 @@ static void test_a_run_that_waits_is_cancelled_at_once(void **state)
     await_status(f, 1, "CANCELLED");
     await_status(f, 2, "CANCELLED");
     assert_times(f, "undo one ", 1);
-    assert_times(f, "begin - 2 ", 1); /* nothing to undo: it is not run again */
+    assert_times(f, "begin - 2 ", 2); /* it may have done what is not stored */
     assert_times(f, "step b ", 0);
     stop(f);
 }
