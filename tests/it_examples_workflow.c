@@ -82,7 +82,7 @@ static void an_order_is_not_approved_in_time(void **state)
     start(f, ", approval_ms: 50");
     trigger(f, "order", TEA);
     ok(f, "p workflow result 1 --wait 20s");
-    says(shell_out, "{\"order\":\"cancelled\",\"why\":\"not approved in time\"}");
+    says(shell_out, "{\"order\":\"cancelled\",\"why\":\"wait \\\"approval\\\": it did not come");
     stage_is(f, "\"cancelled\"");
     called(f, UNDONE);
     assert_int_equal(sh(f, "p workflow signal 1 approval"), 1); /* too late */
@@ -108,11 +108,10 @@ static void an_order_can_not_be_filled(void **state)
     struct fixture *f = *state;
     start(f, "");
     trigger(f, "order", "{\"item\": \"unicorn\", \"amount\": 12}");
-    assert_int_equal(sh(f, "p workflow result 1 --wait 20s"), 1);
-    says(shell_err, "\"unicorn\" is out of stock");
+    ok(f, "p workflow result 1 --wait 20s");
+    says(shell_out, "{\"order\":\"cancelled\",\"why\":{");
+    says(shell_out, "is out of stock");
     called(f, "charge order-1 12\nrelease order-1 -\nrefund order-1 -\n");
-    ok(f, "p dlq list -o json");
-    says(shell_out, "out of stock");
 }
 
 static pid_t worker_of(const struct fixture *f, const char *queue)

@@ -137,18 +137,21 @@ static enum pgqrs_rc compensate(struct order *o)
 static enum pgqrs_outcome run_order(struct order *o)
 {
     enum pgqrs_rc rc = fulfil(o);
+    const char *why;
     switch (rc) {
     case PGQRS_RC_OK:
         return journal_result(o->job, json_pack("{s:s,s:o}", "order", "shipped", "approval",
                                                 json_loads(o->approval, JSON_DECODE_ANY, NULL)));
-    case PGQRS_RC_TIMED_OUT: /* a decision, and no failure: the run ends well */
-        PGQRS_TRY(compensate(o));
-        return journal_result(
-            o->job, json_pack("{s:s,s:s}", "order", "cancelled", "why", "not approved in time"));
+    case PGQRS_RC_TIMED_OUT:
     case PGQRS_RC_FAILED:
+        /* An order that was undone has ended well: it is no dead letter that somebody replays. */
+        why = pgqrs_step_error(o->job);
+        PGQRS_TRY(compensate(o));
+        return journal_result(o->job, json_pack("{s:s,s:o}", "order", "cancelled", "why",
+                                                json_loads(why, JSON_DECODE_ANY, NULL)));
     case PGQRS_RC_CANCELLED:
         PGQRS_TRY(compensate(o));
-        return PGQRS_PASS; /* the run has failed, or is cancelled: the host knows */
+        return PGQRS_PASS; /* the host knows that the run is cancelled */
     case PGQRS_RC_SUSPENDED:
     case PGQRS_RC_STOPPED:
         break;
