@@ -161,17 +161,29 @@ static bool has_ended(const void *arg)
     return sh(arg, "test -s status") == 0;
 }
 
-static bool has_begun(const void *arg)
+static bool has_opened_the_store(const void *arg)
 {
-    return sh(arg, "test -e begun") == 0;
+    return sh(arg, "ls -l /proc/$(cat pid)/fd | grep -q 'queue.db\\|socket:'") == 0;
+}
+
+/* Starts a command that waits; at its end, the file status has its exit status. */
+static void start_waiting(const struct fixture *f, const char *command, int64_t id)
+{
+    char *program = realpath(built("bin/pgqrs"), NULL);
+    assert_non_null(program);
+    ok(f,
+       "(sh -c 'echo $$ >pid; exec %s workflow %s %" PRId64 " --wait 60s' >result 2>&1;"
+       " echo $? >status) &",
+       program, command, id);
+    free(program);
+    assert_true(wait_for(has_opened_the_store, f, WAIT_MS));
 }
 
 static void a_result_is_waited_for_along_what_continues_it(void **state)
 {
     const struct fixture *f = *state;
     int64_t id = trigger(f, "1");
-    ok(f, "(touch begun; p workflow result %" PRId64 " --wait 60s >result; echo $? >status) &", id);
-    assert_true(wait_for(has_begun, f, WAIT_MS));
+    start_waiting(f, "result", id);
     flow_rig_end(&rig, flow_rig_begin(&rig, id), PGQRS_FLOW_CONTINUE, "{\"n\":2}");
     assert_int_equal(sh(f, "test -s status"), 1);
     flow_rig_end(&rig, flow_rig_begin(&rig, id + 1), PGQRS_FLOW_SUCCESS, "\"second\"");
@@ -193,7 +205,7 @@ static void results_of_messages_that_were_ended(void **state)
     const struct fixture *f = *state;
     int64_t never = trigger(f, "1");
     ok(f, "p message cancel %" PRId64, never);
-    assert_int_equal(sh(f, "p workflow result %" PRId64 " --wait", never), 1);
+    assert_int_equal(sh(f, "p workflow result %" PRId64 " --wait 20s", never), 1);
     says(shell_err, "was cancelled");
     int64_t left = trigger(f, "2");
     char sql[512];
@@ -204,7 +216,7 @@ static void results_of_messages_that_were_ended(void **state)
                    "; update pgqrs_messages set archived_at = enqueued_at where id = %" PRId64,
                    left, left);
     db_exec(&f->scratch, sql);
-    assert_int_equal(sh(f, "p workflow result %" PRId64 " --wait", left), 1);
+    assert_int_equal(sh(f, "p workflow result %" PRId64 " --wait 20s", left), 1);
     says(shell_err, "its message was archived, and nobody had ended the run");
 }
 
@@ -220,8 +232,7 @@ static void cancelling(void **state)
     flow_rig_pause(&rig, flow_rig_begin(&rig, id), NULL, 3600000);
     assert_int_equal(sh(f, "p workflow cancel %" PRId64 " --wait 50ms", id), 75);
     says(shell_out, "is asked to end\n");
-    ok(f, "(touch begun; p workflow cancel %" PRId64 " --wait 60s >result; echo $? >status) &", id);
-    assert_true(wait_for(has_begun, f, WAIT_MS));
+    start_waiting(f, "cancel", id);
     flow_rig_end(&rig, flow_rig_begin(&rig, id), PGQRS_FLOW_CANCEL, "null"); /* it is due now */
     assert_true(wait_for(has_ended, f, WAIT_MS));
     ok(f, "cat status result");
