@@ -114,6 +114,10 @@ static void triggers(void **state)
     says(shell_err, "to create it: pgqrs workflow create none");
     assert_int_equal(sh(f, "p workflow trigger order '{'"), 1);
     says(shell_err, "found \"{\"");
+    assert_int_equal(sh(f, "head -c 1048570 /dev/zero | tr '\\0' x | sed 's/.*/\"&\"/' |"
+                           " p workflow trigger order -"),
+                     1);
+    says(shell_err, "input: found 1048572 bytes without white space, expected at most 1048565");
     assert_int_equal(sh(f, "p workflow trigger order @none"), 1);
     says(shell_err, "none: can not be read: No such file");
 }
