@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* bin/pgqrs on workflows and their runs, straight on a database file and through a running broker;
- * the test does what workers do. */
+/* bin/pgqrs on workflows and their runs: on a database file, through a running broker, and on
+ * PostgreSQL. The test does what workers do. */
 #include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,9 +12,11 @@
 #include <cmocka.h>
 
 #include "tests/support/flow_rig.h"
+#include "tests/support/pg_rig.h"
 #include "tests/support/shell.h"
 
 static struct flow_rig rig;
+static struct pg_rig *pg; /* null: SQLite */
 
 static int on_a_file(void **state)
 {
@@ -41,9 +43,26 @@ static int through_a_broker(void **state)
     return rc;
 }
 
+static int on_postgres(void **state)
+{
+    int rc = shell_setup(state);
+    pg = pg_rig_create();
+    (void)setenv("LC_ALL", "C", 1);
+    (void)setenv("PGQRS_DSN", pg->dsn, 1);
+    (void)setenv("PGQRS_SCHEMA", pg->schema, 1);
+    ok(*state, "p admin install && p workflow create order");
+    flow_rig_open(&rig, pg->dsn, pg->schema, "order");
+    return rc;
+}
+
 static int after(void **state)
 {
     flow_rig_close(&rig);
+    if (pg != NULL) {
+        pg_rig_destroy(pg);
+        pg = NULL;
+    }
+    (void)unsetenv("PGQRS_SCHEMA");
     return fixture_teardown(state);
 }
 
@@ -491,6 +510,10 @@ int main(void)
     {                                                                                              \
         "broker_" #test, test, through_a_broker, after, NULL                                       \
     }
+#define ON_POSTGRES(test)                                                                          \
+    {                                                                                              \
+        "postgres_" #test, test, on_postgres, after, NULL                                          \
+    }
     const struct CMUnitTest tests[] = {
         ON_FILE(definitions),
         ON_FILE(triggers),
@@ -504,12 +527,13 @@ int main(void)
         ON_FILE(a_run_as_json),
         ON_FILE(lists),
         ON_FILE(forks),
-        ON_BROKER(definitions),
         ON_BROKER(results),
         ON_BROKER(cancelling),
-        ON_BROKER(signals),
         ON_BROKER(a_run_is_shown),
         ON_BROKER(forks),
+        ON_POSTGRES(signals),
+        ON_POSTGRES(a_run_as_json),
+        ON_POSTGRES(forks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
