@@ -252,12 +252,9 @@ static void lists(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        LIB_CASE(definitions_and_triggers),
-        LIB_CASE(a_result_along_what_continues_the_run),
-        LIB_CASE(failed_and_cancelled),
-        LIB_CASE(events_and_resumption),
-        LIB_CASE(steps_and_forks),
-        LIB_CASE(lists),
+        LIB_CASE(definitions_and_triggers), LIB_CASE(a_result_along_what_continues_the_run),
+        LIB_CASE(failed_and_cancelled),     LIB_CASE(events_and_resumption),
+        LIB_CASE(steps_and_forks),          LIB_CASE(lists),
     };
     return LIB_RIG_RUN(tests);
 }
