@@ -227,7 +227,7 @@ int pgqrs_cmd_run_fork(struct pgqrs_cli *cli)
     int64_t id;
     int status = pgqrs_cli_id(cli, &id);
     if (status == PGQRS_CLI_OK && word != NULL) {
-        status = pgqrs_input_json(word, &input);
+        status = pgqrs_input_of_run(word, &input);
     }
     if (status == PGQRS_CLI_OK) {
         status = pgqrs_cli_open(cli);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* bin/pgqrs on workflows and their runs, straight on a database file and through a running broker;
- * the test does what workers do. */
+/* bin/pgqrs on workflows and their runs: on a database file, through a running broker, and on
+ * PostgreSQL. The test does what workers do. */
 #include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,9 +12,11 @@
 #include <cmocka.h>
 
 #include "tests/support/flow_rig.h"
+#include "tests/support/pg_rig.h"
 #include "tests/support/shell.h"
 
 static struct flow_rig rig;
+static struct pg_rig *pg; /* null: SQLite */
 
 static int on_a_file(void **state)
 {
@@ -41,9 +43,26 @@ static int through_a_broker(void **state)
     return rc;
 }
 
+static int on_postgres(void **state)
+{
+    int rc = shell_setup(state);
+    pg = pg_rig_create();
+    (void)setenv("LC_ALL", "C", 1);
+    (void)setenv("PGQRS_DSN", pg->dsn, 1);
+    (void)setenv("PGQRS_SCHEMA", pg->schema, 1);
+    ok(*state, "p admin install && p workflow create order");
+    flow_rig_open(&rig, pg->dsn, pg->schema, "order");
+    return rc;
+}
+
 static int after(void **state)
 {
     flow_rig_close(&rig);
+    if (pg != NULL) {
+        pg_rig_destroy(pg);
+        pg = NULL;
+    }
+    (void)unsetenv("PGQRS_SCHEMA");
     return fixture_teardown(state);
 }
 
@@ -114,6 +133,10 @@ static void triggers(void **state)
     says(shell_err, "to create it: pgqrs workflow create none");
     assert_int_equal(sh(f, "p workflow trigger order '{'"), 1);
     says(shell_err, "found \"{\"");
+    assert_int_equal(sh(f, "head -c 1048570 /dev/zero | tr '\\0' x | sed 's/.*/\"&\"/' |"
+                           " p workflow trigger order -"),
+                     1);
+    says(shell_err, "input: found 1048572 bytes without white space, expected at most 1048565");
     assert_int_equal(sh(f, "p workflow trigger order @none"), 1);
     says(shell_err, "none: can not be read: No such file");
 }
@@ -161,17 +184,29 @@ static bool has_ended(const void *arg)
     return sh(arg, "test -s status") == 0;
 }
 
-static bool has_begun(const void *arg)
+static bool has_opened_the_store(const void *arg)
 {
-    return sh(arg, "test -e begun") == 0;
+    return sh(arg, "ls -l /proc/$(cat pid)/fd | grep -q 'queue.db\\|socket:'") == 0;
+}
+
+/* Starts a command that waits; at its end, the file status has its exit status. */
+static void start_waiting(const struct fixture *f, const char *command, int64_t id)
+{
+    char *program = realpath(built("bin/pgqrs"), NULL);
+    assert_non_null(program);
+    ok(f,
+       "(sh -c 'echo $$ >pid; exec %s workflow %s %" PRId64 " --wait 60s' >result 2>&1;"
+       " echo $? >status) &",
+       program, command, id);
+    free(program);
+    assert_true(wait_for(has_opened_the_store, f, WAIT_MS));
 }
 
 static void a_result_is_waited_for_along_what_continues_it(void **state)
 {
     const struct fixture *f = *state;
     int64_t id = trigger(f, "1");
-    ok(f, "(touch begun; p workflow result %" PRId64 " --wait 60s >result; echo $? >status) &", id);
-    assert_true(wait_for(has_begun, f, WAIT_MS));
+    start_waiting(f, "result", id);
     flow_rig_end(&rig, flow_rig_begin(&rig, id), PGQRS_FLOW_CONTINUE, "{\"n\":2}");
     assert_int_equal(sh(f, "test -s status"), 1);
     flow_rig_end(&rig, flow_rig_begin(&rig, id + 1), PGQRS_FLOW_SUCCESS, "\"second\"");
@@ -193,7 +228,7 @@ static void results_of_messages_that_were_ended(void **state)
     const struct fixture *f = *state;
     int64_t never = trigger(f, "1");
     ok(f, "p message cancel %" PRId64, never);
-    assert_int_equal(sh(f, "p workflow result %" PRId64 " --wait", never), 1);
+    assert_int_equal(sh(f, "p workflow result %" PRId64 " --wait 20s", never), 1);
     says(shell_err, "was cancelled");
     int64_t left = trigger(f, "2");
     char sql[512];
@@ -204,7 +239,7 @@ static void results_of_messages_that_were_ended(void **state)
                    "; update pgqrs_messages set archived_at = enqueued_at where id = %" PRId64,
                    left, left);
     db_exec(&f->scratch, sql);
-    assert_int_equal(sh(f, "p workflow result %" PRId64 " --wait", left), 1);
+    assert_int_equal(sh(f, "p workflow result %" PRId64 " --wait 20s", left), 1);
     says(shell_err, "its message was archived, and nobody had ended the run");
 }
 
@@ -220,8 +255,7 @@ static void cancelling(void **state)
     flow_rig_pause(&rig, flow_rig_begin(&rig, id), NULL, 3600000);
     assert_int_equal(sh(f, "p workflow cancel %" PRId64 " --wait 50ms", id), 75);
     says(shell_out, "is asked to end\n");
-    ok(f, "(touch begun; p workflow cancel %" PRId64 " --wait 60s >result; echo $? >status) &", id);
-    assert_true(wait_for(has_begun, f, WAIT_MS));
+    start_waiting(f, "cancel", id);
     flow_rig_end(&rig, flow_rig_begin(&rig, id), PGQRS_FLOW_CANCEL, "null"); /* it is due now */
     assert_true(wait_for(has_ended, f, WAIT_MS));
     ok(f, "cat status result");
@@ -349,8 +383,8 @@ static void a_run_is_shown(void **state)
         "!  ship    step       2",
         "again in 59",
         "s: no \\x1b car\n",
-        "x  label   step       1    5ms  torn\n",
-        "~  rest    sleep      1       -  until 2",
+        "x  label   step       1   5ms  torn\n",
+        "~  rest    sleep      1     -  until 2",
         "progress  2",
         "child:",
         "+- 2  order  SUCCESS  ",
@@ -476,6 +510,10 @@ int main(void)
     {                                                                                              \
         "broker_" #test, test, through_a_broker, after, NULL                                       \
     }
+#define ON_POSTGRES(test)                                                                          \
+    {                                                                                              \
+        "postgres_" #test, test, on_postgres, after, NULL                                          \
+    }
     const struct CMUnitTest tests[] = {
         ON_FILE(definitions),
         ON_FILE(triggers),
@@ -489,12 +527,13 @@ int main(void)
         ON_FILE(a_run_as_json),
         ON_FILE(lists),
         ON_FILE(forks),
-        ON_BROKER(definitions),
         ON_BROKER(results),
         ON_BROKER(cancelling),
-        ON_BROKER(signals),
         ON_BROKER(a_run_is_shown),
         ON_BROKER(forks),
+        ON_POSTGRES(signals),
+        ON_POSTGRES(a_run_as_json),
+        ON_POSTGRES(forks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -97,8 +97,8 @@ static void clear_job(struct workflow *w)
     w->snooze_ms = -1;
 }
 
-int pgqrs_workflow_create(struct pgqrs_job_host *host, struct pgqrs_job_link *link, uint32_t flags,
-                          struct pgqrs_error *err)
+int pgqrs_workflow_open(struct pgqrs_job_host *host, struct pgqrs_job_link *link, uint32_t flags,
+                        struct pgqrs_error *err)
 {
     struct workflow *w = calloc(1, sizeof *w);
     if (w == NULL) {
@@ -110,7 +110,7 @@ int pgqrs_workflow_create(struct pgqrs_job_host *host, struct pgqrs_job_link *li
     return 0;
 }
 
-void pgqrs_workflow_destroy(struct pgqrs_job_host *host)
+void pgqrs_workflow_close(struct pgqrs_job_host *host)
 {
     struct workflow *w = host->workflow;
     if (w == NULL) {
