@@ -191,6 +191,11 @@ static void test_a_run_that_was_changed_says_so(void **state)
         db_number(&f->scratch, MESSAGES("pgqrsd_error like 'step \"a\" is asked for twice%'")), 1);
     assert_times(f, "step other ", 0);
     assert_times(f, "step c ", 0);
+    scratch_write(&f->scratch, "first", "step:b"); /* the old one is put back */
+    cli_ok(&f->scratch, NULL, "dlq", "replay", "1");
+    await_status(f, 1, "SUCCESS");
+    assert_times(f, "step b ", 1);
+    assert_times(f, "step c ", 1);
     stop(f);
 }
 
