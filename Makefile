@@ -16,7 +16,8 @@ SANITIZE ?=
 
 DEPS_BUILD := gcc libc6-dev make pkg-config libevent-dev libnng-dev libsqlite3-dev libpq-dev \
               libjansson-dev libyaml-dev libcurl4-openssl-dev libssl-dev libseccomp-dev
-DEPS_TEST  := libcmocka-dev procps postgresql postgresql-client pgbouncer
+DEPS_TEST  := libcmocka-dev procps postgresql postgresql-client pgbouncer \
+              $(if $(filter x86_64,$(shell uname -m)),user-mode-linux)
 DEPS_LINT  := clang libclang-rt-14-dev clang-tidy clang-format cppcheck mandoc man-db
 DEPS_CHECK := valgrind
 
@@ -133,7 +134,7 @@ $(B)/lib/libpgqrs.a: $(LIBPGQRS_IN) lib/libpgqrs.map
 	$(Q)$(AR) rcs $@ $(B)/obj/lib/libpgqrs.o
 
 EXAMPLES := $(patsubst examples/clients/%.c,$(B)/examples/%,$(call src,examples/clients))
-$(B)/examples/%: examples/clients/%.c include/pgqrs/pgqrs.h $(LIBPGQRS_SO)
+$(B)/examples/%: examples/clients/%.c include/pgqrs/pgqrs.h include/pgqrs/client_workflow.h $(LIBPGQRS_SO)
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  LINK  $@")
 	$(Q)$(CC) $(ALL_CFLAGS) -pie -o $@ $< -L$(B)/lib -lpgqrs -Wl,-rpath,$(abspath $(B)/lib) $(LIBS_STORE)
@@ -148,6 +149,9 @@ BENCH_HANDLERS := $(patsubst bench/handlers/%.c,$(B)/bench/handlers/%.so,$(call 
 HANDLER_LIBS_checksum = $(call PKG,libcrypto jansson)
 HANDLER_LIBS_exec     = $(call PKG,jansson)
 HANDLER_LIBS_webhook  = $(call PKG,libcurl jansson)
+HANDLER_LIBS_order_workflow = $(call PKG,jansson)
+HANDLER_LIBS_etl_workflow   = $(call PKG,jansson)
+HANDLER_LIBS_etl_part       = $(call PKG,jansson)
 
 define handler_rule
 $(B)/$(1)/%.so: $(2)/%.c $(wildcard $(2)/*.h) include/pgqrs/handler.h
@@ -249,7 +253,7 @@ install: programs
 	install -m 755 $(B)/bin/pgqrsd $(B)/bin/pgqrs $(DESTDIR)$(PREFIX)/bin
 	install -m 755 $(B)/libexec/pgqrs/pgqrs-broker $(B)/libexec/pgqrs/pgqrs-worker $(DESTDIR)$(PREFIX)/libexec/pgqrs
 	install -m 644 $(HANDLERS) $(DESTDIR)$(PREFIX)/lib/pgqrs/handlers
-	install -m 644 include/pgqrs/handler.h include/pgqrs/pgqrs.h $(DESTDIR)$(PREFIX)/include/pgqrs
+	install -m 644 include/pgqrs/*.h $(DESTDIR)$(PREFIX)/include/pgqrs
 	install -d $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/share/man/man3
 	install -m 644 $(LIBPGQRS) $(DESTDIR)$(PREFIX)/lib
 	ln -sf $(notdir $(LIBPGQRS_SO)) $(DESTDIR)$(PREFIX)/lib/libpgqrs.so.0

@@ -30,10 +30,6 @@ static const char *const step_names[PGQRS_STEP_STATUS_COUNT] = {
     [PGQRS_STEP_SUCCESS] = "SUCCESS",
     [PGQRS_STEP_ERROR] = "ERROR",
 };
-static const char *const kind_names[PGQRS_STEP_KIND_COUNT] = {
-    [PGQRS_STEP_PLAIN] = "step",  [PGQRS_STEP_SLEEP] = "sleep",     [PGQRS_STEP_EVENT] = "event",
-    [PGQRS_STEP_CHILD] = "child", [PGQRS_STEP_CLEANUP] = "cleanup",
-};
 
 const char *pgqrs_run_status_name(enum pgqrs_run_status status)
 {
@@ -65,15 +61,10 @@ enum pgqrs_step_status pgqrs_step_status_from(struct pgqrs_bytes name)
     return PGQRS_STEP_NONE;
 }
 
-const char *pgqrs_step_kind_name(enum pgqrs_step_kind kind)
-{
-    return kind_names[kind < PGQRS_STEP_KIND_COUNT ? kind : PGQRS_STEP_PLAIN];
-}
-
 enum pgqrs_step_kind pgqrs_step_kind_from(struct pgqrs_bytes name)
 {
     for (int i = 0; i < PGQRS_STEP_KIND_COUNT; i++) {
-        if (is_named(name, kind_names[i])) {
+        if (is_named(name, pgqrs_step_kind_name((enum pgqrs_step_kind)i))) {
             return (enum pgqrs_step_kind)i;
         }
     }
@@ -304,12 +295,21 @@ int pgqrs_store_event_send(struct pgqrs_store *store, int64_t message_id, const 
 
 /* ---- for the broker ---- */
 
+static int brokers_only(const struct pgqrs_store *store, bool there, struct pgqrs_error *err)
+{
+    return there ? 0
+                 : pgqrs_error_set(err, PGQRS_ERR_INVALID,
+                                   "runs: only the store's broker begins and ends them, found a "
+                                   "store of kind \"%s\"",
+                                   store->ops->name);
+}
+
 int pgqrs_store_run_open(struct pgqrs_store *store, int64_t workflow_id,
                          struct pgqrs_run_open *opens, size_t count, int64_t *now_us_out,
                          struct pgqrs_error *err)
 {
     const struct pgqrs_workflow_ops *ops;
-    if (ops_of(store, &ops, err) < 0) {
+    if (ops_of(store, &ops, err) < 0 || brokers_only(store, ops->run_open != NULL, err) < 0) {
         return -1;
     }
     for (size_t i = 0; i < count; i++) {
@@ -341,7 +341,7 @@ int pgqrs_store_flow(struct pgqrs_store *store, struct pgqrs_flow *items, size_t
                      struct pgqrs_error *err)
 {
     const struct pgqrs_workflow_ops *ops;
-    if (ops_of(store, &ops, err) < 0) {
+    if (ops_of(store, &ops, err) < 0 || brokers_only(store, ops->flow != NULL, err) < 0) {
         return -1;
     }
     if (count > FLOWS_MAX) {

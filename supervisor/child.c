@@ -163,6 +163,16 @@ static struct pgqrs_isolation isolation_of(const struct pgqrs_config_isolation *
     };
 }
 
+/* Before its welcome no worker knows its plugin; what it has by then is not counted. */
+static void confine(struct child *child, struct pgqrs_isolation *isolation)
+{
+    child->memory_limit = isolation->memory;
+    child->confined =
+        isolation->memory > 0 && pgqrs_cgroup_confine(&child->place->s->cgroup, child->generation,
+                                                      child->pid, isolation->memory);
+    isolation->memory = child->confined ? 0 : isolation->memory;
+}
+
 static void welcome_worker(struct child *child)
 {
     const struct supervisor *s = child->place->s;
@@ -182,6 +192,7 @@ static void welcome_worker(struct child *child)
         .log_lines = (uint32_t)queue->log_lines,
         .once = child->place->run != NULL,
     };
+    confine(child, &m.isolation);
     memcpy(m.token, child->token, sizeof m.token);
     struct pgqrs_buf out = {0};
     pgqrs_encode_worker_welcome(&out, &m);
@@ -205,6 +216,7 @@ struct pgqrs_queue_settings pgqrs_queue_settings(const struct queue *q)
         .retry_strategy = (uint8_t)queue->retry_strategy,
         .retry_jitter = queue->retry_jitter,
         .delete_done = queue->delete_done,
+        .sql = queue->sql,
         .retry_base_ms = queue->retry_base_ms,
         .retry_max_ms = queue->retry_max_ms,
         .keep_done_ms = queue->keep_done_ms,
@@ -468,6 +480,8 @@ static void dispatch(struct child *child, const struct pgqrs_frame *frame)
     case PGQRS_MSG_JOB_LEASES:
     case PGQRS_MSG_JOB_RESULTS:
     case PGQRS_MSG_JOB_SETTLED:
+    case PGQRS_MSG_JOB_FLOW:
+    case PGQRS_MSG_JOB_FLOWED:
     case PGQRS_MSG_JOB_CAPACITY:
     case PGQRS_MSG_CLIENT_HELLO:
     case PGQRS_MSG_CLIENT_WELCOME:
