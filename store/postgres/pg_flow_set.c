@@ -80,7 +80,8 @@ static const struct pg_stmt mark = {
 };
 /* $4 statuses, $5 outputs, $6 errors. One that is to be cancelled ends as that. */
 #define ENDS_AS "CASE r.status WHEN 'CANCELLING' THEN 'CANCELLED' ELSE ($4)[" RUN_AT "] END"
-#define OF_RUN(what) "(SELECT " what " FROM run WHERE run.message_id = m.id)"
+#define OF_RUN(what)                                                                               \
+    "((SELECT " what " FROM ended))[" PG_PLACE("m.id", "(SELECT ids FROM ended)") "]"
 static const struct pg_stmt end_runs = {
     .name = "flow_end",
     .sql =
@@ -89,21 +90,16 @@ static const struct pg_stmt end_runs = {
         "] END, error = CASE " ENDS_AS " WHEN 'SUCCESS' THEN NULL ELSE ($6)[" RUN_AT "] END,"
         " completed_at = pgqrsd_now(), updated_at = pgqrsd_now(), pgqrsd_event = NULL"
         " WHERE r.message_id = ANY(" HELD ") AND " GOES_ON(
-            "r.status") " RETURNING r.message_id, r.status, r.error)"
-                        " UPDATE pgqrs_messages m SET archived_at = pgqrsd_now(), pgqrsd_outcome"
-                        " = " OF_RUN(
-                            "CASE run.status WHEN 'SUCCESS' THEN 'done' WHEN 'ERROR'"
-                            " THEN 'failed' ELSE 'cancelled' END") ","
-                                                                   " pgqrsd_error = "
-                                                                   "coalesce(" OF_RUN(
-                                                                       "left(run.error #>> '{}', "
-                                                                       "4096)") ","
-                                                                                " m.pgqrsd_error)"
-                                                                                " WHERE m.id = "
-                                                                                "ANY(ARRAY(SELECT "
-                                                                                "message_id FROM "
-                                                                                "run)) RETURNING "
-                                                                                "m.id",
+            "r.status") " RETURNING r.message_id AS id, CASE r.status WHEN 'SUCCESS' THEN 'done'"
+                        " WHEN 'ERROR' THEN 'failed' ELSE 'cancelled' END AS outcome,"
+                        " left(r.error #>> '{}', 4096) AS error), ended AS MATERIALIZED (SELECT"
+                        " array_agg(id ORDER BY id) AS ids, array_agg(outcome ORDER BY id) AS"
+                        " outcomes, array_agg(error ORDER BY id) AS errors FROM run)"
+                        " UPDATE pgqrs_messages m SET archived_at = pgqrsd_now(),"
+                        " pgqrsd_outcome = " OF_RUN("outcomes") ", pgqrsd_error = coalesce(" OF_RUN(
+                            "errors") ", m.pgqrsd_error)"
+                                      " WHERE m.id = ANY((SELECT ids FROM ended)::bigint[]) "
+                                      "RETURNING m.id",
     .param_count = 6,
     .types = {PG_FENCE_TYPES, PG_TEXT_ARRAY, PG_JSONB_ARRAY, PG_JSONB_ARRAY},
 };
