@@ -202,9 +202,9 @@ static struct pgqrs_flow step(struct rig *f)
 }
 
 /* What a suspension does, by the hands of another broker that has not committed. */
+static const char locks[] = "BEGIN; SELECT 1 FROM pgqrs_messages WHERE id = 1 FOR NO KEY UPDATE";
 static const char suspends[] =
-    "BEGIN; SELECT 1 FROM pgqrs_messages WHERE id = 1 FOR NO KEY UPDATE;"
-    " UPDATE pgqrs_workflow_runs SET status = 'PAUSED', pgqrsd_event = 'paid' WHERE message_id = 1;"
+    "UPDATE pgqrs_workflow_runs SET status = 'PAUSED', pgqrsd_event = 'paid' WHERE message_id = 1;"
     " UPDATE pgqrs_messages SET consumer_worker_id = NULL, vt = '9999-12-31', read_ct = 0"
     " WHERE id = 1";
 
@@ -227,8 +227,9 @@ static void event_behind_the_suspension(void **state)
 {
     struct rig *f = *state;
     struct call call = {0};
-    run(f, suspends);
+    run(f, locks);
     start_blocked(f, &call, do_send);
+    run(f, suspends);
     finish(f, &call);
     assert_true(call.flag);
     assert_text(f, STATUS, "PAUSED");
@@ -256,8 +257,9 @@ static void cancelled_behind_the_suspension(void **state)
 {
     struct rig *f = *state;
     struct call call = {0};
-    run(f, suspends);
+    run(f, locks);
     start_blocked(f, &call, do_cancel);
+    run(f, suspends);
     finish(f, &call);
     assert_int_equal(call.status, PGQRS_RUN_CANCELLING);
     assert_int_equal(number(f, DUE), 1);
@@ -280,9 +282,10 @@ static void cancelled_behind_success(void **state)
 {
     struct rig *f = *state;
     struct call call = {0};
-    run(f, "BEGIN; UPDATE pgqrs_workflow_runs SET status = 'SUCCESS' WHERE message_id = 1;"
-           " UPDATE pgqrs_messages SET archived_at = now(), pgqrsd_outcome = 'done' WHERE id = 1");
+    run(f, locks);
     start_blocked(f, &call, do_cancel);
+    run(f, "UPDATE pgqrs_workflow_runs SET status = 'SUCCESS' WHERE message_id = 1;"
+           " UPDATE pgqrs_messages SET archived_at = now(), pgqrsd_outcome = 'done' WHERE id = 1");
     finish(f, &call);
     assert_int_equal(call.status, PGQRS_RUN_SUCCESS);
     assert_text(f, STATUS, "SUCCESS");
