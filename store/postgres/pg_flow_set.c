@@ -206,6 +206,8 @@ static struct pgqrs_flow *find(struct pgqrs_flow **items, size_t count, int64_t 
 
 /* ---- parameters ---- */
 
+static const struct pgqrs_bytes none; /* NULL */
+
 typedef void put_fn(struct pg_args *args, const struct pgqrs_flow *item);
 
 static void put_array(struct pg_args *args, enum pg_type type, struct pgqrs_flow *const *items,
@@ -225,15 +227,14 @@ static void put_message(struct pg_args *args, const struct pgqrs_flow *item)
 
 static void put_text(struct pg_args *args, const char *text)
 {
-    pgqrs_pg_arg_array_bytes(args, text == NULL ? (struct pgqrs_bytes){0} : pgqrs_bytes_from(text),
-                             false);
+    pgqrs_pg_arg_array_bytes(args, text == NULL ? none : pgqrs_bytes_from(text), false);
 }
 
 /* Empty: NULL, or JSON's null. */
 static void put_json(struct pg_args *args, struct pgqrs_bytes json, bool null)
 {
     if (json.len == 0) {
-        json = null ? pgqrs_bytes_from("null") : (struct pgqrs_bytes){0};
+        json = null ? pgqrs_bytes_from("null") : none;
     }
     pgqrs_pg_arg_array_bytes(args, json, true);
 }
@@ -324,14 +325,14 @@ static void put_step_output(struct pg_args *args, const struct pgqrs_flow *item,
                             const struct pgqrs_step_put *step)
 {
     (void)item;
-    put_json(args, is_success(step) ? step->output : (struct pgqrs_bytes){0}, is_success(step));
+    put_json(args, is_success(step) ? step->output : none, is_success(step));
 }
 
 static void put_step_error(struct pg_args *args, const struct pgqrs_flow *item,
                            const struct pgqrs_step_put *step)
 {
     (void)item;
-    put_json(args, is_success(step) ? (struct pgqrs_bytes){0} : step->error, false);
+    put_json(args, is_success(step) ? none : step->error, false);
 }
 
 static void put_step_wait(struct pg_args *args, const struct pgqrs_flow *item,
