@@ -97,8 +97,8 @@ static void clear_job(struct workflow *w)
     w->snooze_ms = -1;
 }
 
-int pgqrs_workflow_create(struct pgqrs_job_host *host, struct pgqrs_job_link *link, uint32_t flags,
-                          struct pgqrs_error *err)
+int pgqrs_workflow_open(struct pgqrs_job_host *host, struct pgqrs_job_link *link, uint32_t flags,
+                        struct pgqrs_error *err)
 {
     struct workflow *w = calloc(1, sizeof *w);
     if (w == NULL) {
@@ -110,7 +110,7 @@ int pgqrs_workflow_create(struct pgqrs_job_host *host, struct pgqrs_job_link *li
     return 0;
 }
 
-void pgqrs_workflow_destroy(struct pgqrs_job_host *host)
+void pgqrs_workflow_close(struct pgqrs_job_host *host)
 {
     struct workflow *w = host->workflow;
     if (w == NULL) {
@@ -298,16 +298,6 @@ enum pgqrs_rc pgqrs_workflow_suspend(struct workflow *w, int64_t after_ms, bool 
 
 /* ---- the run that begins ---- */
 
-static bool has_steps(const struct workflow *w)
-{
-    for (size_t i = 0; i < w->open.step_count; i++) {
-        if (w->open.steps[i].status == PGQRS_STEP_SUCCESS) {
-            return true;
-        }
-    }
-    return false;
-}
-
 bool pgqrs_workflow_begin(struct pgqrs_job_host *host)
 {
     struct workflow *w = host->workflow;
@@ -331,8 +321,8 @@ bool pgqrs_workflow_begin(struct pgqrs_job_host *host)
     if (pgqrs_run_has_ended(w->status)) {
         return false; /* what is left is to end its message */
     }
-    if (w->status == PGQRS_RUN_CANCELLING &&
-        ((w->flags & PGQRS_COMPENSATES) == 0 || !has_steps(w))) {
+    /* A step may have done something though nothing of it is stored. */
+    if (w->status == PGQRS_RUN_CANCELLING && (w->flags & PGQRS_COMPENSATES) == 0) {
         w->said = PGQRS_RC_CANCELLED;
         return false;
     }
