@@ -469,15 +469,34 @@ static void archived_by_others(void **state)
     struct suite *f = *state;
     flow_make(f);
     struct pgqrs_lease_ref lease = flow_start(f);
+    struct pgqrs_settlement retry = suite_settlement(lease, PGQRS_SETTLE_RETRY);
+    retry.error = pgqrs_bytes_from("the last");
+    assert_int_equal(suite_settle(f, retry), PGQRS_SETTLED_YES);
+    lease = flow_begin(f);
     flow_pause(f, lease, NULL, FAR_MS);
     assert_int_equal(suite_act(f, PGQRS_ACT_CANCEL, lease.message_id), PGQRS_ACTED_YES);
-    assert_int_equal(flow_status(f, lease.message_id), PGQRS_RUN_CANCELLED);
+    flow_assert_run(f, lease.message_id, PGQRS_RUN_CANCELLED, NULL, "\"the last\"");
+    /* Asked of its worker, which gave it back. */
+    lease = flow_start(f);
+    assert_int_equal(suite_act(f, PGQRS_ACT_CANCEL, lease.message_id), PGQRS_ACTED_ASKED);
+    assert_int_equal(suite_settle(f, suite_settlement(lease, PGQRS_SETTLE_RETURN)),
+                     PGQRS_SETTLED_YES);
+    enum pgqrs_worker_state found;
+    struct pgqrs_lease_ref asked;
+    struct pgqrs_orders orders = {.worker_ids = &f->worker,
+                                  .worker_count = 1,
+                                  .states_out = &found,
+                                  .cancels_out = &asked,
+                                  .cancel_max = 1};
+    suite_ok(f, pgqrs_store_worker_orders(f->store, &orders, &f->err));
+    flow_assert_run(f, lease.message_id, PGQRS_RUN_CANCELLED, NULL, "\"" PGQRS_CANCELLED_TEXT "\"");
     /* Buried. */
     lease = flow_start(f);
     assert_int_equal(suite_settle(f, suite_settlement(lease, PGQRS_SETTLE_RETRY)),
                      PGQRS_SETTLED_YES);
     assert_int_equal(pgqrs_store_bury(f->store, f->queue, 1, &f->err), 1);
-    assert_int_equal(flow_status(f, lease.message_id), PGQRS_RUN_ERROR);
+    flow_assert_run(f, lease.message_id, PGQRS_RUN_ERROR, NULL,
+                    "\"attempts used up: found 1, expected at most 1\"");
     /* Its worker has crashed once too often. */
     int64_t worker = f->worker;
     f->worker = suite_worker(f, "crasher", 1);
