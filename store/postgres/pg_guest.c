@@ -66,9 +66,8 @@ static const char *skip_quoted(const char *at, bool backslashes)
 {
     char quote = *at++;
     for (; *at != 0; at++) {
-        if (*at == quote && at[1] == quote) {
-            at++;
-        } else if (*at == '\\' && backslashes && at[1] != 0) {
+        bool pair = (*at == quote && at[1] == quote) || (*at == '\\' && backslashes && at[1] != 0);
+        if (pair) {
             at++;
         } else if (*at == quote) {
             return at + 1;
