@@ -176,9 +176,8 @@ static int parse_item(const struct field *field, struct piece item, uint64_t *se
     if (!read_range(field, &rest, &range)) {
         return unexpected(field, item, err);
     }
-    struct piece step = rest;
     if (skip_char(&rest, '/')) {
-        step = rest;
+        const struct piece step = rest;
         if (!read_number(&rest, &range.step) || rest.at != rest.end || range.step < 1 ||
             range.step > field->max) {
             return pgqrs_error_set(err, PGQRS_ERR_INVALID,

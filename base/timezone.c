@@ -56,8 +56,9 @@ static uint64_t be64(const char *at)
 
 static int broken(const char *what, struct pgqrs_error *err)
 {
-    return pgqrs_error_set(err, PGQRS_ERR_INVALID, "found %s, expected a TZif file (RFC 8536)",
-                           what);
+    (void)pgqrs_error_set(err, PGQRS_ERR_INVALID, "found %s, expected a TZif file (RFC 8536)",
+                          what);
+    return -1;
 }
 
 static bool take(struct pgqrs_bytes *rest, uint64_t len, const char **taken_out)
@@ -154,7 +155,7 @@ int pgqrs_timezone_parse(struct pgqrs_bytes file, struct pgqrs_timezone **zone_o
                          struct pgqrs_error *err)
 {
     struct header h;
-    const char *block = NULL;
+    const char *block;
     if (take_header(&file, &h, err) < 0 || take_block(&file, &h, 4, &block, err) < 0 ||
         take_header(&file, &h, err) < 0 || take_block(&file, &h, 8, &block, err) < 0) {
         return -1;
@@ -252,13 +253,13 @@ int pgqrs_timezone_open(const char *name, struct pgqrs_timezone **zone_out, stru
     if (data == NULL) {
         return pgqrs_error_memory(err);
     }
+    int result = 0;
     ssize_t len = read_file(path, data, FILE_MAX_LEN);
-    int result = len < 0 ? not_there(name, errno, err) : 0;
-    if (result == 0) {
-        const struct pgqrs_bytes file = {.data = data, .len = (size_t)len};
-        if (pgqrs_timezone_parse(file, zone_out, err) < 0) {
-            result = pgqrs_error_prefix(err, "%s", path);
-        }
+    const struct pgqrs_bytes file = {.data = data, .len = len < 0 ? 0 : (size_t)len};
+    if (len < 0) {
+        result = not_there(name, errno, err);
+    } else if (pgqrs_timezone_parse(file, zone_out, err) < 0) {
+        result = pgqrs_error_prefix(err, "%s", path);
     }
     free(data);
     return result;

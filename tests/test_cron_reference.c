@@ -130,7 +130,7 @@ static void make(struct meaning *m)
     add_field(m, 3, m->month, 1, 12, 80);
     add_field(m, 4, m->weekday, 0, 7, 60);
     m->weekday[0] |= m->weekday[7];
-    m->real_time = m->star[1] || memchr(m->hour, false, sizeof m->hour) == NULL;
+    m->real_time = m->star[1] || memchr(m->hour, 0, sizeof m->hour) == NULL;
 }
 
 /* ---- the reference ---- */
