@@ -26,6 +26,7 @@ static void close_store(struct pgqrs_store *store)
 
 static const struct pgqrs_store_ops sqlite_ops = {
     .name = "sqlite",
+    .schedule = &pgqrs_sqlite_schedule_ops,
     .close = close_store,
     .claim = pgqrs_sqlite_claim,
     .install = pgqrs_sqlite_install,

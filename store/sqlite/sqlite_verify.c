@@ -28,6 +28,7 @@ static const struct {
 static const char *const indexes[] = {
     "idx_messages_hot_path", "idx_messages_consumer_active", "idx_messages_archived_at",
     "pgqrsd_messages_lease", "pgqrsd_messages_failed",       "pgqrsd_messages_unique",
+    "pgqrsd_schedules_next",
 };
 
 #define INDEX_COUNT (sizeof indexes / sizeof *indexes)
@@ -244,6 +245,12 @@ int pgqrs_sqlite_verify(struct pgqrs_store *store, struct pgqrs_error *err)
     struct sqlite_store *s = sqlite_of(store);
     if (pgqrs_sqlite_check_columns(s, err) < 0 ||
         check_selectable(s, "pgqrsd_cancel_requests", "message_id, requested_at", err) < 0 ||
+        check_selectable(s, "pgqrsd_schedules",
+                         "id, name, queue_id, cron, zone, payload, priority, catch_up, overlap,"
+                         " config, created_at, paused_at, next_at, planned, last_at,"
+                         " last_message_id",
+                         err) < 0 ||
+        check_selectable(s, "pgqrsd_schedule_ticks", "schedule_id, tick_at, message_id", err) < 0 ||
         pgqrs_sqlite_check_ledger(s, true, err) < 0 ||
         pgqrs_sqlite_check_version(s, true, err) < 0 || check_indexes(s, err) < 0) {
         return -1;
