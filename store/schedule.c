@@ -77,10 +77,9 @@ static int ops_of(struct pgqrs_store *store, const struct pgqrs_schedule_ops **o
                   struct pgqrs_error *err)
 {
     *ops_out = store->ops->schedule;
-    return *ops_out != NULL
-               ? 0
-               : pgqrs_error_set(err, PGQRS_ERR_INVALID, "store %s keeps no schedules",
-                                 pgqrs_store_backend(store));
+    return *ops_out != NULL ? 0
+                            : pgqrs_error_set(err, PGQRS_ERR_INVALID, "store %s keeps no schedules",
+                                              pgqrs_store_backend(store));
 }
 
 static int check_text(const char *what, const char *text, size_t max, struct pgqrs_error *err)

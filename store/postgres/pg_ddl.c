@@ -117,7 +117,20 @@ const char pgqrs_pg_ddl_tables[] =
     "CREATE TABLE IF NOT EXISTS pgqrsd_schema (version integer PRIMARY KEY,"
     " installed_at timestamptz NOT NULL DEFAULT now());"
     "CREATE TABLE IF NOT EXISTS pgqrsd_cancel_requests (message_id bigint PRIMARY KEY,"
-    " requested_at timestamptz NOT NULL DEFAULT now())";
+    " requested_at timestamptz NOT NULL DEFAULT now());"
+    "CREATE TABLE IF NOT EXISTS pgqrsd_schedules (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY"
+    " KEY, name text NOT NULL UNIQUE, queue_id bigint NOT NULL REFERENCES pgqrs_queues (id),"
+    " cron text NOT NULL, zone text NOT NULL, payload jsonb NOT NULL,"
+    " priority integer NOT NULL DEFAULT 0, catch_up text NOT NULL DEFAULT 'skip',"
+    " overlap text NOT NULL DEFAULT 'allow', config text,"
+    " created_at timestamptz NOT NULL DEFAULT now(), paused_at timestamptz,"
+    " next_at timestamptz NOT NULL, planned boolean NOT NULL DEFAULT false,"
+    " last_at timestamptz, last_message_id bigint);"
+    "CREATE INDEX IF NOT EXISTS pgqrsd_schedules_next ON pgqrsd_schedules (next_at)"
+    " WHERE paused_at IS NULL;"
+    "CREATE TABLE IF NOT EXISTS pgqrsd_schedule_ticks ("
+    "schedule_id bigint NOT NULL REFERENCES pgqrsd_schedules (id) ON DELETE CASCADE,"
+    " tick_at timestamptz NOT NULL, message_id bigint, PRIMARY KEY (schedule_id, tick_at))";
 
 const char pgqrs_pg_ddl_labels[] =
     "ALTER TYPE pgqrs_workflow_status ADD VALUE IF NOT EXISTS 'CANCELLING';"
