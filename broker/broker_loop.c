@@ -127,6 +127,8 @@ static int dispatch(struct broker *b, const struct pgqrs_frame *frame, struct pg
     case PGQRS_MSG_JOB_LEASES:
     case PGQRS_MSG_JOB_RESULTS:
     case PGQRS_MSG_JOB_SETTLED:
+    case PGQRS_MSG_JOB_FLOW:
+    case PGQRS_MSG_JOB_FLOWED:
     case PGQRS_MSG_JOB_CAPACITY:
     case PGQRS_MSG_CLIENT_HELLO:
     case PGQRS_MSG_CLIENT_WELCOME:

@@ -12,7 +12,6 @@
 
 #define TEXT_MIN 5 /* length and terminator */
 #define LIST_MIN 4
-#define KEY_SIZE 16
 
 const struct pgqrs_msg_desc pgqrs_msg_descs[PGQRS_MSG_COUNT] = {
     [PGQRS_MSG_NONE] = {"none", 0, 0, 0, 0},
@@ -48,6 +47,9 @@ const struct pgqrs_msg_desc pgqrs_msg_descs[PGQRS_MSG_COUNT] = {
     [PGQRS_MSG_BROKER_QUEUES] = {"broker_queues", S, B, 4 + LIST_MIN, PGQRS_CONTROL_BODY_MAX},
     [PGQRS_MSG_QUEUES_KNOWN] = {"queues_known", B, S, 4, 4},
     [PGQRS_MSG_QUEUE_LOAD] = {"queue_load", B, S, 4 + TEXT_MIN, 512},
+    [PGQRS_MSG_JOB_FLOW] = {"job_flow", W, B, KEY_SIZE + 25 + 4 * LIST_MIN + TEXT_MIN,
+                            PGQRS_BODY_MAX},
+    [PGQRS_MSG_JOB_FLOWED] = {"job_flowed", B, W, KEY_SIZE + 9 + 2 * LIST_MIN, PGQRS_BODY_MAX},
     [PGQRS_MSG_RUN_ENDED] = {"run_ended", B, S, 9 + TEXT_MIN, PGQRS_ERROR_TEXT_MAX + 64},
 };
 
@@ -142,25 +144,6 @@ static void read_token(struct pgqrs_reader *r, uint8_t token[PGQRS_TOKEN_SIZE])
     for (size_t i = 0; i < PGQRS_TOKEN_SIZE; i++) {
         token[i] = pgqrs_read_u8(r);
     }
-}
-
-/* Room for a list whose items take at least min_size bytes each, so that a count can not make us
- * allocate more than a fixed multiple of what was sent. Null without failure when it is empty. */
-static void *read_list(struct pgqrs_reader *r, size_t min_size, size_t max_count, size_t item_size,
-                       size_t *count_out)
-{
-    size_t count = pgqrs_read_u32(r);
-    if (r->failed || count > max_count || count > (size_t)(r->end - r->at) / min_size) {
-        r->failed = true;
-        count = 0;
-    }
-    void *items = count == 0 ? NULL : calloc(count, item_size);
-    if (items == NULL && count > 0) {
-        r->failed = true;
-        count = 0;
-    }
-    *count_out = count;
-    return items;
 }
 
 /* ---- control ---- */
@@ -441,23 +424,6 @@ int pgqrs_decode_complaint(const struct pgqrs_frame *f, struct pgqrs_complaint *
 }
 
 /* ---- jobs ---- */
-
-static void put_key(struct pgqrs_buf *out, struct pgqrs_job_key key)
-{
-    put_i64(out, key.id);
-    pgqrs_buf_put_u32(out, key.attempt);
-    pgqrs_buf_put_u32(out, key.crashes);
-}
-
-static struct pgqrs_job_key read_key(struct pgqrs_reader *r)
-{
-    struct pgqrs_job_key key = {.id = read_natural(r)};
-    key.attempt = pgqrs_read_u32(r);
-    key.crashes = pgqrs_read_u32(r);
-    r->failed = r->failed || key.attempt > INT32_MAX ||
-                key.crashes > (key.attempt > 0 ? key.attempt - 1 : 0);
-    return key;
-}
 
 void pgqrs_encode_job_hello(struct pgqrs_buf *out, const struct pgqrs_job_hello *m)
 {

@@ -101,6 +101,9 @@ enum pgqrs_msg_type { /* numbers go on the wire: append, never reuse */
                       PGQRS_MSG_QUEUES_KNOWN = 27,  /* b>s they are in the store */
                       PGQRS_MSG_QUEUE_LOAD = 28,    /* b>s how much waits in one */
                       PGQRS_MSG_RUN_ENDED = 29,     /* b>s the one job of a worker: ipc/msg_run.h */
+                      /* workflows, on the job socket: ipc/msg_flow.h */
+                      PGQRS_MSG_JOB_FLOW = 30,   /* w>b do this for the running job */
+                      PGQRS_MSG_JOB_FLOWED = 31, /* b>w what came of it */
                       PGQRS_MSG_COUNT
 };
 

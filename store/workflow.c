@@ -30,10 +30,6 @@ static const char *const step_names[PGQRS_STEP_STATUS_COUNT] = {
     [PGQRS_STEP_SUCCESS] = "SUCCESS",
     [PGQRS_STEP_ERROR] = "ERROR",
 };
-static const char *const kind_names[PGQRS_STEP_KIND_COUNT] = {
-    [PGQRS_STEP_PLAIN] = "step",  [PGQRS_STEP_SLEEP] = "sleep",     [PGQRS_STEP_EVENT] = "event",
-    [PGQRS_STEP_CHILD] = "child", [PGQRS_STEP_CLEANUP] = "cleanup",
-};
 
 const char *pgqrs_run_status_name(enum pgqrs_run_status status)
 {
@@ -65,15 +61,10 @@ enum pgqrs_step_status pgqrs_step_status_from(struct pgqrs_bytes name)
     return PGQRS_STEP_NONE;
 }
 
-const char *pgqrs_step_kind_name(enum pgqrs_step_kind kind)
-{
-    return kind_names[kind < PGQRS_STEP_KIND_COUNT ? kind : PGQRS_STEP_PLAIN];
-}
-
 enum pgqrs_step_kind pgqrs_step_kind_from(struct pgqrs_bytes name)
 {
     for (int i = 0; i < PGQRS_STEP_KIND_COUNT; i++) {
-        if (is_named(name, kind_names[i])) {
+        if (is_named(name, pgqrs_step_kind_name((enum pgqrs_step_kind)i))) {
             return (enum pgqrs_step_kind)i;
         }
     }

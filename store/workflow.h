@@ -141,7 +141,16 @@ enum pgqrs_step_kind {                       /* pgqrsd_kind */
                        PGQRS_STEP_CLEANUP,   /* "cleanup": runs in a cancelled run too */
                        PGQRS_STEP_KIND_COUNT
 };
-const char *pgqrs_step_kind_name(enum pgqrs_step_kind kind);
+/* Inline: a worker has no part of the store. */
+static inline const char *pgqrs_step_kind_name(enum pgqrs_step_kind kind)
+{
+    static const char *const names[PGQRS_STEP_KIND_COUNT] = {
+        [PGQRS_STEP_PLAIN] = "step",      [PGQRS_STEP_SLEEP] = "sleep",
+        [PGQRS_STEP_EVENT] = "event",     [PGQRS_STEP_CHILD] = "child",
+        [PGQRS_STEP_CLEANUP] = "cleanup",
+    };
+    return names[kind < PGQRS_STEP_KIND_COUNT ? kind : PGQRS_STEP_PLAIN];
+}
 enum pgqrs_step_kind pgqrs_step_kind_from(struct pgqrs_bytes name); /* plain when unknown */
 const char *pgqrs_step_status_name(enum pgqrs_step_status status);
 enum pgqrs_step_status pgqrs_step_status_from(struct pgqrs_bytes name);

@@ -468,6 +468,8 @@ static void dispatch(struct child *child, const struct pgqrs_frame *frame)
     case PGQRS_MSG_JOB_LEASES:
     case PGQRS_MSG_JOB_RESULTS:
     case PGQRS_MSG_JOB_SETTLED:
+    case PGQRS_MSG_JOB_FLOW:
+    case PGQRS_MSG_JOB_FLOWED:
     case PGQRS_MSG_JOB_CAPACITY:
     case PGQRS_MSG_CLIENT_HELLO:
     case PGQRS_MSG_CLIENT_WELCOME:
