@@ -23,7 +23,7 @@ static int64_t at(const char *utc)
 static void assert_due(const char *text, const char *zone_name, const char *after, const char *due)
 {
     struct pgqrs_cron cron;
-    struct pgqrs_timezone *zone;
+    struct pgqrs_timezone *zone = NULL;
     struct pgqrs_error err = {0};
     if (pgqrs_cron_parse(text, &cron, &err) < 0 ||
         pgqrs_timezone_open(zone_name, &zone, &err) < 0) {
