@@ -6,8 +6,6 @@
 
 #include "store/store_priv.h"
 
-#define LIST_MAX 1000
-
 static const char *const catch_up_names[PGQRS_CATCH_UP_COUNT] = {
     [PGQRS_CATCH_UP_SKIP] = "skip",
     [PGQRS_CATCH_UP_ONCE] = "once",
@@ -106,6 +104,11 @@ static int check_put(const struct pgqrs_schedule_put *put, struct pgqrs_error *e
                                "schedule \"%s\": found a policy that there is not, or no payload",
                                put->name);
     }
+    if (put->payload.len > PGQRS_SCHEDULE_PAYLOAD_MAX) {
+        return pgqrs_error_set(err, PGQRS_ERR_INVALID,
+                               "schedule \"%s\": payload: found %zu bytes, expected at most %d",
+                               put->name, put->payload.len, PGQRS_SCHEDULE_PAYLOAD_MAX);
+    }
     return 0;
 }
 
@@ -142,7 +145,8 @@ int pgqrs_store_schedule_list(struct pgqrs_store *store, const char *after, uint
 {
     const struct pgqrs_schedule_ops *ops;
     *list_out = (struct pgqrs_schedule_list){0};
-    return ops_of(store, &ops, err) < 0 || pgqrs_store_check_limit(limit, LIST_MAX, err) < 0
+    return ops_of(store, &ops, err) < 0 ||
+                   pgqrs_store_check_limit(limit, PGQRS_SCHEDULE_LIST_MAX, err) < 0
                ? -1
                : ops->list(store, after == NULL ? "" : after, limit, list_out, err);
 }
@@ -185,7 +189,8 @@ int pgqrs_store_schedule_due(struct pgqrs_store *store, int64_t now_us, uint32_t
     const struct pgqrs_schedule_ops *ops;
     *list_out = (struct pgqrs_schedule_list){0};
     *next_us_out = 0;
-    return ops_of(store, &ops, err) < 0 || pgqrs_store_check_limit(limit, LIST_MAX, err) < 0
+    return ops_of(store, &ops, err) < 0 ||
+                   pgqrs_store_check_limit(limit, PGQRS_SCHEDULE_LIST_MAX, err) < 0
                ? -1
                : ops->due(store, now_us, limit, list_out, next_us_out, err);
 }

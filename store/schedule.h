@@ -29,7 +29,9 @@ enum pgqrs_overlap {                          /* the message of an earlier tick 
 
 #define PGQRS_SCHEDULE_NAME_MAX 255
 #define PGQRS_SCHEDULE_TEXT_MAX 1024 /* bytes of an expression, of a zone's name */
-#define PGQRS_TICKS_MAX 1000         /* of one firing, and rows that are kept of a schedule */
+#define PGQRS_SCHEDULE_PAYLOAD_MAX (64 * 1024)
+#define PGQRS_SCHEDULE_LIST_MAX 200 /* a list of them fits into a message */
+#define PGQRS_TICKS_MAX 1000        /* of one firing, and rows that are kept of a schedule */
 
 /* "skip", ...; "allow", ... */
 const char *pgqrs_catch_up_name(enum pgqrs_catch_up catch_up);
@@ -91,7 +93,7 @@ int pgqrs_store_schedule_create(struct pgqrs_store *store, const struct pgqrs_sc
 int64_t pgqrs_store_schedule_configure(struct pgqrs_store *store, const char *config,
                                        const struct pgqrs_schedule_put *puts, size_t count,
                                        struct pgqrs_error *err) PGQRS_MUST_CHECK;
-/* By name, upwards from after (null: the first page), up to limit, 1 to 1000. */
+/* By name, upwards from after (null: the first page), up to limit, 1 to 200. */
 int pgqrs_store_schedule_list(struct pgqrs_store *store, const char *after, uint32_t limit,
                               struct pgqrs_schedule_list *list_out,
                               struct pgqrs_error *err) PGQRS_MUST_CHECK;
@@ -111,7 +113,7 @@ int pgqrs_store_schedule_delete(struct pgqrs_store *store, const char *name,
 /* ---- for the store's broker ---- */
 
 /*
- * Those that are not paused and whose next_at has come, earliest first, up to limit, 1 to 1000;
+ * Those that are not paused and whose next_at has come, earliest first, up to limit, 1 to 200;
  * *next_us_out: when the first of the others has its next; 0: there is none. now_us: 0, the store's
  * clock; list_out->now_us is what was used. One statement.
  */
