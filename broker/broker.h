@@ -39,6 +39,7 @@ TAILQ_HEAD(peer_list, peer);
 struct broker_queue {
     struct pgqrs_queue_settings settings; /* name is owned */
     int64_t id;
+    int64_t workflow_id;         /* its definition's; 0: not known, or it is no workflow */
     struct worker_list workers;  /* by queue_link */
     bool maybe_ready;            /* leasing may find something; else nobody has a reason to look */
     bool plenty;                 /* the last leases were all filled: ask for everything at once */
@@ -183,6 +184,7 @@ struct broker {
     struct event *poll, *due, *renew, *beat, *retry, *gather, *listen_again, *spare, *housekeeping;
     struct chores *chores;
     struct orders *orders;
+    struct flows *flows;
     struct schedules *schedules;
 };
 
@@ -299,6 +301,19 @@ int pgqrs_group_add_cancelled(struct broker *b, struct worker *worker, struct pg
 void pgqrs_group_add_oversized(struct broker *b, struct worker *worker, struct pgqrs_job_key key);
 void pgqrs_group_clear(struct group *g);
 void pgqrs_group_fini(struct group *g);
+
+/* ---- flow.c ---- */
+int pgqrs_flows_start(struct broker *b, struct pgqrs_error *err) PGQRS_MUST_CHECK;
+/* Takes the body of a JOB_FLOW frame: it owns data from here. -1: nonsense inside. */
+int pgqrs_flows_add(struct broker *b, struct worker *worker, void *data,
+                    const struct pgqrs_frame *frame, struct pgqrs_error *err) PGQRS_MUST_CHECK;
+/* Appends the leases that it has asked about. */
+void pgqrs_flows_known(const struct broker *b, const struct worker *worker,
+                       struct pgqrs_lease_ref *refs, size_t *count);
+/* Brings what has collected to the store, unless something is on its way there. */
+void pgqrs_flows_turn(struct broker *b);
+bool pgqrs_flows_idle(const struct broker *b);
+void pgqrs_flows_fini(struct broker *b);
 
 /* ---- commit.c ---- */
 /* Starts an exchange at the end of this turn of the loop, or as soon as the one under way ends. */

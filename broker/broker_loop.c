@@ -354,7 +354,8 @@ static int start_events(struct broker *b, struct pgqrs_error *err)
     }
     if (pgqrs_store_thread_start(b->base, b->store, b, &b->store_thread, err) < 0 ||
         pgqrs_load_start(b, err) < 0 || pgqrs_chores_start(b, err) < 0 ||
-        pgqrs_orders_start(b, err) < 0 || pgqrs_schedules_start(b, err) < 0) {
+        pgqrs_orders_start(b, err) < 0 || pgqrs_flows_start(b, err) < 0 ||
+        pgqrs_schedules_start(b, err) < 0) {
         return -1;
     }
     return pgqrs_peers_listen(b, PGQRS_FD_LISTEN, err);
@@ -370,6 +371,7 @@ static void broker_fini(struct broker *b)
         pgqrs_log_error("broker: a call of the store does not end, ending without it");
         _exit(b->exit_status == 0 ? PGQRS_EXIT_UNAVAILABLE : b->exit_status);
     }
+    pgqrs_flows_fini(b);
     pgqrs_workers_fini(b);
     pgqrs_commit_fini(b);
     pgqrs_chores_fini(b);

@@ -36,7 +36,8 @@ void pgqrs_commit_all_maybe_ready(struct broker *b)
 
 bool pgqrs_commit_idle(const struct broker *b)
 {
-    return !b->commit.under_way && b->commit.group.count == 0 && b->group.count == 0;
+    return !b->commit.under_way && b->commit.group.count == 0 && b->group.count == 0 &&
+           pgqrs_flows_idle(b);
 }
 
 /* ---- credit out ---- */
@@ -154,6 +155,7 @@ static int know_worker(const struct broker *b, const struct worker *worker,
     }
     add_known_outcomes(&b->commit.group, worker, known);
     add_known_outcomes(&b->group, worker, known);
+    pgqrs_flows_known(b, worker, known->refs, &known->count);
     return 0;
 }
 
@@ -517,7 +519,11 @@ void on_commit_turn(evutil_socket_t fd, short what, void *arg)
     struct commit *c = &b->commit;
     (void)fd;
     (void)what;
-    if (c->under_way || (b->trouble_since_ms != 0 && evtimer_pending(b->retry, NULL))) {
+    if (b->trouble_since_ms != 0 && evtimer_pending(b->retry, NULL)) {
+        return;
+    }
+    pgqrs_flows_turn(b);
+    if (c->under_way) {
         return;
     }
     take_group(b);

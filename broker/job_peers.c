@@ -446,6 +446,9 @@ static bool on_frame(struct peer *peer, void *data, const struct pgqrs_frame *fr
     if (frame->type == PGQRS_MSG_JOB_RESULTS) {
         return pgqrs_group_add_results(b, worker, data, frame, &err) == 0 || refuse(peer, err.text);
     }
+    if (frame->type == PGQRS_MSG_JOB_FLOW) {
+        return pgqrs_flows_add(b, worker, data, frame, &err) == 0 || refuse(peer, err.text);
+    }
     int decoded = pgqrs_decode_job_capacity(frame, &worker->capacity, &err);
     free(data);
     if (decoded < 0) {

@@ -44,6 +44,7 @@ struct pgqrs_config_queue {
     int64_t restart_max, restart_window_ms, restart_retry_ms;
     int64_t recycle_jobs, recycle_age_ms, recycle_memory; /* bytes; each 0: never */
     bool delete_done;                                     /* `on_done: delete` */
+    bool sql;                                             /* steps may bring statements */
     int64_t keep_done_ms, keep_failed_ms;                 /* keep.done, keep.failed; 0: for ever */
     struct pgqrs_config_isolation isolation;
 };

@@ -159,6 +159,8 @@ static const struct pgqrs_setting queue_rows[] = {
      OF_QUEUE(recycle_memory), "Replace it when it has so much memory in use; 0: never."},
     {"on_done", PGQRS_SETTING_CHOICE, "archive", NULL, 0, 0, done_actions, OF_QUEUE(delete_done),
      "Keep a finished job with its result, or delete it."},
+    {"sql", PGQRS_SETTING_CHOICE, "false", NULL, 0, 0, booleans, OF_QUEUE(sql),
+     "Steps of its workflow may run statements in the queue's database."},
     {"keep.done", PGQRS_SETTING_DURATION, "0", NULL, 0, 3650 * DAY, NULL, OF_QUEUE(keep_done_ms),
      "Delete archived jobs after this time; 0: keep them for ever."},
     {"keep.failed", PGQRS_SETTING_DURATION, "0", NULL, 0, 3650 * DAY, NULL,

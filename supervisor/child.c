@@ -205,6 +205,7 @@ struct pgqrs_queue_settings pgqrs_queue_settings(const struct queue *q)
         .retry_strategy = (uint8_t)queue->retry_strategy,
         .retry_jitter = queue->retry_jitter,
         .delete_done = queue->delete_done,
+        .sql = queue->sql,
         .retry_base_ms = queue->retry_base_ms,
         .retry_max_ms = queue->retry_max_ms,
         .keep_done_ms = queue->keep_done_ms,

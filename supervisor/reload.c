@@ -23,7 +23,7 @@ static const char *const applied_at_once[] = {"shutdown.drain", "shutdown.cancel
                                               "start_timeout", "log.level"};
 /* What only pgqrsd and the broker need to know; anything else is for the workers. */
 static const char *const not_for_workers[] = {"consumers", "on_crash", "retry.", "restart.",
-                                              "recycle.",  "on_done",  "keep."};
+                                              "recycle.",  "on_done",  "keep.",  "sql"};
 
 static void note(json_t *changes, const char *fmt, ...) PGQRS_PRINTF(2, 3);
 static void note(json_t *changes, const char *fmt, ...)

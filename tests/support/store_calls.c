@@ -179,9 +179,9 @@ static struct pgqrs_step steps[] = {
 static struct pgqrs_pair pairs[] = {{name, payload, 341}, {key, result, 342}};
 
 static struct pgqrs_schedule schedules[] = {
-    {351, "nightly", "mail", 352, "@daily", "UTC", "{}", -353, PGQRS_CATCH_UP_ONCE,
-     PGQRS_OVERLAP_SKIP, "pgqrsd", 354, 355, 356, true, 357, 358},
-    {361, "o", "q", 362, "0 * * * *", "UTC", "1", 363, PGQRS_CATCH_UP_ALL, PGQRS_OVERLAP_ALLOW,
+    {351, name, key, 352, outcome, error, payload, -353, PGQRS_CATCH_UP_ONCE, PGQRS_OVERLAP_SKIP,
+     result, 354, 355, 356, true, 357, 358},
+    {361, key, name, 362, error, outcome, result, 363, PGQRS_CATCH_UP_ALL, PGQRS_OVERLAP_ALLOW,
      NULL, 364, 0, 366, false, 0, 0},
 };
 
