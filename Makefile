@@ -133,7 +133,7 @@ $(B)/lib/libpgqrs.a: $(LIBPGQRS_IN) lib/libpgqrs.map
 	$(Q)$(AR) rcs $@ $(B)/obj/lib/libpgqrs.o
 
 EXAMPLES := $(patsubst examples/clients/%.c,$(B)/examples/%,$(call src,examples/clients))
-$(B)/examples/%: examples/clients/%.c include/pgqrs/pgqrs.h $(LIBPGQRS_SO)
+$(B)/examples/%: examples/clients/%.c include/pgqrs/pgqrs.h include/pgqrs/client_workflow.h $(LIBPGQRS_SO)
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  LINK  $@")
 	$(Q)$(CC) $(ALL_CFLAGS) -pie -o $@ $< -L$(B)/lib -lpgqrs -Wl,-rpath,$(abspath $(B)/lib) $(LIBS_STORE)
@@ -249,7 +249,7 @@ install: programs
 	install -m 755 $(B)/bin/pgqrsd $(B)/bin/pgqrs $(DESTDIR)$(PREFIX)/bin
 	install -m 755 $(B)/libexec/pgqrs/pgqrs-broker $(B)/libexec/pgqrs/pgqrs-worker $(DESTDIR)$(PREFIX)/libexec/pgqrs
 	install -m 644 $(HANDLERS) $(DESTDIR)$(PREFIX)/lib/pgqrs/handlers
-	install -m 644 include/pgqrs/handler.h include/pgqrs/pgqrs.h $(DESTDIR)$(PREFIX)/include/pgqrs
+	install -m 644 include/pgqrs/*.h $(DESTDIR)$(PREFIX)/include/pgqrs
 	install -d $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/share/man/man3
 	install -m 644 $(LIBPGQRS) $(DESTDIR)$(PREFIX)/lib
 	ln -sf $(notdir $(LIBPGQRS_SO)) $(DESTDIR)$(PREFIX)/lib/libpgqrs.so.0

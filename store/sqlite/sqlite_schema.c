@@ -88,12 +88,70 @@ const struct sqlite_column pgqrs_sqlite_columns[] = {
     {"pgqrs_messages", "pgqrsd_result", "TEXT"},
     {"pgqrs_messages", "pgqrsd_error", "TEXT"},
     {"pgqrs_messages", "pgqrsd_unique_key", "TEXT"},
+    /* Not 0: it has a run that we began, or events, or state. */
+    {"pgqrs_messages", "pgqrsd_flow", "INTEGER NOT NULL DEFAULT 0"},
+    {"pgqrs_messages", "pgqrsd_parent_id", "INTEGER"},
     {"pgqrs_queues", "pgqrsd_paused_at", "TEXT"},
     {"pgqrs_workers", "pgqrsd_instance", "TEXT"},
     {"pgqrs_workers", "pgqrsd_generation", "INTEGER"},
     {"pgqrs_workers", "pgqrsd_pid", "INTEGER"},
+    {"pgqrs_workflow_runs", "pgqrsd_event", "TEXT"}, /* which it waits for */
+    {"pgqrs_workflow_steps", "pgqrsd_kind", "TEXT NOT NULL DEFAULT 'step'"},
 };
 const size_t pgqrs_sqlite_column_count = sizeof pgqrs_sqlite_columns / sizeof *pgqrs_sqlite_columns;
+
+/*
+ * What other programs' statements set off, too, so they are plain SQLite of every age, and decide
+ * by the row alone whether there is anything to do.
+ */
+#define ENDED(run) run ".status IN ('SUCCESS', 'ERROR', 'CANCELLED')"
+#define TRIGGER_MESSAGE_ARCHIVED                                                                   \
+    "CREATE TRIGGER IF NOT EXISTS pgqrsd_message_archived"                                         \
+    " AFTER UPDATE OF archived_at ON pgqrs_messages"                                               \
+    " WHEN NEW.pgqrsd_flow <> 0 AND NEW.archived_at IS NOT NULL AND OLD.archived_at IS NULL"       \
+    " BEGIN UPDATE pgqrs_workflow_runs SET status = CASE WHEN status = 'CANCELLING'"               \
+    " OR NEW.pgqrsd_outcome IS 'cancelled' THEN 'CANCELLED' ELSE 'ERROR' END,"                     \
+    " error = json_quote(coalesce(NEW.pgqrsd_error, CASE WHEN NEW.pgqrsd_outcome IS 'cancelled'"   \
+    " THEN 'cancelled' ELSE 'its message was archived before it ended' END)),"                     \
+    " completed_at = NEW.archived_at, updated_at = NEW.archived_at, pgqrsd_event = NULL"           \
+    " WHERE message_id = NEW.id AND status NOT IN ('SUCCESS', 'ERROR', 'CANCELLED'); END"
+#define TRIGGER_MESSAGE_DELETED                                                                    \
+    "CREATE TRIGGER IF NOT EXISTS pgqrsd_message_deleted AFTER DELETE ON pgqrs_messages"           \
+    " WHEN OLD.pgqrsd_flow <> 0 BEGIN"                                                             \
+    " DELETE FROM pgqrs_workflow_steps WHERE run_id IN"                                            \
+    " (SELECT id FROM pgqrs_workflow_runs WHERE message_id = OLD.id);"                             \
+    " DELETE FROM pgqrs_workflow_runs WHERE message_id = OLD.id;"                                  \
+    " DELETE FROM pgqrsd_workflow_events WHERE message_id = OLD.id;"                               \
+    " DELETE FROM pgqrsd_workflow_state WHERE message_id = OLD.id; END"
+/* Tells the run that started it. */
+#define RUN_END_TIME "coalesce(NEW.completed_at, strftime('%Y-%m-%d %H:%M:%f000', 'now'))"
+#define RUN_END_VALUE(column)                                                                      \
+    "CASE WHEN json_valid(NEW." column ") THEN json(NEW." column ")"                               \
+    " ELSE json_quote(NEW." column ") END"
+#define TRIGGER_RUN_ENDED                                                                          \
+    "CREATE TRIGGER IF NOT EXISTS pgqrsd_run_ended"                                                \
+    " AFTER UPDATE OF status ON pgqrs_workflow_runs WHEN " ENDED("NEW") " AND NOT " ENDED(         \
+        "OLD") " BEGIN INSERT OR IGNORE INTO pgqrsd_workflow_events (message_id, name, payload, "  \
+               "created_at)"                                                                       \
+               " SELECT p.id, 'child:' || c.id, CASE NEW.status WHEN 'SUCCESS'"                    \
+               " THEN json_object('status', NEW.status, 'output', " RUN_END_VALUE(                 \
+                   "output") ")"                                                                   \
+                             " ELSE json_object('status', NEW.status, 'error', " RUN_END_VALUE(    \
+                                 "error") ") END,"                                                 \
+                                          " " RUN_END_TIME                                         \
+                                          " FROM pgqrs_messages c JOIN pgqrs_messages p ON p.id "  \
+                                          "= c.pgqrsd_parent_id"                                   \
+                                          " WHERE c.id = NEW.message_id AND p.archived_at IS "     \
+                                          "NULL;"                                                  \
+                                          " UPDATE pgqrs_messages SET vt = " RUN_END_TIME          \
+                                          " WHERE id ="                                            \
+                                          " (SELECT pgqrsd_parent_id FROM pgqrs_messages WHERE "   \
+                                          "id = NEW.message_id)"                                   \
+                                          " AND +archived_at IS NULL AND +consumer_worker_id IS "  \
+                                          "NULL AND vt > " RUN_END_TIME                            \
+                                          " AND EXISTS (SELECT 1 FROM pgqrs_workflow_runs r "      \
+                                          "WHERE r.message_id = pgqrs_messages.id"                 \
+                                          " AND r.pgqrsd_event = 'child:' || NEW.message_id); END"
 
 static const char *const pgqrsd_ddl[] = {
     /* What is ready or delayed, in the order in which it is served. */
@@ -119,6 +177,17 @@ static const char *const pgqrsd_ddl[] = {
     "CREATE TABLE IF NOT EXISTS pgqrsd_schedule_ticks ("
     "schedule_id INTEGER NOT NULL REFERENCES pgqrsd_schedules(id), tick_at TEXT NOT NULL,"
     " message_id INTEGER, PRIMARY KEY (schedule_id, tick_at)) WITHOUT ROWID",
+    "CREATE INDEX IF NOT EXISTS pgqrsd_messages_parent ON pgqrs_messages(pgqrsd_parent_id)"
+    " WHERE pgqrsd_parent_id IS NOT NULL",
+    "CREATE TABLE IF NOT EXISTS pgqrsd_workflow_events (message_id INTEGER NOT NULL,"
+    " name TEXT NOT NULL, payload TEXT NOT NULL, created_at TEXT NOT NULL,"
+    " PRIMARY KEY (message_id, name)) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS pgqrsd_workflow_state (message_id INTEGER NOT NULL,"
+    " key TEXT NOT NULL, value TEXT NOT NULL, updated_at TEXT NOT NULL,"
+    " PRIMARY KEY (message_id, key)) WITHOUT ROWID",
+    TRIGGER_MESSAGE_ARCHIVED,
+    TRIGGER_MESSAGE_DELETED,
+    TRIGGER_RUN_ENDED,
     "CREATE TABLE IF NOT EXISTS pgqrsd_schema ("
     "version INTEGER PRIMARY KEY, installed_at TEXT NOT NULL)",
 };

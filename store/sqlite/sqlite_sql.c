@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "store/sqlite/sqlite_priv.h"
+#include "store/sqlite/sqlite_flow.h"
 
 /*
  * Every statement that is prepared once and kept. The hot ones name their index: statistics that
@@ -374,9 +374,9 @@ static const char *const texts[] =
             " LIMIT 1 OFFSET ?2)",
         [STMT_TICKS_DELETE] = "DELETE FROM pgqrsd_schedule_ticks WHERE schedule_id = ?1",
 };
-_Static_assert(sizeof texts / sizeof *texts == STMT_COUNT, "every statement has its text");
+_Static_assert(sizeof texts / sizeof *texts == STMT_FLOW_FIRST, "every statement has its text");
 
 const char *pgqrs_sqlite_sql(enum sqlite_stmt_id id)
 {
-    return texts[id];
+    return id < STMT_FLOW_FIRST ? texts[id] : pgqrs_sqlite_flow_sql(id);
 }
