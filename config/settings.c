@@ -351,19 +351,18 @@ static int check_text(const struct pgqrs_setting *setting, const char *text,
 {
     struct pgqrs_cron cron;
     struct pgqrs_timezone *zone = NULL;
-    switch ((int)setting->type) {
-    case PGQRS_SETTING_CRON:
-        return strlen(text) > PGQRS_SCHEDULE_TEXT_MAX ? bad_value(setting, text, err)
-                                                      : pgqrs_cron_parse(text, &cron, err);
-    case PGQRS_SETTING_ZONE:
-        if (pgqrs_timezone_open(text, &zone, err) < 0) {
-            return -1;
-        }
-        pgqrs_timezone_close(&zone);
-        return 0;
-    default:
-        return *text == 0 ? bad_value(setting, text, err) : 0;
+    struct pgqrs_error why = {0};
+    int rc = 0;
+    if (*text == 0 || strlen(text) > PGQRS_SCHEDULE_TEXT_MAX) {
+        return bad_value(setting, text, err);
     }
+    if (setting->type == PGQRS_SETTING_CRON) {
+        rc = pgqrs_cron_parse(text, &cron, &why);
+    } else if (setting->type == PGQRS_SETTING_ZONE) {
+        rc = pgqrs_timezone_open(text, &zone, &why);
+        pgqrs_timezone_close(&zone);
+    }
+    return rc < 0 ? pgqrs_error_set(err, PGQRS_ERR_CONFIG, "%s", why.text) : 0;
 }
 
 static int parse_number(const struct pgqrs_setting *setting, const char *text, int64_t *value_out)

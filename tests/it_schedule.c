@@ -136,7 +136,7 @@ static void test_overlap(void **state)
     effects_await(&f->scratch, "start ", 2);
     assert_int_equal(db_number(&f->scratch, FIRED("slow")), 2);
     assert_int_equal(db_number(&f->scratch, "select count(*) from pgqrs_messages"), 2);
-    assert_int_equal(daemon_stop(&f->daemon, SIGINT), 75); /* the second one was given back */
+    assert_int_equal(daemon_stop(&f->daemon, SIGQUIT), 75); /* the second one was given back */
 }
 
 static void test_reload(void **state)
