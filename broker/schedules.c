@@ -15,7 +15,7 @@
 #include "store/workflow.h"
 
 #define LOOK_MS 200       /* at most so often because of a hint */
-#define LOOK_MAX_MS 20000 /* at least so often where somebody wakes us */
+#define LOOK_MAX_MS 30000 /* at least so often where somebody wakes us */
 #define AGAIN_MS 1000     /* after a failure */
 #define LATER_US 500      /* a timer that is early looks twice */
 

@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-#include "tests/support/daemon.h"
+#include "tests/support/pg_daemon.h"
 
 #define OF(name)                                                                                   \
     "from pgqrsd_schedule_ticks t join pgqrsd_schedules s on s.id = t.schedule_id"                 \
@@ -98,6 +98,41 @@ static void test_of_the_configuration_and_of_the_command_line(void **state)
     cli_ok(&f->scratch, NULL, "--dsn", broker, "schedule", "delete", "mine", "--yes");
     assert_int_equal(db_number(&f->scratch, TICKS("mine")), 0);
     assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
+}
+
+/* Nothing else would make the broker look for a long time. */
+static void test_created_while_nothing_happens(void **state)
+{
+    struct fixture *f = *state;
+    char broker[128];
+    start(f, "");
+    (void)snprintf(broker, sizeof broker, "broker:%s/run/pgqrsd.sock", f->scratch.dir);
+    cli_ok(&f->scratch, NULL, "--dsn", broker, "schedule", "create", "a", "--cron", "@every 1s",
+           "--queue", "work");
+    effects_await(&f->scratch, "start ", 1);
+    cli_ok(&f->scratch, NULL, "schedule", "delete", "a", "--yes");
+    int before = effects_count(&f->scratch, "start ");
+    cli_ok(&f->scratch, NULL, "schedule", "create", "b", "--cron", "@every 1s", "--queue", "work");
+    effects_await(&f->scratch, "start ", before + 2);
+    assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
+}
+
+static void test_on_postgres(void **state)
+{
+    struct pg_daemon *d = *state;
+    const struct scratch *scratch = &d->fixture->scratch;
+    fixture_start(d->fixture, "schedules:\n"
+                              "  config: {cron: '@yearly', queue: work}\n");
+    pg_rig_await(d->rig, 1, "select count(*) from pgqrsd_schedules where planned");
+    cli_ok(scratch, NULL, "schedule", "create", "a", "--cron", "@every 1s", "--queue", "work");
+    effects_await(scratch, "end ", 2);
+    cli_ok(scratch, NULL, "schedule", "list", "-o", "json");
+    assert_true(said(d->fixture, "\"config\":\"pgqrsd\""));
+    assert_int_equal(cli(scratch, NULL, "schedule", "delete", "config", "--yes", (char *)NULL), 1);
+    cli_ok(scratch, NULL, "schedule", "delete", "a", "--yes");
+    assert_int_equal(daemon_stop(&d->fixture->daemon, SIGTERM), 0);
+    assert_int_equal(pg_rig_number(d->rig, "select count(*) from pgqrs_messages"),
+                     effects_count(scratch, "end "));
 }
 
 /* While another one goes on, that one stands still. */
@@ -203,6 +238,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         CASE(test_of_the_configuration_and_of_the_command_line),
+        CASE(test_created_while_nothing_happens),
+        PG_DAEMON_CASE(test_on_postgres),
         CASE(test_pause_and_run),
         CASE(test_overlap),
         CASE(test_reload),
