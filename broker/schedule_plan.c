@@ -54,19 +54,19 @@ static int64_t walk_from(const struct walk *w, int64_t from_us, int64_t *ring, s
 static int last_ticks(const struct walk *w, int64_t *ticks, size_t max, size_t *count_out,
                       struct pgqrs_error *err)
 {
-    int64_t ring[PGQRS_TICKS_MAX];
-    int64_t count = 0;
+    int64_t ring[PGQRS_TICKS_MAX] = {0};
+    int64_t count;
     int64_t begin_us = w->tick_us != 0 ? w->tick_us - 1 : w->after_us;
-    for (int64_t span_us = INT64_C(60000000); count < (int64_t)max; span_us *= 4) {
-        bool whole = span_us >= w->until_us - begin_us;
+    int64_t span_us = INT64_C(60000000);
+    bool whole;
+    do {
+        whole = span_us >= w->until_us - begin_us;
         count = walk_from(w, whole ? begin_us : w->until_us - span_us, ring, max, err);
         if (count < 0) {
             return -1;
         }
-        if (whole) {
-            break;
-        }
-    }
+        span_us *= 4;
+    } while (!whole && count < (int64_t)max);
     size_t kept = count < (int64_t)max ? (size_t)count : max;
     for (size_t i = 0; i < kept; i++) {
         ticks[i] = ring[(count - (int64_t)kept + (int64_t)i) % (int64_t)max];

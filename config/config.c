@@ -262,6 +262,16 @@ static int load_schedule(struct loader *l, const struct pgqrs_yaml_node *key,
     return wrap_input(s, l->err);
 }
 
+static size_t size_of(const struct pgqrs_config_schedule *s)
+{
+    const char *const texts[] = {s->name, s->cron, s->zone, s->payload};
+    size_t size = PGQRS_NAME_MAX;
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        size += texts[i] == NULL ? 0 : strlen(texts[i]);
+    }
+    return size;
+}
+
 /* After the queues, wherever it stands. */
 static int load_schedules(struct loader *l, const struct pgqrs_yaml_node *node)
 {
@@ -285,8 +295,7 @@ static int load_schedules(struct loader *l, const struct pgqrs_yaml_node *node)
         if (load_schedule(l, &node->items[2 * i], &node->items[2 * i + 1], s) < 0) {
             return -1;
         }
-        bytes += strlen(s->name) + strlen(s->cron) + strlen(s->zone) + strlen(s->payload) +
-                 PGQRS_NAME_MAX;
+        bytes += size_of(s);
     }
     if (bytes > PGQRS_SCHEDULES_BYTES_MAX) {
         (void)pgqrs_error_set(l->err, PGQRS_ERR_CONFIG,

@@ -537,17 +537,17 @@ static void test_trouble(void **state)
 
 #define BOTH(test)                                                                                 \
     {.name = "sqlite: " #test,                                                                     \
-     .test_func = test,                                                                            \
+     .test_func = (test),                                                                          \
      .setup_func = setup_sqlite,                                                                   \
      .teardown_func = teardown},                                                                   \
     {                                                                                              \
-        .name = "postgres: " #test, .test_func = test, .setup_func = setup_pg,                     \
+        .name = "postgres: " #test, .test_func = (test), .setup_func = setup_pg,                   \
         .teardown_func = teardown                                                                  \
     }
 
 #define THROUGH_BROKER(test)                                                                       \
     {                                                                                              \
-        .name = "broker: " #test, .test_func = test, .setup_func = setup_remote,                   \
+        .name = "broker: " #test, .test_func = (test), .setup_func = setup_remote,                 \
         .teardown_func = teardown                                                                  \
     }
 

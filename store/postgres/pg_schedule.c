@@ -309,7 +309,7 @@ static int schedule_delete(struct pgqrs_store *store, const char *name, struct p
     if (gone != 0) {
         return gone < 0 ? -1 : 0;
     }
-    if (schedule_find(store, name, &one, err) < 0) {
+    if (pgqrs_store_schedule_find(store, name, &one, err) < 0) {
         return -1;
     }
     int rc = one.items[0].config == NULL

@@ -332,7 +332,8 @@ static const char *const texts[] =
         [STMT_SCHEDULE_INSERT] =
             "INSERT INTO pgqrsd_schedules (name, queue_id, cron, zone, payload, priority, catch_up,"
             " overlap, config, paused_at, next_at, created_at)"
-            " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, CASE WHEN ?10 = 1 THEN ?11 END, ?11, ?11)",
+            " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, CASE WHEN ?10 = 1 THEN ?11 END,"
+            " ?11, ?11)",
         /* ?10: paused, 1 yes, 2 no, 0 as it is. In an assignment a column is what it was. */
         [STMT_SCHEDULE_CHANGE] =
             "UPDATE pgqrsd_schedules SET queue_id = ?2, cron = ?3, zone = ?4, payload = ?5,"
@@ -361,15 +362,16 @@ static const char *const texts[] =
             "SELECT queue_id, payload, priority, overlap = 'skip', EXISTS (SELECT 1"
             " FROM pgqrs_messages WHERE id = last_message_id AND archived_at IS NULL)"
             " FROM pgqrsd_schedules WHERE id = ?1 AND next_at = ?2 AND paused_at IS NULL",
-        [STMT_SCHEDULE_FIRED] =
-            "UPDATE pgqrsd_schedules SET next_at = ?2, planned = ?3, last_at = coalesce(?4, last_at),"
-            " last_message_id = coalesce(?5, last_message_id) WHERE id = ?1",
+        [STMT_SCHEDULE_FIRED] = "UPDATE pgqrsd_schedules SET next_at = ?2, planned = ?3,"
+                                " last_at = coalesce(?4, last_at),"
+                                " last_message_id = coalesce(?5, last_message_id) WHERE id = ?1",
         [STMT_TICK_INSERT] =
             "INSERT OR IGNORE INTO pgqrsd_schedule_ticks (schedule_id, tick_at) VALUES (?1, ?2)",
         [STMT_TICK_MESSAGE] = "UPDATE pgqrsd_schedule_ticks SET message_id = ?3"
                               " WHERE schedule_id = ?1 AND tick_at = ?2",
         [STMT_TICKS_OLD] =
-            "DELETE FROM pgqrsd_schedule_ticks WHERE schedule_id = ?1 AND tick_at <= (SELECT tick_at"
+            "DELETE FROM pgqrsd_schedule_ticks WHERE schedule_id = ?1"
+            " AND tick_at <= (SELECT tick_at"
             " FROM pgqrsd_schedule_ticks WHERE schedule_id = ?1 ORDER BY tick_at DESC"
             " LIMIT 1 OFFSET ?2)",
         [STMT_TICKS_DELETE] = "DELETE FROM pgqrsd_schedule_ticks WHERE schedule_id = ?1",
