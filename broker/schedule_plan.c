@@ -5,7 +5,7 @@
 
 #include "base/cron.h"
 
-#define LOOK_MAX 100                 /* schedules that one look fires */
+#define LOOK_MAX 20                  /* schedules that one look fires */
 #define PUT_OFF_US INT64_C(60000000) /* of one whose expression or zone can not be read */
 
 /* ---- ticks that have passed ---- */

@@ -17,7 +17,6 @@ struct pgqrs_schedule_plan {
     size_t count;
     int64_t next_us; /* PGQRS_SCHEDULE_NEVER_US: there is none */
 };
-#define PGQRS_SCHEDULE_NEVER_US INT64_C(253402300799000000) /* the end of the year 9999 */
 
 int pgqrs_schedule_plan(const struct pgqrs_schedule *schedule, int64_t now_us,
                         struct pgqrs_schedule_plan *plan, struct pgqrs_error *err) PGQRS_MUST_CHECK;

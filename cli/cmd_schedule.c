@@ -36,9 +36,10 @@ static int64_t next_after(const struct pgqrs_schedule *s, int64_t after_us, stru
 static int64_t next_of(const struct pgqrs_schedule *s)
 {
     struct pgqrs_error err;
-    return s->paused_at_us != 0 ? 0
-           : s->planned         ? s->next_at_us
-                                : next_after(s, s->next_at_us, &err);
+    if (s->paused_at_us != 0 || s->next_at_us >= PGQRS_SCHEDULE_NEVER_US) {
+        return 0;
+    }
+    return s->planned ? s->next_at_us : next_after(s, s->next_at_us, &err);
 }
 
 /* ---- list ---- */

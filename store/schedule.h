@@ -30,8 +30,9 @@ enum pgqrs_overlap {                          /* the message of an earlier tick 
 #define PGQRS_SCHEDULE_NAME_MAX 255
 #define PGQRS_SCHEDULE_TEXT_MAX 1024 /* bytes of an expression, of a zone's name */
 #define PGQRS_SCHEDULE_PAYLOAD_MAX (64 * 1024)
-#define PGQRS_SCHEDULE_LIST_MAX 200 /* a list of them fits into a message */
-#define PGQRS_TICKS_MAX 1000        /* of one firing, and rows that are kept of a schedule */
+#define PGQRS_SCHEDULE_LIST_MAX 200                         /* a list of them fits into a message */
+#define PGQRS_SCHEDULE_NEVER_US INT64_C(253402300799000000) /* the end of the year 9999 */
+#define PGQRS_TICKS_MAX 1000 /* of one firing, and rows that are kept of a schedule */
 
 /* "skip", ...; "allow", ... */
 const char *pgqrs_catch_up_name(enum pgqrs_catch_up catch_up);

@@ -519,6 +519,32 @@ static void test_overlap(void **state)
     assert_int_equal(look_at(w, START_US + 6 * HOUR_US, NULL), 1);
 }
 
+/* ---- more than one look fires ---- */
+
+static void test_many(void **state)
+{
+    struct world *w = *state;
+    const int64_t tick = START_US + HOUR_US;
+    int64_t next_us = 0;
+    size_t messages = 0;
+    size_t looks = 0;
+    for (int i = 0; i < 50; i++) {
+        char name[16];
+        (void)snprintf(name, sizeof name, "s%d", i);
+        create(w, (struct pgqrs_schedule_put){.name = name, .cron = "0 * * * *"});
+    }
+    for (next_us = START_US; next_us < tick;) {
+        assert_int_equal(look_at(w, START_US, &next_us), 0);
+    }
+    assert_int_equal(next_us, tick);
+    for (; next_us <= tick; looks++) {
+        messages += look_at(w, tick, &next_us);
+    }
+    assert_int_equal(messages, 50);
+    assert_true(looks > 1 && looks <= 10);
+    assert_int_equal(next_us, tick + HOUR_US);
+}
+
 /* ---- what can not be planned ---- */
 
 static void test_trouble(void **state)
@@ -566,6 +592,7 @@ int main(void)
         BOTH(test_clock_jumps),
         BOTH(test_overlap),
         BOTH(test_trouble),
+        BOTH(test_many),
     };
     return cmocka_run_group_tests_name("schedules", tests, NULL, NULL);
 }
