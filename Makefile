@@ -16,7 +16,8 @@ SANITIZE ?=
 
 DEPS_BUILD := gcc libc6-dev make pkg-config libevent-dev libnng-dev libsqlite3-dev libpq-dev \
               libjansson-dev libyaml-dev libcurl4-openssl-dev libssl-dev libseccomp-dev tzdata
-DEPS_TEST  := libcmocka-dev procps postgresql postgresql-client pgbouncer
+DEPS_TEST  := libcmocka-dev procps postgresql postgresql-client pgbouncer \
+              $(if $(filter x86_64,$(shell uname -m)),user-mode-linux)
 DEPS_LINT  := clang libclang-rt-14-dev clang-tidy clang-format cppcheck mandoc man-db
 DEPS_CHECK := valgrind
 
@@ -148,6 +149,9 @@ BENCH_HANDLERS := $(patsubst bench/handlers/%.c,$(B)/bench/handlers/%.so,$(call 
 HANDLER_LIBS_checksum = $(call PKG,libcrypto jansson)
 HANDLER_LIBS_exec     = $(call PKG,jansson)
 HANDLER_LIBS_webhook  = $(call PKG,libcurl jansson)
+HANDLER_LIBS_order_workflow = $(call PKG,jansson)
+HANDLER_LIBS_etl_workflow   = $(call PKG,jansson)
+HANDLER_LIBS_etl_part       = $(call PKG,jansson)
 
 define handler_rule
 $(B)/$(1)/%.so: $(2)/%.c $(wildcard $(2)/*.h) include/pgqrs/handler.h

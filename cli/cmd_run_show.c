@@ -266,7 +266,7 @@ static int show_text(struct view *v, const struct pgqrs_run *run, const struct c
     print_header(v, run);
     if (v->steps.count > 0) {
         (void)printf("\n");
-        pgqrs_steps_print(&v->steps);
+        pgqrs_steps_print(&v->steps, pgqrs_run_has_ended(run->status));
     }
     if (v->state.count > 0) {
         (void)printf("\n");

@@ -15,11 +15,32 @@ struct listing {
     struct pgqrs_json json;
 };
 
+static void put_outcome(struct pgqrs_table *table, const struct pgqrs_run *run)
+{
+    char wait[PGQRS_TOOK_SIZE + 8] = "";
+    struct pgqrs_buf text = {0};
+    if (run->status == PGQRS_RUN_SUCCESS) {
+        pgqrs_table_text(table, run->output);
+        return;
+    }
+    if (run->status == PGQRS_RUN_PAUSED && pgqrs_run_wait(run->due_at_us, wait) != NULL) {
+        pgqrs_buf_put(&text, wait, strlen(wait));
+        pgqrs_buf_put(&text, ": ", run->error == NULL ? 0 : 2);
+    }
+    if (run->error != NULL) {
+        pgqrs_run_error_text(run->error, &text);
+    } else {
+        pgqrs_buf_put_u8(&text, 0);
+    }
+    bool none = text.failed || text.data[0] == 0;
+    pgqrs_table_text(table, none ? NULL : (const char *)text.data);
+    pgqrs_buf_fini(&text);
+}
+
 static int put_run(void *arg, const struct pgqrs_run *run)
 {
     struct listing *l = arg;
     char text[PGQRS_WHEN_SIZE];
-    struct pgqrs_buf error = {0};
     if (l->cli->json) {
         pgqrs_json_begin(&l->json, NULL, '{');
         pgqrs_run_as_json(&l->json, run);
@@ -31,15 +52,7 @@ static int put_run(void *arg, const struct pgqrs_run *run)
     pgqrs_table_text(&l->table, pgqrs_run_status_name(run->status));
     pgqrs_table_text(&l->table, pgqrs_time_table(run->started_at_us, text));
     pgqrs_table_text(&l->table, pgqrs_run_took(run, text));
-    if (run->status == PGQRS_RUN_PAUSED && run->due_at_us != 0) {
-        pgqrs_table_text(&l->table, pgqrs_run_when(run->due_at_us, text));
-    } else if (run->status != PGQRS_RUN_SUCCESS && run->error != NULL) {
-        pgqrs_run_error_text(run->error, &error);
-        pgqrs_table_text(&l->table, error.failed ? "?" : (const char *)error.data);
-    } else {
-        pgqrs_table_text(&l->table, run->output);
-    }
-    pgqrs_buf_fini(&error);
+    put_outcome(&l->table, run);
     return PGQRS_CLI_OK;
 }
 
@@ -96,7 +109,7 @@ static int print_list(struct listing *l, struct pgqrs_run_filter filter, int64_t
 int pgqrs_cmd_run_list(struct pgqrs_cli *cli)
 {
     static const char *const headers[] = {">ID",     "WORKFLOW", "STATUS",
-                                          "STARTED", ">TOOK",    "DUE, OUTPUT OR ERROR"};
+                                          "STARTED", ">TOOK",    "WAITS, OUTPUT OR ERROR"};
     struct listing l = {.cli = cli, .table = pgqrs_table_of(headers, 6)};
     struct pgqrs_run_filter filter = {0};
     struct pgqrs_cli_page page;
@@ -125,28 +138,38 @@ static int open_for(struct pgqrs_cli *cli, int64_t *id_out)
     return status == PGQRS_CLI_OK ? pgqrs_cli_open(cli) : status;
 }
 
-int pgqrs_cmd_run_steps(struct pgqrs_cli *cli)
+static int print_steps(struct pgqrs_cli *cli, const struct pgqrs_run *run)
 {
     struct pgqrs_step_list steps;
     struct pgqrs_json json = {0};
     struct pgqrs_error err;
-    int64_t id;
     int rc;
-    int status = open_for(cli, &id);
-    if (status != PGQRS_CLI_OK) {
-        return status;
-    }
-    PGQRS_RUN_TRY(rc, &err, pgqrs_store_run_steps(cli->store, id, &steps, &err));
+    PGQRS_RUN_TRY(rc, &err, pgqrs_store_run_steps(cli->store, run->message_id, &steps, &err));
     if (rc < 0) {
         return pgqrs_cli_fail(&err);
     }
     if (cli->json) {
         pgqrs_steps_as_json(&json, NULL, &steps);
     } else {
-        pgqrs_steps_print(&steps);
+        pgqrs_steps_print(&steps, pgqrs_run_has_ended(run->status));
     }
     pgqrs_step_list_fini(&steps);
     return PGQRS_CLI_OK;
+}
+
+int pgqrs_cmd_run_steps(struct pgqrs_cli *cli)
+{
+    struct pgqrs_run_list one = {0};
+    int64_t id;
+    int status = open_for(cli, &id);
+    if (status == PGQRS_CLI_OK) {
+        status = pgqrs_run_look(cli, id, &one);
+    }
+    if (status == PGQRS_CLI_OK) {
+        status = print_steps(cli, &one.items[0]);
+    }
+    pgqrs_run_list_fini(&one);
+    return status;
 }
 
 static void print_state(const struct pgqrs_cli *cli, int64_t id,
@@ -227,7 +250,7 @@ int pgqrs_cmd_run_fork(struct pgqrs_cli *cli)
     int64_t id;
     int status = pgqrs_cli_id(cli, &id);
     if (status == PGQRS_CLI_OK && word != NULL) {
-        status = pgqrs_input_json(word, &input);
+        status = pgqrs_input_of_run(word, &input);
     }
     if (status == PGQRS_CLI_OK) {
         status = pgqrs_cli_open(cli);

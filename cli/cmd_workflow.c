@@ -197,7 +197,7 @@ int pgqrs_cmd_workflow_trigger(struct pgqrs_cli *cli)
     struct pgqrs_buf input = {0};
     int status = parse_item(cli, &item);
     if (status == PGQRS_CLI_OK) {
-        status = pgqrs_input_json(cli->word_count > 1 ? cli->words[1] : "null", &input);
+        status = pgqrs_input_of_run(cli->word_count > 1 ? cli->words[1] : "null", &input);
     }
     if (status == PGQRS_CLI_OK) {
         status = pgqrs_cli_open(cli);

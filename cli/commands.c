@@ -45,8 +45,8 @@ static const char trigger_help[] =
     "that one's id is printed.\n";
 static const char result_help[] =
     "Its output, exit status 0; or its error on standard error, exit status 1. A run\n"
-    "that goes on as another one is followed. Not ended yet: exit status 75, unless\n"
-    "--wait is given; after --wait=D too.\n";
+    "that goes on as another one is followed. One that has not ended: exit status\n"
+    "75; with --wait it is waited for.\n";
 static const char run_cancel_help[] =
     "A run that waits sees it at once, one that runs at its next step. With --wait\n"
     "the exit status is 0 when it ended as cancelled, 75 when it has not ended.\n";

@@ -72,3 +72,15 @@ int pgqrs_input_json(const char *word, struct pgqrs_buf *out)
     }
     return pgqrs_cli_fail(&err);
 }
+
+int pgqrs_input_of_run(const char *word, struct pgqrs_buf *out)
+{
+    size_t most = PGQRS_ENQUEUE_MAX - strlen("{\"input\": }");
+    int status = pgqrs_input_json(word, out);
+    if (status == PGQRS_CLI_OK && out->len > most) {
+        pgqrs_cli_error("input: found %zu bytes without white space, expected at most %zu",
+                        out->len, most);
+        return PGQRS_CLI_FAILURE;
+    }
+    return status;
+}

@@ -15,5 +15,7 @@ int pgqrs_input_read(const char *path, struct pgqrs_buf *out,
  * an exit status; when it is not PGQRS_CLI_OK, the reason is printed.
  */
 int pgqrs_input_json(const char *word, struct pgqrs_buf *out) PGQRS_MUST_CHECK;
+/* The same for the input of a run, which has to fit into a payload with its wrapper. */
+int pgqrs_input_of_run(const char *word, struct pgqrs_buf *out) PGQRS_MUST_CHECK;
 
 #endif

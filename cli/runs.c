@@ -13,7 +13,7 @@
 #define LOOK_FIRST_MS 20
 #define LOOK_EVERY_MS 500
 #define SECOND_US INT64_C(1000000)
-#define NEVER_US (INT64_C(253370764800) * SECOND_US) /* year 9999: no time is meant */
+#define NEVER_US (50 * 366 * 86400 * SECOND_US) /* from now: no time is meant */
 
 /* ---- looking ---- */
 
@@ -120,18 +120,26 @@ const char *pgqrs_run_took(const struct pgqrs_run *run, char out[PGQRS_TOOK_SIZE
     return run->started_at_us == 0 ? NULL : pgqrs_took(end - run->started_at_us, out);
 }
 
+const char *pgqrs_run_wait(int64_t until_us, char out[PGQRS_TOOK_SIZE + 8])
+{
+    char took[PGQRS_TOOK_SIZE];
+    int64_t left = until_us - pgqrs_wall_us();
+    if (until_us == 0 || left >= NEVER_US) {
+        return NULL;
+    }
+    (void)snprintf(out, PGQRS_TOOK_SIZE + 8, "%s%s", left <= 0 ? "now" : "in ",
+                   left <= 0 ? "" : pgqrs_took(left, took));
+    return out;
+}
+
 const char *pgqrs_run_when(int64_t us, char out[PGQRS_WHEN_SIZE])
 {
     char time[PGQRS_TIME_SIZE];
-    char took[PGQRS_TOOK_SIZE];
-    int64_t left = us - pgqrs_wall_us();
-    if (us >= NEVER_US) {
+    char wait[PGQRS_TOOK_SIZE + 8];
+    if (pgqrs_run_wait(us, wait) == NULL) {
         (void)snprintf(out, PGQRS_WHEN_SIZE, "an event comes");
-    } else if (left <= 0) {
-        (void)snprintf(out, PGQRS_WHEN_SIZE, "%s, now", pgqrs_time_table(us, time));
     } else {
-        (void)snprintf(out, PGQRS_WHEN_SIZE, "%s, in %s", pgqrs_time_table(us, time),
-                       pgqrs_took(left, took));
+        (void)snprintf(out, PGQRS_WHEN_SIZE, "%s, %s", pgqrs_time_table(us, time), wait);
     }
     return out;
 }
@@ -250,10 +258,14 @@ void pgqrs_pairs_as_json(struct pgqrs_json *json, const char *key, const char *v
 
 enum mark { MARK_DONE, MARK_FAILED, MARK_RUNS, MARK_WAITS, MARK_AGAIN };
 
-static enum mark mark_of(const struct pgqrs_step *step)
+/* ended: the run has, so that nothing waits any more. */
+static enum mark mark_of(const struct pgqrs_step *step, bool ended)
 {
     if (step->status == PGQRS_STEP_SUCCESS) {
         return MARK_DONE;
+    }
+    if (ended) {
+        return MARK_FAILED;
     }
     if (step->status != PGQRS_STEP_ERROR) {
         return MARK_RUNS;
@@ -262,30 +274,63 @@ static enum mark mark_of(const struct pgqrs_step *step)
     return step->retry_at_us == 0 ? MARK_FAILED : waits ? MARK_WAITS : MARK_AGAIN;
 }
 
-/* What has come of it, or what it waits for. */
-static void put_outcome(struct pgqrs_buf *out, const struct pgqrs_step *step, enum mark mark)
+static void put_until(struct pgqrs_buf *out, const struct pgqrs_step *step)
 {
-    char when[PGQRS_WHEN_SIZE] = "";
-    const char *text = when;
-    if (mark == MARK_WAITS || mark == MARK_AGAIN) {
-        (void)pgqrs_run_when(step->retry_at_us, when);
-        pgqrs_buf_put(out, mark == MARK_WAITS ? "until " : "again at ", mark == MARK_WAITS ? 6 : 9);
-        pgqrs_buf_put(out, when, strlen(when));
-        if (mark == MARK_WAITS || step->error == NULL) {
-            pgqrs_buf_put_u8(out, 0);
+    char when[PGQRS_WHEN_SIZE];
+    char text[PGQRS_WHEN_SIZE + 8];
+    if (step->kind == PGQRS_STEP_EVENT && step->error != NULL) {
+        pgqrs_run_error_text(step->error, out); /* names the event */
+        if (pgqrs_run_wait(step->retry_at_us, text) == NULL || out->failed) {
             return;
         }
-        pgqrs_buf_put(out, ": ", 2);
+        out->len--;
+        pgqrs_buf_put(out, ", ", 2);
     }
-    if (mark != MARK_DONE && step->error != NULL) {
-        pgqrs_run_error_text(step->error, out);
-        return;
-    }
-    text = mark == MARK_DONE && step->output != NULL ? step->output : "-";
+    (void)snprintf(text, sizeof text, "until %s", pgqrs_run_when(step->retry_at_us, when));
     put_terminated(out, text, strlen(text));
 }
 
-void pgqrs_steps_print(const struct pgqrs_step_list *steps)
+static void put_again(struct pgqrs_buf *out, const struct pgqrs_step *step)
+{
+    char wait[PGQRS_TOOK_SIZE + 8] = "";
+    pgqrs_buf_put(out, "again ", 6);
+    (void)pgqrs_run_wait(step->retry_at_us, wait);
+    pgqrs_buf_put(out, wait, strlen(wait));
+    if (step->error == NULL) {
+        pgqrs_buf_put_u8(out, 0);
+    } else {
+        pgqrs_buf_put(out, ": ", 2);
+        pgqrs_run_error_text(step->error, out);
+    }
+}
+
+/* What has come of it, or what it waits for. */
+static void put_outcome(struct pgqrs_buf *out, const struct pgqrs_step *step, enum mark mark)
+{
+    const char *text = "-";
+    switch (mark) {
+    case MARK_WAITS:
+        put_until(out, step);
+        return;
+    case MARK_AGAIN:
+        put_again(out, step);
+        return;
+    case MARK_FAILED:
+        if (step->error != NULL) {
+            pgqrs_run_error_text(step->error, out);
+            return;
+        }
+        break;
+    case MARK_DONE:
+        text = step->output != NULL ? step->output : text;
+        break;
+    case MARK_RUNS:
+        break;
+    }
+    put_terminated(out, text, strlen(text));
+}
+
+void pgqrs_steps_print(const struct pgqrs_step_list *steps, bool ended)
 {
     static const char *const headers[] = {"", "STEP", "KIND", ">TRIES", ">TOOK", "OUTCOME"};
     static const char *const marks[2][5] = {{"+", "x", ">", "~", "!"},
@@ -294,7 +339,7 @@ void pgqrs_steps_print(const struct pgqrs_step_list *steps)
     struct pgqrs_table table = pgqrs_table_of(headers, 6);
     for (size_t i = 0; i < steps->count; i++) {
         const struct pgqrs_step *step = &steps->items[i];
-        enum mark mark = mark_of(step);
+        enum mark mark = mark_of(step, ended);
         char took[PGQRS_TOOK_SIZE];
         struct pgqrs_buf text = {0};
         bool timed = step->started_at_us != 0 && step->completed_at_us >= step->started_at_us &&

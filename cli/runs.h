@@ -41,7 +41,8 @@ void pgqrs_steps_as_json(struct pgqrs_json *json, const char *key,
 /* value: what a pair's json is called; at: what its time is. */
 void pgqrs_pairs_as_json(struct pgqrs_json *json, const char *key, const char *value,
                          const char *at, const struct pgqrs_pair_list *pairs);
-void pgqrs_steps_print(const struct pgqrs_step_list *steps);
+/* ended: their run has. */
+void pgqrs_steps_print(const struct pgqrs_step_list *steps, bool ended);
 void pgqrs_pairs_print(const char *name, const char *value, const struct pgqrs_pair_list *pairs);
 
 #define PGQRS_TOOK_SIZE 32
@@ -50,6 +51,8 @@ const char *pgqrs_took(int64_t us, char out[PGQRS_TOOK_SIZE]);
 /* How long it ran, or has run until now; null: it has not started. */
 const char *pgqrs_run_took(const struct pgqrs_run *run, char out[PGQRS_TOOK_SIZE]);
 #define PGQRS_WHEN_SIZE 80
+/* "in 5m", "now"; null: until an event comes, or not at all. */
+const char *pgqrs_run_wait(int64_t until_us, char out[PGQRS_TOOK_SIZE + 8]);
 /* "2026-01-31T12:00:00Z, in 5m"; "an event comes" when no time is meant. */
 const char *pgqrs_run_when(int64_t us, char out[PGQRS_WHEN_SIZE]);
 

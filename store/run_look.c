@@ -137,7 +137,7 @@ static int ask_message(struct pgqrs_store *store, struct pgqrs_run_list *one,
 int pgqrs_store_run_look(struct pgqrs_store *store, int64_t message_id,
                          struct pgqrs_run_list *one_out, struct pgqrs_error *err)
 {
-    struct pgqrs_error why;
+    struct pgqrs_error why = {0};
     struct pgqrs_error *fill = err == NULL ? &why : err;
     if (pgqrs_store_run_get(store, message_id, one_out, fill) == 0) {
         const struct pgqrs_run *run = &one_out->items[0];

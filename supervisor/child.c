@@ -163,6 +163,16 @@ static struct pgqrs_isolation isolation_of(const struct pgqrs_config_isolation *
     };
 }
 
+/* Before its welcome no worker knows its plugin; what it has by then is not counted. */
+static void confine(struct child *child, struct pgqrs_isolation *isolation)
+{
+    child->memory_limit = isolation->memory;
+    child->confined =
+        isolation->memory > 0 && pgqrs_cgroup_confine(&child->place->s->cgroup, child->generation,
+                                                      child->pid, isolation->memory);
+    isolation->memory = child->confined ? 0 : isolation->memory;
+}
+
 static void welcome_worker(struct child *child)
 {
     const struct supervisor *s = child->place->s;
@@ -182,6 +192,7 @@ static void welcome_worker(struct child *child)
         .log_lines = (uint32_t)queue->log_lines,
         .once = child->place->run != NULL,
     };
+    confine(child, &m.isolation);
     memcpy(m.token, child->token, sizeof m.token);
     struct pgqrs_buf out = {0};
     pgqrs_encode_worker_welcome(&out, &m);

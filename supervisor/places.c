@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/units.h"
 #include "base/utf8.h"
 #include "supervisor/run.h"
 
@@ -200,6 +201,13 @@ static void describe(const struct child *child, int wait_status, const char *las
         (void)snprintf(out, size, "killed: %s", child->kill_reason);
     } else if (last_words[0] != 0) {
         (void)pgqrs_utf8_copy(out, size, last_words);
+    } else if (child->memory_end != PGQRS_CGROUP_NOTHING && WIFSIGNALED(wait_status)) {
+        char limit[32];
+        pgqrs_size_format(child->memory_limit, limit, sizeof limit);
+        (void)snprintf(
+            out, size, "out of memory: killed by the kernel, %s of %s (isolation.memory)",
+            child->memory_end == PGQRS_CGROUP_LIMIT ? "at its limit" : "but not for its own limit",
+            limit);
     } else if (WIFSIGNALED(wait_status)) {
         int signal = WTERMSIG(wait_status);
         (void)snprintf(out, size, "killed by signal %d (%s)%s", signal, strsignal(signal),
@@ -306,7 +314,13 @@ static void worker_ended(struct place *place, const struct child *child, int wai
         failed_start(place, why);
         return;
     }
-    int64_t delay = limited ? 0 : restart_delay(place, ready_ms(child));
+    if (limited) {
+        pgqrs_log_warn("%s: %s, starting it again pid=%d generation=%" PRIu64,
+                       pgqrs_place_name(place), why, (int)child->pid, child->generation);
+        pgqrs_place_try(place); /* of a queue that is failing, too */
+        return;
+    }
+    int64_t delay = restart_delay(place, ready_ms(child));
     pgqrs_log_warn("%s: %s, starting it again in %" PRId64 " ms pid=%d generation=%" PRIu64,
                    pgqrs_place_name(place), why, delay, (int)child->pid, child->generation);
     start_after(place, delay);
@@ -362,6 +376,9 @@ void pgqrs_place_ended(struct place *place, int wait_status, const struct rusage
     struct supervisor *s = place->s;
     struct child *child = place->child;
     pgqrs_output_finish(child);
+    if (child->confined) {
+        child->memory_end = pgqrs_cgroup_ended(&s->cgroup, child->generation);
+    }
     char output[PGQRS_OUTPUT_TAIL];
     pgqrs_output_tail(child, output, sizeof output);
     struct child copy = *child;

@@ -69,6 +69,11 @@ static json_t *describe_place(const struct place *place)
         put(out, "job_ms", json_integer(child->beat.job_ms));
         put(out, "held", json_integer(child->beat.held));
         put(out, "settled", json_integer((json_int_t)child->beat.settled));
+        put(out, "memory_limit",
+            child->memory_limit == 0 ? json_null() : json_integer(child->memory_limit));
+        put(out, "memory_limit_kept_by",
+            child->memory_limit == 0 ? json_null()
+                                     : json_string(child->confined ? "cgroup" : "rlimit"));
     }
     return out;
 }

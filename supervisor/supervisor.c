@@ -115,6 +115,7 @@ static void on_beat_check(evutil_socket_t fd, short what, void *arg)
         pgqrs_pool_recycle(s);
         pgqrs_reload_check(s);
         check_channels(s);
+        pgqrs_cgroup_sweep(&s->cgroup);
         pgqrs_scaling_check(s);
     }
 }
@@ -445,6 +446,16 @@ static void raise_descriptor_limit(void)
     }
 }
 
+static bool limits_memory(const struct supervisor *s)
+{
+    for (size_t i = 0; i < s->queue_count; i++) {
+        if (s->queues[i]->config->isolation.memory > 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static int start_timers(struct supervisor *s)
 {
     int64_t ms = s->config->heartbeat_interval_ms;
@@ -477,6 +488,9 @@ static int start(struct supervisor *s, struct pgqrs_error *err)
     (void)prctl(PR_SET_CHILD_SUBREAPER, 1);
     pgqrs_log_info("pgqrsd " PGQRS_VERSION ": starting, %zu queues pid=%d instance=%s",
                    s->queue_count, (int)getpid(), s->instance);
+    if (limits_memory(s)) {
+        pgqrs_cgroup_open(&s->cgroup, s->instance);
+    }
     s->started_ms = pgqrs_mono_ms();
     pgqrs_place_start(&s->broker);
     return 0;
@@ -511,6 +525,7 @@ static void supervisor_fini(struct supervisor *s)
     if (s->listen_fd >= 0) {
         (void)close(s->listen_fd);
     }
+    pgqrs_cgroup_close(&s->cgroup);
     pgqrs_runtime_dir_remove(&s->runtime);
     pgqrs_control_end();
 }
@@ -518,7 +533,8 @@ static void supervisor_fini(struct supervisor *s)
 int pgqrs_supervisor_run(struct pgqrs_config *config, const char *config_path,
                          struct pgqrs_error *err)
 {
-    struct supervisor s = {.config = config, .config_path = config_path, .listen_fd = -1};
+    struct supervisor s = {
+        .config = config, .config_path = config_path, .listen_fd = -1, .cgroup = PGQRS_CGROUP_NONE};
     STAILQ_INIT(&s.unreported);
     LIST_INIT(&s.runs);
     int rc = start(&s, err);

@@ -17,6 +17,7 @@
  *   scaling.c      how many workers follow from what waits
  *   pool.c         how many places a queue has: scaling, and replacing old workers
  *   run.c          one message in a worker of its own
+ *   cgroup.c       groups that keep workers to a limit of memory
  *   deaths.c       the last deaths
  *   status.c       what we know, as JSON
  *   ctl.c          the operator's socket
@@ -38,6 +39,7 @@
 #include "ipc/control.h"
 #include "ipc/output_page.h"
 #include "ipc/spawn_contract.h"
+#include "supervisor/cgroup.h"
 #include "supervisor/restart_policy.h"
 #include "supervisor/runtime_dir.h"
 
@@ -85,6 +87,9 @@ struct child {
     bool stop_asked;                 /* somebody has marked its row stopped */
     char *kill_reason;               /* why we killed it; null: we did not */
     struct child_output output;
+    int64_t memory_limit; /* bytes; 0: none, or it was not welcomed yet */
+    bool confined;        /* a control group keeps the limit */
+    enum pgqrs_cgroup_end memory_end;
     enum pgqrs_log_level log_level; /* with which it was started */
     uint32_t version;               /* of its queue, with which it was started */
     bool pinned;                    /* its plugin is the file we hold, not the one at the path */
@@ -207,6 +212,7 @@ struct supervisor {
     enum supervisor_state state;
     struct event_base *base;
     struct pgqrs_runtime_dir runtime;
+    struct pgqrs_cgroup cgroup;
     char instance[33];
     char job_socket[108];
     int listen_fd;

@@ -100,6 +100,24 @@ static void test_too_many_crashes_slow_down_one_queue_alone(void **state)
     assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
 }
 
+/* That is no death to be slow about. */
+static void test_a_job_past_its_limit_costs_a_failing_queue_no_wait(void **state)
+{
+    struct fixture *f = *state;
+    scratch_link(&f->scratch, "copy.so", built("tests/handlers/effect.so"));
+    start_two(f, "consumers: 2, on_crash: 1, timeout: 200ms, cancel_grace: 0s, max_attempts: 1,"
+                 " restart: {max: 1, window: 1h, retry: 1d}");
+    enqueue(f, "work", "{\"crash\":9}");
+    daemon_await_log(&f->daemon, "killed by signal 9", 1);
+    enqueue(f, "work", "{\"crash\":9}");
+    daemon_await_log(&f->daemon, "queue \"work\": failing: ", 1);
+    enqueue(f, "work", "{\"ms\":60000,\"ignore_cancel\":true}");
+    daemon_await_log(&f->daemon, "ran past its time limit", 1);
+    enqueue(f, "work", "{}");
+    db_await(&f->scratch, DONE("work"), 1);
+    assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
+}
+
 static void test_how_often_it_is_tried_can_be_changed(void **state)
 {
     static const char yaml[] = "queues: {work: {handler: %s, settings: {file: %s/later/effects}, "
@@ -157,6 +175,7 @@ int main(void)
         WITH_SCRATCH(test_a_plugin_that_is_mended_is_found),
         WITH_SCRATCH(test_a_plugin_file_that_goes_bad_changes_nothing),
         WITH_SCRATCH(test_too_many_crashes_slow_down_one_queue_alone),
+        WITH_SCRATCH(test_a_job_past_its_limit_costs_a_failing_queue_no_wait),
         WITH_SCRATCH(test_how_often_it_is_tried_can_be_changed),
         WITH_SCRATCH(test_only_new_queues_that_can_not_start),
     };

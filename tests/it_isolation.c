@@ -208,12 +208,30 @@ static void test_a_job_that_leaks_is_ended_and_says_why(void **state)
     struct fixture *f = *state;
     start(f, "    on_crash: 1\n    isolation: {memory: 48MiB, core: 0}\n");
     run_job(f, "leak");
+    assert_int_equal(daemon_log_count(&f->daemon, "isolation.memory: kept by "), 1);
     db_await(&f->scratch,
              ENDED "pgqrsd_outcome = 'failed' and pgqrsd_crash_ct = 1 and pgqrsd_error like"
-                   " '%worker out of memory: it crashed near its limit of 48MiB%'",
+                   " '%worker out of memory: %its limit of 48MiB%'",
              1);
     run_job(f, "report");
     expect(f, R("uid") " is not null");
+    assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
+}
+
+static void test_a_limit_that_comes_with_a_reload_is_kept_by_the_worker(void **state)
+{
+    struct fixture *f = *state;
+    start(f, "");
+    daemon_await_log(&f->daemon, WORKER_READY, 1);
+    assert_false(daemon_log_has(&f->daemon, "isolation.memory"));
+    daemon_config(&f->scratch,
+                  "queues:\n  work: {handler: %s/observe.so, isolation: {memory: 48MiB}}\n",
+                  f->scratch.dir);
+    assert_int_equal(kill(f->daemon.pid, SIGHUP), 0);
+    daemon_await_log(&f->daemon, "queue \"work\": worker 1: ready", 1);
+    assert_int_equal(daemon_log_count(&f->daemon, "isolation.memory: kept by RLIMIT_DATA, not by a"
+                                                  " control group: no queue had a limit"),
+                     1);
     assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
 }
 
@@ -250,6 +268,7 @@ int main(void)
         WITH_SCRATCH(test_a_worker_of_another_user_dies_with_pgqrsd),
         WITH_SCRATCH(test_system_calls_are_denied),
         WITH_SCRATCH(test_a_job_that_leaks_is_ended_and_says_why),
+        WITH_SCRATCH(test_a_limit_that_comes_with_a_reload_is_kept_by_the_worker),
         WITH_SCRATCH(test_what_can_not_be_applied_ends_the_queue),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -30,6 +30,7 @@ int64_t chaos_pick(struct chaos_random *r, int64_t low, int64_t high);
 
 struct chaos_sample {
     pid_t pid;
+    unsigned start; /* of pgqrsd: pids come again */
     bool broker;
     int64_t pages, descriptors;
 };

@@ -238,11 +238,15 @@ static bool died_between(const struct chaos_ledger *l, int pid, int64_t from, in
     return false;
 }
 
+/* A worker may have died with the job before it could say that it began: each counts a crash, and
+ * is an attempt that nobody has seen. */
 static bool lease_forgotten(const struct chaos_ledger *l, const struct chaos_run *a,
                             const struct chaos_run *b)
 {
     const struct chaos_harm *harms = l->harms.items;
-    for (size_t i = 0; i < l->harms.count && b->attempt <= a->attempt; i++) {
+    const struct chaos_row *row = row_of(l, b->id);
+    int unseen = row == NULL ? 0 : row->crashes;
+    for (size_t i = 0; i < l->harms.count && b->attempt <= a->attempt + unseen; i++) {
         if (is(harms[i].name, CHAOS_CRASH_SERVER) && b->start_us > harms[i].at_us &&
             a->start_us > harms[i].at_us - FORGOTTEN_US &&
             a->start_us < harms[i].at_us + OUTAGE_US) {

@@ -61,8 +61,9 @@ static bool add_row(struct chaos_ledger *l, const char *line)
 {
     struct chaos_row row = {0};
     int then;
-    if (sscanf(line, "row %" SCNd64 " %" SCNd64 " %" SCNd64 " %15s %d %15s %d %d", &row.id, &row.n,
-               &row.from, row.want, &then, row.outcome, &row.attempt, &row.by) != 8) {
+    if (sscanf(line, "row %" SCNd64 " %" SCNd64 " %" SCNd64 " %15s %d %15s %d %d %d", &row.id,
+               &row.n, &row.from, row.want, &then, row.outcome, &row.attempt, &row.by,
+               &row.crashes) != 9) {
         return false;
     }
     row.then = then != 0;

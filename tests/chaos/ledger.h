@@ -59,7 +59,7 @@ struct chaos_death {
 struct chaos_row {
     int64_t id, n, from;
     bool then;
-    int attempt, by;
+    int attempt, by, crashes;
     char want[16], outcome[16];
 };
 

@@ -56,6 +56,7 @@ static void write_config(const struct chaos_run_state *c)
                   "    prefetch: 5\n"
                   "    max_attempts: 1000\n"
                   "    on_crash: 1000000\n"
+                  "    restart: {max: 100, window: 1s}\n"
                   "    timeout: 3s\n"
                   "    cancel_grace: 300ms\n"
                   "    retry: {base: 50ms, max: 1s}\n"
@@ -64,7 +65,8 @@ static void write_config(const struct chaos_run_state *c)
                   "    settings: {dir: %s}\n"
                   "    consumers: %d\n"
                   "    max_attempts: 1000\n"
-                  "    on_crash: 1000000\n",
+                  "    on_crash: 1000000\n"
+                  "    restart: {max: 100, window: 1s}\n",
                   c->scratch.dsn, dir, CHAOS_HEARTBEAT_TIMEOUT_MS, c->rig != NULL ? "schema: " : "",
                   chaos_schema(c), handler, dir, CHAOS_WORKERS, handler, dir, CHAOS_FOLLOWERS);
 }

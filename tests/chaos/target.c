@@ -135,13 +135,14 @@ static void write_row(FILE *file, const struct pgqrs_message_entry *m)
 {
     bool dead = flat_number(m->payload, "dead", 0) != 0;
     bool ended = m->status == PGQRS_MESSAGE_ARCHIVED;
-    (void)fprintf(file, "row %" PRId64 " %lld %lld %s %lld %s %u %lld\n", m->id,
+    (void)fprintf(file, "row %" PRId64 " %lld %lld %s %lld %s %u %lld %u\n", m->id,
                   flat_number(m->payload, "n", 0), flat_number(m->payload, "from", 0),
                   dead ? "failed" : "done", flat_number(m->payload, "then", 0),
                   !ended               ? "open"
                   : m->outcome != NULL ? m->outcome
                                        : "nobody",
-                  m->attempts, m->result == NULL ? 0 : flat_number(m->result, "attempt", 0));
+                  m->attempts, m->result == NULL ? 0 : flat_number(m->result, "attempt", 0),
+                  m->crashes);
 }
 
 void chaos_write_rows(struct chaos_run_state *c)

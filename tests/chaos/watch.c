@@ -52,8 +52,12 @@ static void take(struct chaos_run_state *c, pid_t pid, bool broker)
 {
     int64_t pages = resident_pages(pid);
     if (pages > 0 && c->sample_count < CHAOS_SAMPLES_MAX) {
-        c->samples[c->sample_count++] = (struct chaos_sample){
-            .pid = pid, .broker = broker, .pages = pages, .descriptors = count_descriptors(pid)};
+        c->samples[c->sample_count++] =
+            (struct chaos_sample){.pid = pid,
+                                  .start = c->starts,
+                                  .broker = broker,
+                                  .pages = pages,
+                                  .descriptors = count_descriptors(pid)};
     }
 }
 
@@ -96,13 +100,18 @@ static void compare_quarters(int64_t *values, size_t count, int64_t *second_out,
     *second_out = median(values + quarter, quarter);
 }
 
+static bool same_life(const struct chaos_sample *a, const struct chaos_sample *b)
+{
+    return a->pid == b->pid && a->start == b->start && a->broker == b->broker;
+}
+
 /* The samples of one process, from the first. Returns how many. */
 static size_t gather(const struct chaos_run_state *c, size_t first, int64_t *pages,
                      int64_t *descriptors)
 {
     size_t count = 0;
     for (size_t i = first; i < c->sample_count; i++) {
-        if (c->samples[i].pid == c->samples[first].pid) {
+        if (same_life(&c->samples[i], &c->samples[first])) {
             pages[count] = c->samples[i].pages;
             descriptors[count++] = c->samples[i].descriptors;
         }
@@ -113,7 +122,7 @@ static size_t gather(const struct chaos_run_state *c, size_t first, int64_t *pag
 static bool seen_before(const struct chaos_run_state *c, size_t at)
 {
     for (size_t i = 0; i < at; i++) {
-        if (c->samples[i].pid == c->samples[at].pid) {
+        if (same_life(&c->samples[i], &c->samples[at])) {
             return true;
         }
     }
