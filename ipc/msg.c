@@ -50,6 +50,8 @@ const struct pgqrs_msg_desc pgqrs_msg_descs[PGQRS_MSG_COUNT] = {
     [PGQRS_MSG_JOB_FLOW] = {"job_flow", W, B, KEY_SIZE + 25 + 4 * LIST_MIN + TEXT_MIN,
                             PGQRS_BODY_MAX},
     [PGQRS_MSG_JOB_FLOWED] = {"job_flowed", B, W, KEY_SIZE + 9 + 2 * LIST_MIN, PGQRS_BODY_MAX},
+    [PGQRS_MSG_BROKER_SCHEDULES] = {"broker_schedules", S, B, TEXT_MIN + LIST_MIN,
+                                    PGQRS_CONTROL_BODY_MAX},
     [PGQRS_MSG_RUN_ENDED] = {"run_ended", B, S, 9 + TEXT_MIN, PGQRS_ERROR_TEXT_MAX + 64},
 };
 

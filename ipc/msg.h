@@ -23,6 +23,7 @@
 #include "ipc/msg_isolation.h"
 #include "ipc/msg_queues.h"
 #include "ipc/msg_run.h"
+#include "ipc/msg_schedules.h"
 
 #define PGQRS_IPC_MAJOR 1 /* incompatible: peers refuse each other at hello */
 #define PGQRS_IPC_MINOR 0 /* additive */
@@ -104,6 +105,8 @@ enum pgqrs_msg_type { /* numbers go on the wire: append, never reuse */
                       /* workflows, on the job socket: ipc/msg_flow.h */
                       PGQRS_MSG_JOB_FLOW = 30,   /* w>b do this for the running job */
                       PGQRS_MSG_JOB_FLOWED = 31, /* b>w what came of it */
+                      /* control */
+                      PGQRS_MSG_BROKER_SCHEDULES = 32, /* s>b those of the configuration */
                       PGQRS_MSG_COUNT
 };
 

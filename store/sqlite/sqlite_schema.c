@@ -161,6 +161,18 @@ static const char *const pgqrsd_ddl[] = {
     " WHERE archived_at IS NULL AND pgqrsd_unique_key IS NOT NULL",
     "CREATE TABLE IF NOT EXISTS pgqrsd_cancel_requests ("
     "message_id INTEGER PRIMARY KEY, requested_at TEXT NOT NULL DEFAULT (datetime('now')))",
+    "CREATE TABLE IF NOT EXISTS pgqrsd_schedules ("
+    "id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE,"
+    " queue_id INTEGER NOT NULL REFERENCES pgqrs_queues(id), cron TEXT NOT NULL,"
+    " zone TEXT NOT NULL, payload TEXT NOT NULL, priority INTEGER NOT NULL DEFAULT 0,"
+    " catch_up TEXT NOT NULL DEFAULT 'skip', overlap TEXT NOT NULL DEFAULT 'allow',"
+    " config TEXT, created_at " NOW_TEXT ", paused_at TEXT, next_at TEXT NOT NULL,"
+    " planned INTEGER NOT NULL DEFAULT 0, last_at TEXT, last_message_id INTEGER)",
+    "CREATE INDEX IF NOT EXISTS pgqrsd_schedules_next ON pgqrsd_schedules(next_at)"
+    " WHERE paused_at IS NULL",
+    "CREATE TABLE IF NOT EXISTS pgqrsd_schedule_ticks ("
+    "schedule_id INTEGER NOT NULL REFERENCES pgqrsd_schedules(id), tick_at TEXT NOT NULL,"
+    " message_id INTEGER, PRIMARY KEY (schedule_id, tick_at)) WITHOUT ROWID",
     "CREATE INDEX IF NOT EXISTS pgqrsd_messages_parent ON pgqrs_messages(pgqrsd_parent_id)"
     " WHERE pgqrsd_parent_id IS NOT NULL",
     "CREATE TABLE IF NOT EXISTS pgqrsd_workflow_events (message_id INTEGER NOT NULL,"
