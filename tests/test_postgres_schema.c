@@ -33,7 +33,7 @@ static void installs_what_is_verified(void **state)
     suite_ok(rig, pgqrs_store_install(store, &rig->err));
     suite_ok(rig, pgqrs_store_verify(store, &rig->err));
     assert_int_equal(pg_rig_number(rig, "SELECT count(*) FROM _sqlx_migrations WHERE success"), 5);
-    assert_int_equal(pg_rig_number(rig, "SELECT max(version) FROM pgqrsd_schema"), 1);
+    assert_int_equal(pg_rig_number(rig, "SELECT max(version) FROM pgqrsd_schema"), 2);
     assert_string_equal(pg_rig_text(rig, "SELECT string_agg(enumlabel, ' ' ORDER BY enumsortorder)"
                                          " FROM pg_enum WHERE enumtypid ="
                                          " 'pgqrs_workflow_status'::regtype"),

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "store/postgres/pg_schema.h"
+
+/*
+ * The functions of workflows. Whoever changes a run of ours has its message's row locked, so that
+ * an event that is sent while the run begins to wait for it is seen by one of the two.
+ *
+ * pgqrsd_send_event: 0: there is no such message; 1: it, or its run, has ended; 2: there is an
+ * event of that name; 3: it was sent.
+ */
+
+#define ENDED(status) status " IN ('SUCCESS', 'ERROR', 'CANCELLED')"
+#define WHY                                                                                        \
+    "to_jsonb(coalesce(NEW.pgqrsd_error, CASE NEW.pgqrsd_outcome WHEN 'cancelled' THEN"            \
+    " 'cancelled' ELSE 'its message was archived before it ended' END))"
+
+const char pgqrs_pg_ddl_flow_functions[] =
+    "CREATE OR REPLACE FUNCTION pgqrsd_send_event(target bigint, event text, content jsonb)"
+    " RETURNS integer LANGUAGE plpgsql SET search_path FROM CURRENT AS $$\n"
+    "DECLARE\n"
+    "  has_ended boolean;\n"
+    "  run_ended boolean;\n"
+    "  awaited text;\n"
+    "BEGIN\n"
+    "  SELECT m.archived_at IS NOT NULL INTO has_ended FROM pgqrs_messages m WHERE m.id = $1"
+    " FOR NO KEY UPDATE;\n"
+    "  IF has_ended IS NULL THEN\n"
+    "    RETURN 0;\n"
+    "  END IF;\n"
+    "  SELECT " ENDED(
+        "r.status") ", r.pgqrsd_event INTO run_ended, awaited"
+                    " FROM pgqrs_workflow_runs r WHERE r.message_id = $1;\n"
+                    "  IF has_ended OR run_ended THEN\n"
+                    "    RETURN 1;\n"
+                    "  END IF;\n"
+                    "  INSERT INTO pgqrsd_workflow_events (message_id, name, payload, created_at)"
+                    " VALUES ($1, $2, $3, pgqrsd_now()) ON CONFLICT DO NOTHING;\n"
+                    "  IF NOT FOUND THEN\n"
+                    "    RETURN 2;\n"
+                    "  END IF;\n"
+                    "  UPDATE pgqrs_messages m SET pgqrsd_flow = true WHERE m.id = $1 AND NOT "
+                    "m.pgqrsd_flow;\n"
+                    "  IF awaited = $2 THEN\n"
+                    "    UPDATE pgqrs_messages m SET vt = pgqrsd_now() WHERE m.id = $1"
+                    " AND m.consumer_worker_id IS NULL AND m.vt > pgqrsd_now();\n"
+                    "    INSERT INTO pgqrs_messages (queue_id, payload) SELECT 0, 'null' WHERE "
+                    "false;\n"
+                    "  END IF;\n"
+                    "  RETURN 3;\n"
+                    "END $$;"
+
+                    /* A child of which no worker has begun a run tells its end, too. */
+                    "CREATE OR REPLACE FUNCTION pgqrsd_message_archived() RETURNS trigger"
+                    " LANGUAGE plpgsql SET search_path FROM CURRENT AS $$\n"
+                    "DECLARE\n"
+                    "  ended text;\n"
+                    "  given jsonb;\n"
+                    "  why jsonb;\n"
+                    "BEGIN\n"
+                    "  UPDATE pgqrs_workflow_runs r SET status = (CASE WHEN r.status = 'CANCELLING'"
+                    " OR NEW.pgqrsd_outcome = 'cancelled' THEN 'CANCELLED' ELSE 'ERROR'"
+                    " END)::pgqrs_workflow_status, error = " WHY ", completed_at = NEW.archived_at,"
+                    " updated_at = NEW.archived_at, pgqrsd_event = NULL"
+                    " WHERE r.message_id = NEW.id AND NOT (" ENDED(
+                        "r.status") ");\n"
+                                    "  IF NEW.pgqrsd_parent_id IS NULL THEN\n"
+                                    "    RETURN NULL;\n"
+                                    "  END IF;\n"
+                                    "  SELECT r.status::text, r.output, r.error INTO ended, given, "
+                                    "why"
+                                    " FROM pgqrs_workflow_runs r WHERE r.message_id = NEW.id;\n"
+                                    "  IF ended IS NULL THEN\n"
+                                    "    ended := CASE NEW.pgqrsd_outcome WHEN 'done' THEN "
+                                    "'SUCCESS' WHEN 'cancelled' THEN"
+                                    " 'CANCELLED' ELSE 'ERROR' END;\n"
+                                    "    why := " WHY ";\n"
+                                    "    BEGIN\n"
+                                    "      given := NEW.pgqrsd_result::jsonb;\n"
+                                    "    EXCEPTION WHEN data_exception THEN\n"
+                                    "      given := NULL;\n"
+                                    "    END;\n"
+                                    "  END IF;\n"
+                                    "  PERFORM pgqrsd_send_event(NEW.pgqrsd_parent_id, 'child:' || "
+                                    "NEW.id, CASE ended"
+                                    " WHEN 'SUCCESS' THEN jsonb_build_object('status', ended, "
+                                    "'output', given)"
+                                    " ELSE jsonb_build_object('status', ended, 'error', why) "
+                                    "END);\n"
+                                    "  RETURN NULL;\n"
+                                    "END $$;"
+
+                                    "CREATE OR REPLACE FUNCTION pgqrsd_message_deleted() RETURNS "
+                                    "trigger"
+                                    " LANGUAGE plpgsql SET search_path FROM CURRENT AS $$\n"
+                                    "BEGIN\n"
+                                    "  DELETE FROM pgqrsd_workflow_events e WHERE e.message_id = "
+                                    "OLD.id;\n"
+                                    "  DELETE FROM pgqrsd_workflow_state t WHERE t.message_id = "
+                                    "OLD.id;\n"
+                                    "  IF OLD.pgqrsd_parent_id IS NOT NULL AND OLD.archived_at IS "
+                                    "NULL THEN\n"
+                                    "    PERFORM pgqrsd_send_event(OLD.pgqrsd_parent_id, 'child:' "
+                                    "|| OLD.id,"
+                                    " jsonb_build_object('status', 'CANCELLED', 'error', 'its "
+                                    "message was deleted'));\n"
+                                    "  END IF;\n"
+                                    "  RETURN NULL;\n"
+                                    "END $$";
