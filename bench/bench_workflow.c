@@ -313,9 +313,10 @@ static void waiting(struct target *t, const struct options *o)
             now = pgqrs_mono_us();
         }
         (void)snprintf(text, sizeof text, "%lld", (long long)now);
+        bool is_first;
         int rc;
-        while ((rc = pgqrs_store_event_send(store, first + i, "go", pgqrs_bytes_from(text), NULL,
-                                            &err)) < 0 &&
+        while ((rc = pgqrs_store_event_send(store, first + i, "go", pgqrs_bytes_from(text),
+                                            &is_first, &err)) < 0 &&
                err.code == PGQRS_ERR_AGAIN) {
         }
         bench_check(rc, &err);
