@@ -134,7 +134,7 @@ $(B)/lib/libpgqrs.a: $(LIBPGQRS_IN) lib/libpgqrs.map
 	$(Q)$(AR) rcs $@ $(B)/obj/lib/libpgqrs.o
 
 EXAMPLES := $(patsubst examples/clients/%.c,$(B)/examples/%,$(call src,examples/clients))
-$(B)/examples/%: examples/clients/%.c include/pgqrs/pgqrs.h $(LIBPGQRS_SO)
+$(B)/examples/%: examples/clients/%.c include/pgqrs/pgqrs.h include/pgqrs/client_workflow.h $(LIBPGQRS_SO)
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  LINK  $@")
 	$(Q)$(CC) $(ALL_CFLAGS) -pie -o $@ $< -L$(B)/lib -lpgqrs -Wl,-rpath,$(abspath $(B)/lib) $(LIBS_STORE)
@@ -149,6 +149,9 @@ BENCH_HANDLERS := $(patsubst bench/handlers/%.c,$(B)/bench/handlers/%.so,$(call 
 HANDLER_LIBS_checksum = $(call PKG,libcrypto jansson)
 HANDLER_LIBS_exec     = $(call PKG,jansson)
 HANDLER_LIBS_webhook  = $(call PKG,libcurl jansson)
+HANDLER_LIBS_order_workflow = $(call PKG,jansson)
+HANDLER_LIBS_etl_workflow   = $(call PKG,jansson)
+HANDLER_LIBS_etl_part       = $(call PKG,jansson)
 
 define handler_rule
 $(B)/$(1)/%.so: $(2)/%.c $(wildcard $(2)/*.h) include/pgqrs/handler.h
@@ -250,7 +253,7 @@ install: programs
 	install -m 755 $(B)/bin/pgqrsd $(B)/bin/pgqrs $(DESTDIR)$(PREFIX)/bin
 	install -m 755 $(B)/libexec/pgqrs/pgqrs-broker $(B)/libexec/pgqrs/pgqrs-worker $(DESTDIR)$(PREFIX)/libexec/pgqrs
 	install -m 644 $(HANDLERS) $(DESTDIR)$(PREFIX)/lib/pgqrs/handlers
-	install -m 644 include/pgqrs/handler.h include/pgqrs/pgqrs.h $(DESTDIR)$(PREFIX)/include/pgqrs
+	install -m 644 include/pgqrs/*.h $(DESTDIR)$(PREFIX)/include/pgqrs
 	install -d $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/share/man/man3
 	install -m 644 $(LIBPGQRS) $(DESTDIR)$(PREFIX)/lib
 	ln -sf $(notdir $(LIBPGQRS_SO)) $(DESTDIR)$(PREFIX)/lib/libpgqrs.so.0

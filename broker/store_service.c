@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "broker/store_service_workflow.h"
+
 #define REPLY_ROOM (PGQRS_BODY_MAX - 64 * 1024) /* for what is in a list; the rest is around it */
 #define MESSAGE_ROOM 128                        /* of a message but for its texts */
 #define LEASE_ROOM 64                           /* of a lease but for its payload */
@@ -336,6 +338,13 @@ static int64_t run_renew(struct run *r)
                              r->call.u.renew.lease_ms, r->out.held, &r->reply.err);
 }
 
+/* ---- workflows ---- */
+
+static int64_t run_workflow(struct run *r)
+{
+    return pgqrs_store_service_workflow(r->store, &r->call, &r->reply, REPLY_ROOM);
+}
+
 /* ---- what may be leased since ---- */
 
 static bool looks_always(const struct run *r)
@@ -367,6 +376,11 @@ static bool looks_if_moved(const struct run *r)
 static bool looks_if_settled(const struct run *r)
 {
     return r->call.u.exchange.settlement_count > 0;
+}
+
+static bool looks_if_told(const struct run *r)
+{
+    return r->reply.u.flag || r->reply.rc < 0;
 }
 
 /* ---- the table ---- */
@@ -404,6 +418,18 @@ static const struct {
     [PGQRS_STORE_EXCHANGE] = {run_exchange, looks_if_settled},
     [PGQRS_STORE_RENEW] = {run_renew, NULL},
     [PGQRS_STORE_WORKER_ORDERS] = {run_worker_orders, NULL},
+    [PGQRS_STORE_WORKFLOW_CREATE] = {run_workflow, NULL},
+    [PGQRS_STORE_WORKFLOW_LIST] = {run_workflow, NULL},
+    [PGQRS_STORE_WORKFLOW_FIND] = {run_workflow, NULL},
+    [PGQRS_STORE_RUN_GET] = {run_workflow, NULL},
+    [PGQRS_STORE_RUN_LIST] = {run_workflow, NULL},
+    [PGQRS_STORE_RUN_STEPS] = {run_workflow, NULL},
+    [PGQRS_STORE_RUN_STATE] = {run_workflow, NULL},
+    [PGQRS_STORE_RUN_EVENTS] = {run_workflow, NULL},
+    [PGQRS_STORE_RUN_CANCEL] = {run_workflow, looks_always},
+    [PGQRS_STORE_RUN_RESUME] = {run_workflow, looks_if_told},
+    [PGQRS_STORE_RUN_FORK] = {run_workflow, looks_always},
+    [PGQRS_STORE_EVENT_SEND] = {run_workflow, looks_if_told},
 };
 
 static void run_call(struct run *r)

@@ -295,12 +295,21 @@ int pgqrs_store_event_send(struct pgqrs_store *store, int64_t message_id, const 
 
 /* ---- for the broker ---- */
 
+static int brokers_only(const struct pgqrs_store *store, bool there, struct pgqrs_error *err)
+{
+    return there ? 0
+                 : pgqrs_error_set(err, PGQRS_ERR_INVALID,
+                                   "runs: only the store's broker begins and ends them, found a "
+                                   "store of kind \"%s\"",
+                                   store->ops->name);
+}
+
 int pgqrs_store_run_open(struct pgqrs_store *store, int64_t workflow_id,
                          struct pgqrs_run_open *opens, size_t count, int64_t *now_us_out,
                          struct pgqrs_error *err)
 {
     const struct pgqrs_workflow_ops *ops;
-    if (ops_of(store, &ops, err) < 0) {
+    if (ops_of(store, &ops, err) < 0 || brokers_only(store, ops->run_open != NULL, err) < 0) {
         return -1;
     }
     for (size_t i = 0; i < count; i++) {
@@ -332,7 +341,7 @@ int pgqrs_store_flow(struct pgqrs_store *store, struct pgqrs_flow *items, size_t
                      struct pgqrs_error *err)
 {
     const struct pgqrs_workflow_ops *ops;
-    if (ops_of(store, &ops, err) < 0) {
+    if (ops_of(store, &ops, err) < 0 || brokers_only(store, ops->flow != NULL, err) < 0) {
         return -1;
     }
     if (count > FLOWS_MAX) {

@@ -329,7 +329,8 @@ static bool manual_has(const char *item)
 
 static void test_the_examples_and_the_manual_are_right(void **state)
 {
-    static const char *const examples[] = {"examples/pgqrsd.yaml", "examples/commands.yaml"};
+    static const char *const examples[] = {"examples/pgqrsd.yaml", "examples/commands.yaml",
+                                           "examples/workflows.yaml"};
     (void)state;
     for (size_t i = 0; i < sizeof examples / sizeof *examples; i++) {
         struct pgqrs_config *c = NULL;

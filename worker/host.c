@@ -75,7 +75,7 @@ void pgqrs_host_destroy(struct pgqrs_job_host **host_ptr)
         return;
     }
     *host_ptr = the_host = NULL;
-    pgqrs_workflow_destroy(host);
+    pgqrs_workflow_close(host);
     pgqrs_host_drop_enqueues(host);
     free(host->enqueues);
     pgqrs_buf_fini(&host->result);

@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/utf8.h"
 #include "worker/job_link.h"
 
 #define BUFFER_KEEP (64u * 1024)
@@ -48,14 +49,18 @@ static const char *keep_json(struct workflow *w, json_t *value)
 
 const char *pgqrs_workflow_json_text(struct workflow *w, const char *text)
 {
-    return keep_json(w, json_string(text));
+    char clean[PGQRS_ERROR_TEXT_MAX + 1];
+    (void)pgqrs_utf8_copy(clean, sizeof clean, text);
+    return keep_json(w, json_string(clean));
 }
 
 const char *pgqrs_workflow_step_failure(struct workflow *w, bool transient, const char *code,
                                         const char *message, int64_t retry_ms)
 {
+    char clean[PGQRS_ERROR_TEXT_MAX + 1];
+    (void)pgqrs_utf8_copy(clean, sizeof clean, message);
     json_t *object = json_pack("{s:b,s:s,s:s}", "is_transient", transient ? 1 : 0, "code", code,
-                               "message", message);
+                               "message", clean);
     if (object != NULL && transient) {
         /* Whole seconds, as pgqrs has it; the step's row has the time. */
         json_t *seconds = json_integer(retry_ms / 1000);
@@ -87,13 +92,13 @@ static void clear_job(struct workflow *w)
     w->lost = w->in_step = w->broken = false;
     w->at = w->cleanup_at = w->asked_count = w->put_count = w->sql_count = w->sql_bytes = 0;
     w->said = PGQRS_RC_OK;
-    w->error = w->next_input = NULL;
+    w->error = w->failed = w->next_input = NULL;
     w->suspension = (struct pgqrs_flow){0};
     w->snooze_ms = -1;
 }
 
-int pgqrs_workflow_create(struct pgqrs_job_host *host, struct pgqrs_job_link *link, uint32_t flags,
-                          struct pgqrs_error *err)
+int pgqrs_workflow_open(struct pgqrs_job_host *host, struct pgqrs_job_link *link, uint32_t flags,
+                        struct pgqrs_error *err)
 {
     struct workflow *w = calloc(1, sizeof *w);
     if (w == NULL) {
@@ -105,7 +110,7 @@ int pgqrs_workflow_create(struct pgqrs_job_host *host, struct pgqrs_job_link *li
     return 0;
 }
 
-void pgqrs_workflow_destroy(struct pgqrs_job_host *host)
+void pgqrs_workflow_close(struct pgqrs_job_host *host)
 {
     struct workflow *w = host->workflow;
     if (w == NULL) {
@@ -142,8 +147,16 @@ enum pgqrs_rc pgqrs_workflow_break(struct workflow *w, const char *fmt, ...)
 enum pgqrs_rc pgqrs_workflow_fail(struct workflow *w, enum pgqrs_rc rc, const char *error)
 {
     w->said = rc;
+    w->failed = NULL;
     w->error = error;
     return rc;
+}
+
+enum pgqrs_rc pgqrs_workflow_step_failed(struct workflow *w, const char *name, const char *error)
+{
+    (void)pgqrs_workflow_fail(w, PGQRS_RC_FAILED, error);
+    w->failed = name;
+    return w->said;
 }
 
 struct workflow *pgqrs_workflow_of(struct pgqrs_job_host *host)
@@ -285,16 +298,6 @@ enum pgqrs_rc pgqrs_workflow_suspend(struct workflow *w, int64_t after_ms, bool 
 
 /* ---- the run that begins ---- */
 
-static bool has_steps(const struct workflow *w)
-{
-    for (size_t i = 0; i < w->open.step_count; i++) {
-        if (w->open.steps[i].status == PGQRS_STEP_SUCCESS) {
-            return true;
-        }
-    }
-    return false;
-}
-
 bool pgqrs_workflow_begin(struct pgqrs_job_host *host)
 {
     struct workflow *w = host->workflow;
@@ -318,8 +321,8 @@ bool pgqrs_workflow_begin(struct pgqrs_job_host *host)
     if (pgqrs_run_has_ended(w->status)) {
         return false; /* what is left is to end its message */
     }
-    if (w->status == PGQRS_RUN_CANCELLING &&
-        ((w->flags & PGQRS_COMPENSATES) == 0 || !has_steps(w))) {
+    /* A step may have done something though nothing of it is stored. */
+    if (w->status == PGQRS_RUN_CANCELLING && (w->flags & PGQRS_COMPENSATES) == 0) {
         w->said = PGQRS_RC_CANCELLED;
         return false;
     }

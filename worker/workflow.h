@@ -17,9 +17,9 @@ struct pgqrs_job_host;
 struct pgqrs_job_link;
 
 /* flags: of struct pgqrs_handler. link is borrowed. The host has it until it is destroyed. */
-int pgqrs_workflow_create(struct pgqrs_job_host *host, struct pgqrs_job_link *link, uint32_t flags,
-                          struct pgqrs_error *err) PGQRS_MUST_CHECK;
-void pgqrs_workflow_destroy(struct pgqrs_job_host *host);
+int pgqrs_workflow_open(struct pgqrs_job_host *host, struct pgqrs_job_link *link, uint32_t flags,
+                        struct pgqrs_error *err) PGQRS_MUST_CHECK;
+void pgqrs_workflow_close(struct pgqrs_job_host *host);
 
 /* After pgqrs_host_begin. False: do not run the handler, its outcome is PGQRS_PASS. */
 bool pgqrs_workflow_begin(struct pgqrs_job_host *host);

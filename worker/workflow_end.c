@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <jansson.h>
+
 /* A workflow that ends before what it has stored has been changed. */
 static bool has_asked_for_all(struct workflow *w)
 {
@@ -26,11 +28,26 @@ static bool has_asked_for_all(struct workflow *w)
     return true;
 }
 
+/* Of a step's error the message, with the step's name. */
+static const char *in_words(struct workflow *w)
+{
+    char text[PGQRS_ERROR_TEXT_MAX];
+    json_t *error = json_loads(w->error, JSON_DECODE_ANY, NULL);
+    const char *message = json_string_value(json_object_get(error, "message"));
+    if (w->failed != NULL && message != NULL) {
+        (void)snprintf(text, sizeof text, "step \"%s\": %s", w->failed, message);
+    }
+    const char *words =
+        w->failed == NULL || message == NULL ? w->error : pgqrs_workflow_json_text(w, text);
+    json_decref(error); /* accepts null */
+    return words;
+}
+
 /* The message of an error, or all of it, as the run's: pgqrs stores a text. */
 static struct pgqrs_bytes run_error(struct workflow *w, const struct pgqrs_job_host *host)
 {
     if (w->error != NULL) {
-        return pgqrs_bytes_from(w->error);
+        return pgqrs_bytes_from(in_words(w));
     }
     return pgqrs_bytes_from(
         pgqrs_workflow_json_text(w, host->error_len > 0 ? host->error : "failed"));

@@ -36,6 +36,7 @@ struct workflow {
 
     enum pgqrs_rc said;           /* what the last function that was not PGQRS_RC_OK returned */
     bool broken;                  /* the handler did what no workflow may; error says what */
+    const char *failed;           /* the step that said FAILED; null: it was no step */
     const char *error;            /* JSON; of PGQRS_RC_FAILED, TIMED_OUT and broken */
     struct pgqrs_flow suspension; /* of PGQRS_RC_SUSPENDED; its steps are puts */
     int64_t snooze_ms;            /* instead, of a run that is being cancelled; -1: no */
@@ -62,6 +63,8 @@ enum pgqrs_rc pgqrs_workflow_break(struct workflow *w, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 /* A step has failed for good, or a wait is over. Returns rc. error is JSON, kept. */
 enum pgqrs_rc pgqrs_workflow_fail(struct workflow *w, enum pgqrs_rc rc, const char *error);
+/* The same of a step. */
+enum pgqrs_rc pgqrs_workflow_step_failed(struct workflow *w, const char *name, const char *error);
 
 enum look {
     LOOK_STOP,   /* return *rc_out */

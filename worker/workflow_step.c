@@ -197,7 +197,7 @@ static enum pgqrs_rc store_failure(struct pgqrs_job_host *host, const struct bod
     bool stored = flowed.verdict == PGQRS_FLOWED_STORED;
     pgqrs_job_flowed_fini(&flowed);
     return stored
-               ? pgqrs_workflow_fail(w, PGQRS_RC_FAILED, error)
+               ? pgqrs_workflow_step_failed(w, body->name, error)
                : pgqrs_workflow_break(w, "step \"%s\": its failure can not be stored", body->name);
 }
 
@@ -359,10 +359,10 @@ enum pgqrs_rc pgqrs_workflow_step(struct pgqrs_job *job, const char *name,
         }
         return PGQRS_RC_OK;
     case LOOK_FAILED:
-        return pgqrs_workflow_fail(w, PGQRS_RC_FAILED,
-                                   step->error.data == NULL
-                                       ? "{\"is_transient\":false,\"message\":\"Unknown error\"}"
-                                       : pgqrs_workflow_keep(w, step->error.data, step->error.len));
+        return pgqrs_workflow_step_failed(
+            w, body.name,
+            step->error.data == NULL ? "{\"is_transient\":false,\"message\":\"Unknown error\"}"
+                                     : pgqrs_workflow_keep(w, step->error.data, step->error.len));
     case LOOK_LATER:
         if (w->status == PGQRS_RUN_CANCELLING) {
             w->snooze_ms = wait_ms;

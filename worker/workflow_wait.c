@@ -239,8 +239,8 @@ enum pgqrs_rc pgqrs_workflow_run_child(struct pgqrs_job *job, const char *name,
         return PGQRS_RC_OK;
     }
     if (look == LOOK_FAILED) {
-        return pgqrs_workflow_fail(w, PGQRS_RC_FAILED,
-                                   pgqrs_workflow_keep(w, step->error.data, step->error.len));
+        return pgqrs_workflow_step_failed(
+            w, kept, pgqrs_workflow_keep(w, step->error.data, step->error.len));
     }
     struct pgqrs_buf wrapped = {0};
     pgqrs_buf_put(&wrapped, "{\"input\": ", 10);

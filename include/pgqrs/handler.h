@@ -242,7 +242,8 @@ struct pgqrs_handler {
 };
 
 #define PGQRS_WORKFLOW 1u /* its queue is a workflow's, which is made when there is none */
-/* A run that is cancelled after it has stored steps is run once more, so that it can undo them. */
+/* A run that is cancelled after it has begun is run once more, so that it can undo what it has
+ * done: also steps that have stored nothing, since they may have been cut short. */
 #define PGQRS_COMPENSATES 2u
 
 #if defined(__GNUC__)

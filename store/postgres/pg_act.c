@@ -75,16 +75,16 @@ static const struct pg_stmt act_replay = {
     .types = {PG_INT8_ARRAY},
 };
 
-/* A run that has failed goes on, with what had failed for good. */
+/* A run that has failed goes on, with what had failed for good; what waits for ever goes on to. */
 static const struct pg_stmt act_replay_runs = {
     .name = "act_replay_runs",
     .sql = "WITH run AS (UPDATE pgqrs_workflow_runs SET status = 'QUEUED', error = NULL,"
-           " completed_at = NULL, updated_at = pgqrsd_now() WHERE status = 'ERROR'"
+           " completed_at = NULL, updated_at = pgqrsd_now() WHERE status::text = 'ERROR'"
            " AND message_id = ANY(ARRAY(SELECT id FROM pgqrs_messages WHERE id = ANY($1)"
            " AND " PG_IS_LIVE ")) RETURNING id)"
            " UPDATE pgqrs_workflow_steps SET retry_count = 0, retry_at = pgqrsd_now()"
-           " WHERE run_id = ANY(ARRAY(SELECT id FROM run)) AND status = 'ERROR'"
-           " AND retry_at IS NULL",
+           " WHERE run_id = ANY(ARRAY(SELECT id FROM run)) AND status::text = 'ERROR'"
+           " AND retry_at IS NULL AND coalesce(error ->> 'code', '') <> 'PAUSED'",
     .param_count = 1,
     .types = {PG_INT8_ARRAY},
 };

@@ -12,8 +12,6 @@
 #include "store/postgres/pg_priv.h"
 #include "store/postgres/pg_text.h"
 
-#define PG_RUN_ENDED(status) status " IN ('SUCCESS', 'ERROR', 'CANCELLED')"
-
 extern const struct pgqrs_workflow_ops pgqrs_pg_workflow_ops;
 
 /* ---- pg_run.c ---- */

@@ -60,7 +60,7 @@ static const struct pg_stmt hand_on_events = {
            " e.name, e.payload, e.created_at FROM pgqrsd_workflow_events e WHERE e.message_id = $1"
            " AND NOT EXISTS (SELECT 1 FROM pgqrs_workflow_steps s WHERE s.run_id = (SELECT r.id"
            " FROM pgqrs_workflow_runs r WHERE r.message_id = $1) AND s.step_name IN (e.name,"
-           " 'event:' || e.name) AND s.pgqrsd_kind = 'event' AND s.status = 'SUCCESS')",
+           " 'event:' || e.name) AND s.pgqrsd_kind = 'event' AND s.status::text = 'SUCCESS')",
     .param_count = 2,
     .types = {PG_INT8, PG_INT8},
 };

@@ -115,7 +115,7 @@ static const struct pg_stmt pause_runs = {
            "] ELSE r.error END, paused_at = CASE WHEN ($4)[" RUN_AT
            "] THEN pgqrsd_now() ELSE r.paused_at END, pgqrsd_event = ($6)[" RUN_AT
            "], updated_at = pgqrsd_now() WHERE r.message_id = ANY(" HELD
-           ") AND r.status IN ('QUEUED', 'RUNNING', 'PAUSED') AND NOT EXISTS (SELECT 1 FROM"
+           ") AND r.status::text IN ('QUEUED', 'RUNNING', 'PAUSED') AND NOT EXISTS (SELECT 1 FROM"
            " pgqrsd_workflow_events e WHERE e.message_id = r.message_id AND e.name = ($6)[" RUN_AT
            "] OFFSET 0)",
     .param_count = 6,
@@ -127,7 +127,7 @@ static const struct pg_stmt suspend = {
     .sql = PG_WAKING
     "UPDATE pgqrs_messages m SET consumer_worker_id = NULL, read_ct = m.read_ct - 1, vt ="
     " CASE WHEN EXISTS (SELECT 1 FROM pgqrs_workflow_runs r WHERE r.message_id = m.id AND"
-    " r.status = 'CANCELLING' OFFSET 0) OR EXISTS (SELECT 1 FROM pgqrsd_workflow_events e"
+    " r.status::text = 'CANCELLING' OFFSET 0) OR EXISTS (SELECT 1 FROM pgqrsd_workflow_events e"
     " WHERE e.message_id = m.id AND e.name = ($5)[" PG_AT "] OFFSET 0) THEN pgqrsd_now()"
     " WHEN ($4)[" PG_AT "] >= 0 THEN least(pgqrsd_now() + " PG_MS(
         "($4)[" PG_AT "]") ", " NEVER ") ELSE " NEVER " END" PG_FENCE
@@ -153,7 +153,7 @@ static const struct pg_stmt stored = {
            "CROSS JOIN LATERAL"
            " (SELECT id FROM pgqrs_workflow_runs WHERE message_id = u.message OFFSET 0) r"
            " CROSS JOIN LATERAL (SELECT output FROM pgqrs_workflow_steps WHERE run_id = r.id"
-           " AND step_name = u.name AND status = 'SUCCESS' OFFSET 0) s",
+           " AND step_name = u.name AND status::text = 'SUCCESS' OFFSET 0) s",
     .param_count = 2,
     .types = {PG_INT8_ARRAY, PG_TEXT_ARRAY},
 };

@@ -50,15 +50,16 @@ static const struct pg_stmt cancel_run = {
            " THEN 'CANCELLING'::pgqrs_workflow_status ELSE 'CANCELLED' END,"
            " completed_at = CASE WHEN m.archived_at IS NOT NULL THEN pgqrsd_now() END,"
            " updated_at = pgqrsd_now() FROM pgqrs_messages m WHERE r.message_id = $1 AND m.id = $1"
-           " AND r.status IN ('QUEUED', 'RUNNING', 'PAUSED')",
+           " AND r.status::text IN ('QUEUED', 'RUNNING', 'PAUSED')",
     .param_count = 1,
     .types = {PG_INT8},
 };
 static const struct pg_stmt cancel_due = {
     .name = "run_cancel_due",
-    .sql = PG_WAKING
-    "UPDATE pgqrs_messages m SET vt = pgqrsd_now() WHERE m.id = $1 AND " PG_IS_PENDING
-    " AND m.vt > pgqrsd_now() AND EXISTS (SELECT 1 FROM " RUN_OF " AND r.status = 'CANCELLING')",
+    .sql =
+        PG_WAKING "UPDATE pgqrs_messages m SET vt = pgqrsd_now() WHERE m.id = $1 AND " PG_IS_PENDING
+                  " AND m.vt > pgqrsd_now() AND EXISTS (SELECT 1 FROM " RUN_OF
+                  " AND r.status::text = 'CANCELLING')",
     .param_count = 1,
     .types = {PG_INT8},
 };
@@ -79,12 +80,13 @@ static int judge_cancel(const struct pg_batch *batch, int64_t message_id,
         *status_out = pgqrs_run_status_from(pgqrs_pg_bytes(status, 0, 0));
         return 0;
     }
-    bool leased = pgqrs_pg_bool(batch->results[0], 0, 0) && !pgqrs_pg_bool(batch->results[0], 0, 1);
-    *status_out = pgqrs_pg_count(batch->results[3]) > 0 ? PGQRS_RUN_CANCELLED : PGQRS_RUN_NONE;
-    return leased ? pgqrs_error_set(err, PGQRS_ERR_CONFLICT,
-                                    "message %lld is leased and has no workflow run",
-                                    (long long)message_id)
-                  : 0;
+    if (pgqrs_pg_count(batch->results[3]) > 0) {
+        *status_out = PGQRS_RUN_CANCELLED;
+        return 0;
+    }
+    bool ended = pgqrs_pg_bool(batch->results[0], 0, 1);
+    return pgqrs_error_set(err, PGQRS_ERR_CONFLICT, "message %lld has no workflow run, and %s",
+                           (long long)message_id, ended ? "has ended" : "is leased");
 }
 
 int pgqrs_pg_run_cancel(struct pgqrs_store *store, int64_t message_id,
@@ -107,15 +109,16 @@ int pgqrs_pg_run_cancel(struct pgqrs_store *store, int64_t message_id,
 
 /* ---- resuming ---- */
 
-#define WAITS                                                                                      \
-    "EXISTS (SELECT 1 FROM pgqrs_messages m WHERE m.id = $1 AND " PG_IS_PENDING                    \
-    " AND m.vt > pgqrsd_now())"
+#define WAITS "EXISTS (SELECT 1 FROM pgqrs_messages m WHERE m.id = $1 AND " PG_IS_PENDING ")"
 
+/* One that waits for an event for ever has no time. */
 static const struct pg_stmt resume_steps = {
     .name = "run_resume_steps",
     .sql = "UPDATE pgqrs_workflow_steps s SET retry_at = pgqrsd_now() WHERE s.run_id ="
            " (SELECT r.id FROM " RUN_OF " AND NOT (" PG_RUN_ENDED(
-               "r.status") ")) AND s.status = 'ERROR' AND s.retry_at > pgqrsd_now() AND " WAITS,
+               "r.status") ")) AND s.status::text = 'ERROR' AND (s.retry_at > pgqrsd_now()"
+                           " OR (s.retry_at IS NULL AND s.pgqrsd_kind IN ('sleep', 'event')))"
+                           " AND " WAITS,
     .param_count = 1,
     .types = {PG_INT8},
 };
@@ -144,7 +147,7 @@ int pgqrs_pg_run_resume(struct pgqrs_store *store, int64_t message_id, bool *wok
                              (long long)message_id);
     }
     if (rc == 0) {
-        *woken_out = pgqrs_pg_count(batch->results[2]) > 0;
+        *woken_out = pgqrs_pg_count(batch->results[1]) > 0 || pgqrs_pg_count(batch->results[2]) > 0;
     }
     pgqrs_pg_batch_fini(batch);
     free(batch);
@@ -163,7 +166,7 @@ static const struct pg_stmt fork_run = {
         " pgqrs_workflow_steps s WHERE s.run_id = r.id AND s.step_name = $2) AS at"
         " FROM pgqrs_messages m JOIN pgqrs_workflow_runs r ON r.message_id = m.id WHERE m.id = $1),"
         " kept AS MATERIALIZED (SELECT s.* FROM old CROSS JOIN LATERAL (SELECT * FROM"
-        " pgqrs_workflow_steps WHERE run_id = old.id AND status = 'SUCCESS'"
+        " pgqrs_workflow_steps WHERE run_id = old.id AND status::text = 'SUCCESS'"
         " AND ($2 IS NULL OR id < old.at) OFFSET 0) s),"
         " message AS (INSERT INTO pgqrs_messages (queue_id, payload, vt, enqueued_at, read_ct,"
         " pgqrsd_priority, pgqrsd_flow) SELECT queue_id, input, pgqrsd_now(), pgqrsd_now(), 0,"

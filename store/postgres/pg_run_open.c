@@ -36,7 +36,7 @@ static const struct pg_stmt go_on = {
     .sql = "UPDATE pgqrs_workflow_runs r SET status = 'RUNNING', started_at ="
            " coalesce(r.started_at, pgqrsd_now()), worker_id = " WORKER ", error = NULL,"
            " pgqrsd_event = NULL, updated_at = pgqrsd_now() WHERE r.message_id = ANY(" HELD ")"
-           " AND r.status IN ('QUEUED', 'RUNNING', 'PAUSED') AND (r.status <> 'RUNNING'"
+           " AND r.status::text IN ('QUEUED', 'RUNNING', 'PAUSED') AND (r.status <> 'RUNNING'"
            " OR r.started_at IS NULL OR r.worker_id IS DISTINCT FROM " WORKER
            " OR r.error IS NOT NULL OR r.pgqrsd_event IS NOT NULL"
            " OR r.updated_at <> pgqrsd_now())",

@@ -24,7 +24,9 @@
 #define PG_IS_PENDING PG_IS_LIVE " AND coalesce(consumer_worker_id, 0) = 0"
 #define PG_IS_LEASED PG_IS_LIVE " AND coalesce(consumer_worker_id, 0) <> 0"
 
-#define PG_RUN_UNFINISHED(status) status " IN ('QUEUED', 'RUNNING', 'PAUSED', 'CANCELLING')"
+/* As a text, which no index has: rows are found by what they belong to. */
+#define PG_RUN_UNFINISHED(status) status "::text IN ('QUEUED', 'RUNNING', 'PAUSED', 'CANCELLING')"
+#define PG_RUN_ENDED(status) status "::text IN ('SUCCESS', 'ERROR', 'CANCELLED')"
 
 /*
  * Before a statement that makes messages ready without inserting any: who sleeps is woken when it

@@ -131,6 +131,9 @@ static int64_t carry_out(struct sqlite_store *s, enum pgqrs_act act, int64_t id,
     if (act == PGQRS_ACT_REPLAY) {
         return pgqrs_sqlite_replay(s, id, now, err);
     }
+    if (act == PGQRS_ACT_CANCEL && pgqrs_sqlite_run_about(s, STMT_RUN_FAILS_WAITING, id, err) < 0) {
+        return -1;
+    }
     sqlite3_stmt *stmt = pgqrs_sqlite_stmt(s, stmts[act], err);
     if (stmt == NULL) {
         return -1;

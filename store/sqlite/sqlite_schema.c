@@ -101,20 +101,23 @@ const struct sqlite_column pgqrs_sqlite_columns[] = {
 const size_t pgqrs_sqlite_column_count = sizeof pgqrs_sqlite_columns / sizeof *pgqrs_sqlite_columns;
 
 /*
- * What other programs' statements set off, too, so they are plain SQLite of every age, and decide
- * by the row alone whether there is anything to do.
+ * What other programs' statements set off, too. Whether there is anything to do they decide by the
+ * row alone. They call no function: with one, SQLite would keep a journal for each row that any
+ * message's end changes, half of the time of that. So an error that needs to be made JSON is
+ * written to the run beforehand, by STMT_RUN_FAILS and the like.
  */
-#define ENDED(run) run ".status IN ('SUCCESS', 'ERROR', 'CANCELLED')"
+#define ENDED(run) run "status IN ('SUCCESS', 'ERROR', 'CANCELLED')"
 #define TRIGGER_MESSAGE_ARCHIVED                                                                   \
     "CREATE TRIGGER IF NOT EXISTS pgqrsd_message_archived"                                         \
     " AFTER UPDATE OF archived_at ON pgqrs_messages"                                               \
     " WHEN NEW.pgqrsd_flow <> 0 AND NEW.archived_at IS NOT NULL AND OLD.archived_at IS NULL"       \
     " BEGIN UPDATE pgqrs_workflow_runs SET status = CASE WHEN status = 'CANCELLING'"               \
     " OR NEW.pgqrsd_outcome IS 'cancelled' THEN 'CANCELLED' ELSE 'ERROR' END,"                     \
-    " error = json_quote(coalesce(NEW.pgqrsd_error, CASE WHEN NEW.pgqrsd_outcome IS 'cancelled'"   \
-    " THEN 'cancelled' ELSE 'its message was archived before it ended' END)),"                     \
+    " error = CASE WHEN NEW.pgqrsd_outcome IS NULL OR error IS NULL"                               \
+    " OR (NEW.pgqrsd_outcome = 'done' AND NEW.pgqrsd_error IS NULL)"                               \
+    " THEN '\"its message was archived before it ended\"' ELSE error END,"                         \
     " completed_at = NEW.archived_at, updated_at = NEW.archived_at, pgqrsd_event = NULL"           \
-    " WHERE message_id = NEW.id AND status NOT IN ('SUCCESS', 'ERROR', 'CANCELLED'); END"
+    " WHERE message_id = NEW.id AND NOT " ENDED("") "; END"
 #define TRIGGER_MESSAGE_DELETED                                                                    \
     "CREATE TRIGGER IF NOT EXISTS pgqrsd_message_deleted AFTER DELETE ON pgqrs_messages"           \
     " WHEN OLD.pgqrsd_flow <> 0 BEGIN"                                                             \
@@ -124,34 +127,27 @@ const size_t pgqrs_sqlite_column_count = sizeof pgqrs_sqlite_columns / sizeof *p
     " DELETE FROM pgqrsd_workflow_events WHERE message_id = OLD.id;"                               \
     " DELETE FROM pgqrsd_workflow_state WHERE message_id = OLD.id; END"
 /* Tells the run that started it. */
-#define RUN_END_TIME "coalesce(NEW.completed_at, strftime('%Y-%m-%d %H:%M:%f000', 'now'))"
-#define RUN_END_VALUE(column)                                                                      \
-    "CASE WHEN json_valid(NEW." column ") THEN json(NEW." column ")"                               \
-    " ELSE json_quote(NEW." column ") END"
+#define RUN_END_TIME "coalesce(NEW.completed_at, NEW.updated_at)"
 #define TRIGGER_RUN_ENDED                                                                          \
     "CREATE TRIGGER IF NOT EXISTS pgqrsd_run_ended"                                                \
-    " AFTER UPDATE OF status ON pgqrs_workflow_runs WHEN " ENDED("NEW") " AND NOT " ENDED(         \
-        "OLD") " BEGIN INSERT OR IGNORE INTO pgqrsd_workflow_events (message_id, name, payload, "  \
-               "created_at)"                                                                       \
-               " SELECT p.id, 'child:' || c.id, CASE NEW.status WHEN 'SUCCESS'"                    \
-               " THEN json_object('status', NEW.status, 'output', " RUN_END_VALUE(                 \
-                   "output") ")"                                                                   \
-                             " ELSE json_object('status', NEW.status, 'error', " RUN_END_VALUE(    \
-                                 "error") ") END,"                                                 \
-                                          " " RUN_END_TIME                                         \
-                                          " FROM pgqrs_messages c JOIN pgqrs_messages p ON p.id "  \
-                                          "= c.pgqrsd_parent_id"                                   \
-                                          " WHERE c.id = NEW.message_id AND p.archived_at IS "     \
-                                          "NULL;"                                                  \
-                                          " UPDATE pgqrs_messages SET vt = " RUN_END_TIME          \
-                                          " WHERE id ="                                            \
-                                          " (SELECT pgqrsd_parent_id FROM pgqrs_messages WHERE "   \
-                                          "id = NEW.message_id)"                                   \
-                                          " AND +archived_at IS NULL AND +consumer_worker_id IS "  \
-                                          "NULL AND vt > " RUN_END_TIME                            \
-                                          " AND EXISTS (SELECT 1 FROM pgqrs_workflow_runs r "      \
-                                          "WHERE r.message_id = pgqrs_messages.id"                 \
-                                          " AND r.pgqrsd_event = 'child:' || NEW.message_id); END"
+    " AFTER UPDATE OF status ON pgqrs_workflow_runs"                                               \
+    " WHEN " ENDED("NEW.") " AND NOT " ENDED(                                                      \
+        "OLD.") " BEGIN INSERT INTO pgqrsd_workflow_events (message_id, name, payload, "           \
+                "created_at)"                                                                      \
+                " SELECT p.id, 'child:' || c.id, '{\"status\": \"' || NEW.status || CASE "         \
+                "NEW.status"                                                                       \
+                " WHEN 'SUCCESS' THEN '\", \"output\": ' || coalesce(NEW.output, 'null')"          \
+                " ELSE '\", \"error\": ' || coalesce(NEW.error, 'null') END || '}', " RUN_END_TIME \
+                " FROM pgqrs_messages c JOIN pgqrs_messages p ON p.id = c.pgqrsd_parent_id"        \
+                " WHERE c.id = NEW.message_id AND p.archived_at IS NULL"                           \
+                " AND NOT EXISTS (SELECT 1 FROM pgqrsd_workflow_events e"                          \
+                " WHERE e.message_id = p.id AND e.name = 'child:' || c.id);"                       \
+                " UPDATE pgqrs_messages SET vt = " RUN_END_TIME " WHERE id ="                      \
+                " (SELECT pgqrsd_parent_id FROM pgqrs_messages WHERE id = NEW.message_id)"         \
+                " AND +archived_at IS NULL AND +consumer_worker_id IS NULL AND vt > " RUN_END_TIME \
+                " AND EXISTS (SELECT 1 FROM pgqrs_workflow_runs r WHERE r.message_id = "           \
+                "pgqrs_messages.id"                                                                \
+                " AND r.pgqrsd_event = 'child:' || NEW.message_id); END"
 
 static const char *const pgqrsd_ddl[] = {
     /* What is ready or delayed, in the order in which it is served. */

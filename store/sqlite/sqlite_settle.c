@@ -21,17 +21,34 @@ static sqlite3_stmt *fenced(struct sqlite_store *s, enum sqlite_stmt_id id,
         pgqrs_sqlite_bind_int(stmt, 1, item->message_id);
         pgqrs_sqlite_bind_int(stmt, 2, item->worker_id);
         pgqrs_sqlite_bind_int(stmt, 3, item->attempt);
-        if (id == STMT_SETTLE_END || id == STMT_SETTLE_RELEASE) {
+        if (id == STMT_SETTLE_END || id == STMT_SETTLE_RELEASE || id == STMT_RUN_FAILS) {
             pgqrs_sqlite_bind_bytes(stmt, 4, pgqrs_sqlite_until_zero(item->error));
+        }
+        if (id == STMT_SETTLE_END || id == STMT_SETTLE_RELEASE) {
             pgqrs_sqlite_bind_int(stmt, 5, item->crashed ? 1 : 0);
         }
     }
     return stmt;
 }
 
+/* A run that the message may have gets the error that it ends with. */
+static int tell_run(struct sqlite_store *s, const struct pgqrs_settlement *item,
+                    struct pgqrs_error *err)
+{
+    if (item->error.len == 0 && item->how != PGQRS_SETTLE_DEAD &&
+        item->how != PGQRS_SETTLE_CANCEL) {
+        return 0;
+    }
+    sqlite3_stmt *stmt = fenced(s, STMT_RUN_FAILS, item, err);
+    return stmt == NULL || pgqrs_sqlite_run(s, stmt, err) < 0 ? -1 : 0;
+}
+
 static int64_t end_message(struct sqlite_store *s, const struct pgqrs_settlement *item,
                            const char *outcome, const struct moment *now, struct pgqrs_error *err)
 {
+    if (tell_run(s, item, err) < 0) {
+        return -1;
+    }
     sqlite3_stmt *stmt = fenced(s, STMT_SETTLE_END, item, err);
     if (stmt == NULL) {
         return -1;

@@ -28,6 +28,7 @@
 #define REAPABLE "(?3 OR w.pgqrsd_instance IS NOT NULL)"
 /* The three that fence, and that the message has not ended. */
 #define FENCE "id = ?1 AND consumer_worker_id = ?2 AND read_ct = ?3 AND archived_at IS NULL"
+#define UNENDED "status NOT IN ('SUCCESS', 'ERROR', 'CANCELLED')"
 #define FAILURE "pgqrsd_error = coalesce(?4, pgqrsd_error), pgqrsd_crash_ct = pgqrsd_crash_ct + ?5"
 
 /* Somebody else's row may hold no count, or one that is no count. */
@@ -272,8 +273,11 @@ static const char *const texts[] =
             " AND NOT EXISTS (SELECT 1 FROM pgqrs_messages INDEXED BY idx_messages_consumer_active"
             " WHERE consumer_worker_id = w.id AND archived_at IS NULL) ORDER BY w.id LIMIT ?4",
 
-        [STMT_SETTLE_END] = "UPDATE pgqrs_messages SET archived_at = ?6, pgqrsd_outcome = ?7,"
-                            " pgqrsd_result = ?8, " FAILURE " WHERE " FENCE,
+        /* OR FAIL: whoever calls it rolls back in any case, and SQLite keeps no journal
+         * for that, as it would because of the trigger. */
+        [STMT_SETTLE_END] =
+            "UPDATE OR FAIL pgqrs_messages SET archived_at = ?6, pgqrsd_outcome = ?7,"
+            " pgqrsd_result = ?8, " FAILURE " WHERE " FENCE,
         [STMT_SETTLE_DELETE] = "DELETE FROM pgqrs_messages WHERE " FENCE
                                " AND NOT EXISTS (SELECT 1 FROM pgqrs_workflow_runs"
                                " WHERE message_id = ?1)",
@@ -321,6 +325,26 @@ static const char *const texts[] =
         [STMT_REPAIR_VT] =
             "UPDATE pgqrs_messages INDEXED BY pgqrsd_messages_lease SET vt = ?3"
             " WHERE queue_id = ?1 AND pgqrsd_priority = ?2 AND " PENDING " AND vt IS NULL",
+
+        /* The error of a run whose message the next statement archives: the trigger's part. */
+        [STMT_RUN_FAILS] = "UPDATE pgqrs_workflow_runs SET error = (SELECT"
+                           " json_quote(coalesce(?4, pgqrsd_error, 'failed')) FROM pgqrs_messages"
+                           " WHERE " FENCE ") WHERE message_id = ?1 AND " UNENDED
+                           " AND EXISTS (SELECT 1 FROM pgqrs_messages WHERE " FENCE ")",
+        [STMT_RUN_FAILS_WAITING] =
+            "UPDATE pgqrs_workflow_runs SET error = (SELECT"
+            " json_quote(coalesce(pgqrsd_error, 'cancelled')) FROM pgqrs_messages WHERE id = ?1)"
+            " WHERE message_id = ?1 AND " UNENDED,
+        [STMT_RUN_FAILS_BURIED] =
+            "UPDATE pgqrs_workflow_runs SET error = (SELECT json_quote(" USED_UP ")"
+            " FROM pgqrs_messages WHERE id = ?1) WHERE message_id = ?1 AND " UNENDED
+            " AND EXISTS (SELECT 1 FROM pgqrs_messages WHERE id = ?1 AND +archived_at IS NULL"
+            " AND +consumer_worker_id IS NULL AND " ATTEMPTS " >= ?3)",
+        [STMT_RUN_FAILS_ORDERED] =
+            "UPDATE pgqrs_workflow_runs SET error = '\"" PGQRS_CANCELLED_TEXT "\"'"
+            " WHERE message_id IN (SELECT r.message_id FROM pgqrsd_cancel_requests r"
+            " CROSS JOIN pgqrs_messages m ON m.id = r.message_id"
+            " WHERE +m.archived_at IS NULL AND +m.consumer_worker_id IS NULL) AND " UNENDED,
 };
 _Static_assert(sizeof texts / sizeof *texts == STMT_FLOW_FIRST, "every statement has its text");
 
