@@ -174,6 +174,7 @@ struct broker {
     bool trying;       /* all the same, to see whether it works again */
     bool paused;       /* connections are not read */
     bool unsure;       /* a commit ended in an unknown way: leases may exist that nobody knows of */
+    bool strange;      /* a row of ours is gone: the database may be another one */
     bool hinted;       /* wake_fd fired */
     bool dozing;       /* who enqueues is asked to wake us */
     int64_t due_at_us; /* when the due timer fires, monotonic; 0: it is not set */
