@@ -74,6 +74,9 @@ struct worker {
     size_t unsettled;      /* its outcomes in groups */
     int64_t last_us;       /* when its last outcome came, monotonic; 0: none has */
     int64_t pace_us;       /* how long it takes for a job, of late; 0: not known */
+    int64_t answered_us;   /* its last ask was, monotonic; 0: it has asked since */
+    int64_t think_us;      /* from an answer to its next ask, of late; 0: not known */
+    bool expected;         /* its next ask is, by those that wait */
     int64_t payload_bytes; /* of a job, of late */
 
     enum pgqrs_worker_state row_state; /* as it was last seen; none: not yet */
