@@ -64,8 +64,12 @@ static const char *const texts[] = {
     AT(STMT_RUN_LOOK) = "SELECT coalesce(r.id, 0), r.status, m.archived_at IS NOT NULL,"
                         " m.consumer_worker_id IS NOT NULL FROM pgqrs_messages m"
                         " LEFT JOIN pgqrs_workflow_runs r ON r.message_id = m.id WHERE m.id = ?1",
-    AT(STMT_RUN_CANCEL) = "UPDATE pgqrs_workflow_runs SET status = 'CANCELLING', updated_at = ?2"
-                          " WHERE message_id = ?1 AND " LIVE,
+    /* One whose message nobody will lease again has nobody who would see it. */
+    AT(STMT_RUN_CANCEL) =
+        "UPDATE pgqrs_workflow_runs SET updated_at = ?2, (status, completed_at) ="
+        " (SELECT CASE WHEN archived_at IS NULL THEN 'CANCELLING' ELSE 'CANCELLED' END,"
+        " CASE WHEN archived_at IS NOT NULL THEN ?2 END FROM pgqrs_messages WHERE id = ?1)"
+        " WHERE message_id = ?1 AND " LIVE,
     AT(STMT_MESSAGE_WAKE) =
         "UPDATE pgqrs_messages SET vt = ?2 WHERE id = ?1 AND " WAITS " AND vt > ?2",
     AT(STMT_MESSAGE_MARK) =
