@@ -185,6 +185,7 @@ struct broker {
     struct chores *chores;
     struct orders *orders;
     struct flows *flows;
+    struct schedules *schedules;
 };
 
 /* ---- broker_loop.c ---- */
@@ -344,5 +345,14 @@ void pgqrs_orders_attached(struct broker *b, struct worker *worker);
 /* It is about to be forgotten. */
 void pgqrs_orders_buried(struct broker *b, const struct worker *worker);
 void pgqrs_orders_fini(struct broker *b);
+
+/* ---- schedules.c ---- */
+int pgqrs_schedules_start(struct broker *b, struct pgqrs_error *err) PGQRS_MUST_CHECK;
+/* A BROKER_SCHEDULES message. */
+int pgqrs_schedules_configure(struct broker *b, const struct pgqrs_frame *frame,
+                              struct pgqrs_error *err) PGQRS_MUST_CHECK;
+/* Somebody may have changed one: looks soon, not only when the next tick is due. */
+void pgqrs_schedules_wake(struct broker *b);
+void pgqrs_schedules_fini(struct broker *b);
 
 #endif

@@ -111,6 +111,8 @@ static int dispatch(struct broker *b, const struct pgqrs_frame *frame, struct pg
         return on_worker_ended(b, frame, err);
     case PGQRS_MSG_BROKER_QUEUES:
         return pgqrs_queues_update(b, frame, err);
+    case PGQRS_MSG_BROKER_SCHEDULES:
+        return pgqrs_schedules_configure(b, frame, err);
     case PGQRS_MSG_LOG_LEVEL:
         return pgqrs_child_on_log_level(frame, err);
     case PGQRS_MSG_NONE:
@@ -352,7 +354,8 @@ static int start_events(struct broker *b, struct pgqrs_error *err)
     }
     if (pgqrs_store_thread_start(b->base, b->store, b, &b->store_thread, err) < 0 ||
         pgqrs_load_start(b, err) < 0 || pgqrs_chores_start(b, err) < 0 ||
-        pgqrs_orders_start(b, err) < 0 || pgqrs_flows_start(b, err) < 0) {
+        pgqrs_orders_start(b, err) < 0 || pgqrs_flows_start(b, err) < 0 ||
+        pgqrs_schedules_start(b, err) < 0) {
         return -1;
     }
     return pgqrs_peers_listen(b, PGQRS_FD_LISTEN, err);
@@ -373,6 +376,7 @@ static void broker_fini(struct broker *b)
     pgqrs_commit_fini(b);
     pgqrs_chores_fini(b);
     pgqrs_orders_fini(b);
+    pgqrs_schedules_fini(b);
     for (size_t i = 0; i < sizeof events / sizeof *events; i++) {
         if (events[i] != NULL) {
             event_free(events[i]);

@@ -462,6 +462,7 @@ static void on_commit_done(void *arg, struct store_task *task)
     }
     if (c->woken) {
         pgqrs_orders_look(b);
+        pgqrs_schedules_wake(b);
     }
     if (task->rc == 0 || c->settled_only) {
         c->took_us = c->took_us == 0 ? took : (3 * c->took_us + took) / 4;

@@ -345,6 +345,37 @@ static int64_t run_workflow(struct run *r)
     return pgqrs_store_service_workflow(r->store, &r->call, &r->reply, REPLY_ROOM);
 }
 
+/* ---- schedules ---- */
+
+static int64_t run_schedule_create(struct run *r)
+{
+    return pgqrs_store_schedule_create(r->store, &r->call.u.schedule, &r->reply.u.id,
+                                       &r->reply.err);
+}
+
+static int64_t run_schedule_list(struct run *r)
+{
+    return pgqrs_store_schedule_list(r->store, r->call.u.schedules.after, r->call.u.schedules.limit,
+                                     &r->reply.u.schedules, &r->reply.err);
+}
+
+static int64_t run_schedule_find(struct run *r)
+{
+    return pgqrs_store_schedule_find(r->store, r->call.u.name, &r->reply.u.schedules,
+                                     &r->reply.err);
+}
+
+static int64_t run_schedule_pause(struct run *r)
+{
+    return pgqrs_store_schedule_pause(r->store, r->call.u.schedule_pause.name,
+                                      r->call.u.schedule_pause.paused, &r->reply.err);
+}
+
+static int64_t run_schedule_delete(struct run *r)
+{
+    return pgqrs_store_schedule_delete(r->store, r->call.u.name, &r->reply.err);
+}
+
 /* ---- what may be leased since ---- */
 
 static bool looks_always(const struct run *r)
@@ -430,6 +461,11 @@ static const struct {
     [PGQRS_STORE_RUN_RESUME] = {run_workflow, looks_if_told},
     [PGQRS_STORE_RUN_FORK] = {run_workflow, looks_always},
     [PGQRS_STORE_EVENT_SEND] = {run_workflow, looks_if_told},
+    [PGQRS_STORE_SCHEDULE_CREATE] = {run_schedule_create, NULL},
+    [PGQRS_STORE_SCHEDULE_LIST] = {run_schedule_list, NULL},
+    [PGQRS_STORE_SCHEDULE_FIND] = {run_schedule_find, NULL},
+    [PGQRS_STORE_SCHEDULE_PAUSE] = {run_schedule_pause, NULL},
+    [PGQRS_STORE_SCHEDULE_DELETE] = {run_schedule_delete, NULL},
 };
 
 static void run_call(struct run *r)

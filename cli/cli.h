@@ -58,6 +58,12 @@ enum pgqrs_cli_option { /* rows of the table in pgqrs.c */
                         PGQRS_OPT_STATUS,
                         PGQRS_OPT_FROM,
                         PGQRS_OPT_INPUT,
+                        PGQRS_OPT_CRON,
+                        PGQRS_OPT_ZONE,
+                        PGQRS_OPT_PAYLOAD,
+                        PGQRS_OPT_CATCH_UP,
+                        PGQRS_OPT_OVERLAP,
+                        PGQRS_OPT_COUNT_OF,
                         PGQRS_OPT_COUNT
 };
 #define PGQRS_OPT(name) (UINT64_C(1) << PGQRS_OPT_##name)
@@ -188,6 +194,13 @@ int pgqrs_cmd_worker_interrupt(struct pgqrs_cli *cli);
 int pgqrs_cmd_worker_stop(struct pgqrs_cli *cli);
 int pgqrs_cmd_worker_purge(struct pgqrs_cli *cli);
 int pgqrs_cmd_worker_scale(struct pgqrs_cli *cli);
+int pgqrs_cmd_schedule_list(struct pgqrs_cli *cli);
+int pgqrs_cmd_schedule_create(struct pgqrs_cli *cli);
+int pgqrs_cmd_schedule_pause(struct pgqrs_cli *cli);
+int pgqrs_cmd_schedule_resume(struct pgqrs_cli *cli);
+int pgqrs_cmd_schedule_delete(struct pgqrs_cli *cli);
+int pgqrs_cmd_schedule_run(struct pgqrs_cli *cli);
+int pgqrs_cmd_schedule_next(struct pgqrs_cli *cli);
 int pgqrs_cmd_ctl_status(struct pgqrs_cli *cli);
 int pgqrs_cmd_ctl_deaths(struct pgqrs_cli *cli);
 int pgqrs_cmd_ctl_reload(struct pgqrs_cli *cli);

@@ -68,6 +68,14 @@ static const char worker_purge_help[] =
     "--older-than, since the last heartbeat, is needed; 0 is all. A worker that a\n"
     "message names stays.\n";
 
+static const char schedule_create_help[] =
+    "--cron is needed, and either --queue or --workflow. A running pgqrsd enqueues a\n"
+    "job, or triggers a run, at each of its times.\n";
+static const char schedule_pause_help[] = "Times that pass meanwhile are not caught up with.\n";
+static const char schedule_delete_help[] =
+    "One of a configuration file is deleted there. Its jobs stay.\n";
+static const char schedule_run_help[] = "Enqueues it once, now, also when it is paused.\n";
+
 const struct pgqrs_cli_command pgqrs_cli_commands[] = {
     {.group = "admin",
      .name = "install",
@@ -386,6 +394,62 @@ const struct pgqrs_cli_command pgqrs_cli_commands[] = {
      .max_words = 2,
      .options = PGQRS_OPT(SOCKET),
      .run = pgqrs_cmd_worker_scale},
+    {.group = "schedule",
+     .name = "list",
+     .words = "",
+     .help = "list the schedules",
+     .options = PGQRS_OPT(WATCH),
+     .run = pgqrs_cmd_schedule_list},
+    {.group = "schedule",
+     .name = "create",
+     .words = "NAME",
+     .help = "enqueue jobs at certain times",
+     .more = schedule_create_help,
+     .min_words = 1,
+     .max_words = 1,
+     .options = PGQRS_OPT(CRON) | PGQRS_OPT(ZONE) | PGQRS_OPT(QUEUE) | PGQRS_OPT(WORKFLOW) |
+                PGQRS_OPT(PAYLOAD) | PGQRS_OPT(PRIORITY) | PGQRS_OPT(CATCH_UP) | PGQRS_OPT(OVERLAP),
+     .run = pgqrs_cmd_schedule_create},
+    {.group = "schedule",
+     .name = "pause",
+     .words = "NAME...",
+     .help = "enqueue nothing of schedules",
+     .more = schedule_pause_help,
+     .min_words = 1,
+     .max_words = SIZE_MAX,
+     .run = pgqrs_cmd_schedule_pause},
+    {.group = "schedule",
+     .name = "resume",
+     .words = "NAME...",
+     .help = "end a pause",
+     .min_words = 1,
+     .max_words = SIZE_MAX,
+     .run = pgqrs_cmd_schedule_resume},
+    {.group = "schedule",
+     .name = "delete",
+     .words = "NAME...",
+     .help = "delete schedules",
+     .more = schedule_delete_help,
+     .min_words = 1,
+     .max_words = SIZE_MAX,
+     .options = PGQRS_OPT(YES),
+     .run = pgqrs_cmd_schedule_delete},
+    {.group = "schedule",
+     .name = "run",
+     .words = "NAME",
+     .help = "enqueue it once, now",
+     .more = schedule_run_help,
+     .min_words = 1,
+     .max_words = 1,
+     .run = pgqrs_cmd_schedule_run},
+    {.group = "schedule",
+     .name = "next",
+     .words = "NAME",
+     .help = "tell its next times, in its zone",
+     .min_words = 1,
+     .max_words = 1,
+     .options = PGQRS_OPT(COUNT_OF),
+     .run = pgqrs_cmd_schedule_next},
     {.group = "ctl",
      .name = "status",
      .words = "",

@@ -53,6 +53,13 @@ static const struct {
     [PGQRS_OPT_STATUS] = {"status", "S", "only those with this status", 0},
     [PGQRS_OPT_FROM] = {"from", "STEP", "run this step and those after it again", 0},
     [PGQRS_OPT_INPUT] = {"input", "JSON", "another input; @FILE or - as well", 0},
+    [PGQRS_OPT_CRON] = {"cron", "EXPR", "when, such as '30 2 * * *'; see pgqrs-cron(5)", 0},
+    [PGQRS_OPT_ZONE] = {"zone", "ZONE", "its time zone, such as Europe/Berlin; default UTC", 0},
+    [PGQRS_OPT_PAYLOAD] = {"payload", "JSON", "the payload or input; @FILE or - as well", 0},
+    [PGQRS_OPT_CATCH_UP] = {"catch-up", "P", "times that nobody saw: skip (default), once, all", 0},
+    [PGQRS_OPT_OVERLAP] = {"overlap", "P", "allow (default), or skip while the last has not ended",
+                           0},
+    [PGQRS_OPT_COUNT_OF] = {"count", "N", "so many, 1 to 1000; default 5", 'n'},
 };
 
 #define GLOBAL                                                                                     \
@@ -153,7 +160,7 @@ static int parse_options(struct pgqrs_cli *cli, int argc, char **argv)
     }
     opterr = 0;
     int c;
-    while ((c = getopt_long(argc, argv, ":o:hV", longs, NULL)) != -1) {
+    while ((c = getopt_long(argc, argv, ":o:n:hV", longs, NULL)) != -1) {
         if (c == ':' || c == '?') {
             return bad_option(c, argv[optind - 1]);
         }

@@ -13,6 +13,7 @@
  */
 
 #include "ipc/msg.h"
+#include "store/schedule.h"
 #include "store/store.h"
 #include "store/workflow.h"
 
@@ -85,6 +86,11 @@ enum pgqrs_store_op { /* numbers go on the wire: append, never reuse */
                       PGQRS_STORE_RUN_RESUME = 39,
                       PGQRS_STORE_RUN_FORK = 40,
                       PGQRS_STORE_EVENT_SEND = 41,
+                      PGQRS_STORE_SCHEDULE_CREATE = 42,
+                      PGQRS_STORE_SCHEDULE_LIST = 43,
+                      PGQRS_STORE_SCHEDULE_FIND = 44,
+                      PGQRS_STORE_SCHEDULE_PAUSE = 45,
+                      PGQRS_STORE_SCHEDULE_DELETE = 46,
                       PGQRS_STORE_OP_COUNT
 };
 
@@ -98,7 +104,8 @@ struct pgqrs_store_call {
     uint64_t number; /* the caller's, given back in the reply */
     enum pgqrs_store_op op;
     union {
-        const char *name; /* QUEUE_CREATE, QUEUE_FIND, WORKFLOW_CREATE, WORKFLOW_FIND */
+        const char *name; /* QUEUE_CREATE, QUEUE_FIND, WORKFLOW_CREATE, WORKFLOW_FIND,
+                             SCHEDULE_FIND, SCHEDULE_DELETE */
         int64_t id; /* QUEUE_DELETE, MESSAGE_GET, WORKER_DELETE, RUN_GET, RUN_STEPS, RUN_STATE,
                        RUN_EVENTS, RUN_CANCEL, RUN_RESUME */
         struct {
@@ -188,6 +195,15 @@ struct pgqrs_store_call {
             const char *name;
             struct pgqrs_bytes payload;
         } event;
+        struct pgqrs_schedule_put schedule;
+        struct {
+            const char *after; /* null: from the first */
+            uint32_t limit;
+        } schedules;
+        struct {
+            const char *name;
+            bool paused;
+        } schedule_pause;
     } u;
     struct pgqrs_wire_block *blocks; /* what decoding allocated */
 };
@@ -198,7 +214,7 @@ struct pgqrs_store_reply {
     int64_t rc;             /* what the call returned */
     struct pgqrs_error err; /* when that is -1; else the outputs: */
     union {
-        int64_t id; /* QUEUE_CREATE, QUEUE_FIND, WORKER_REGISTER, RUN_FORK */
+        int64_t id; /* QUEUE_CREATE, QUEUE_FIND, WORKER_REGISTER, RUN_FORK, SCHEDULE_CREATE */
         struct pgqrs_queue_list queues;
         struct pgqrs_queue_metrics metrics;
         struct {
@@ -242,9 +258,10 @@ struct pgqrs_store_reply {
         struct pgqrs_workflow_list workflows; /* WORKFLOW_LIST, WORKFLOW_FIND */
         struct pgqrs_run_list runs;           /* RUN_GET, RUN_LIST */
         struct pgqrs_step_list steps;
-        struct pgqrs_pair_list pairs; /* RUN_STATE, RUN_EVENTS */
-        enum pgqrs_run_status status; /* RUN_CANCEL */
-        bool flag;                    /* RUN_RESUME: woken. EVENT_SEND: the first one */
+        struct pgqrs_pair_list pairs;         /* RUN_STATE, RUN_EVENTS */
+        enum pgqrs_run_status status;         /* RUN_CANCEL */
+        bool flag;                            /* RUN_RESUME: woken. EVENT_SEND: the first one */
+        struct pgqrs_schedule_list schedules; /* SCHEDULE_LIST, SCHEDULE_FIND */
     } u;
     struct pgqrs_wire_block *blocks;
 };

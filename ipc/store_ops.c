@@ -666,4 +666,13 @@ const struct pgqrs_store_op_desc pgqrs_store_op_descs[PGQRS_STORE_OP_COUNT] = {
     [PGQRS_STORE_RUN_FORK] = {"run fork", true, pgqrs_wire_call_fork, reply_id, NULL},
     [PGQRS_STORE_EVENT_SEND] = {"event send", true, pgqrs_wire_call_event, pgqrs_wire_reply_flag,
                                 NULL},
+    [PGQRS_STORE_SCHEDULE_CREATE] = {"schedule create", true, pgqrs_wire_call_schedule, reply_id,
+                                     NULL},
+    [PGQRS_STORE_SCHEDULE_LIST] = {"schedule list", false, pgqrs_wire_call_schedules,
+                                   pgqrs_wire_reply_schedules, pgqrs_wire_fini_schedules},
+    [PGQRS_STORE_SCHEDULE_FIND] = {"schedule find", false, call_name, pgqrs_wire_reply_schedules,
+                                   pgqrs_wire_fini_schedules},
+    [PGQRS_STORE_SCHEDULE_PAUSE] = {"schedule pause", true, pgqrs_wire_call_schedule_pause,
+                                    reply_nothing, NULL},
+    [PGQRS_STORE_SCHEDULE_DELETE] = {"schedule delete", true, call_name, reply_nothing, NULL},
 };

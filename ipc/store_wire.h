@@ -67,6 +67,13 @@ void pgqrs_wire_fini_pairs(struct pgqrs_store_reply *m);
 void pgqrs_wire_reply_status(struct pgqrs_wire *w, struct pgqrs_store_reply *m);
 void pgqrs_wire_reply_flag(struct pgqrs_wire *w, struct pgqrs_store_reply *m);
 
+/* store_ops_schedule.c */
+void pgqrs_wire_call_schedule(struct pgqrs_wire *w, struct pgqrs_store_call *m);
+void pgqrs_wire_call_schedules(struct pgqrs_wire *w, struct pgqrs_store_call *m);
+void pgqrs_wire_call_schedule_pause(struct pgqrs_wire *w, struct pgqrs_store_call *m);
+void pgqrs_wire_reply_schedules(struct pgqrs_wire *w, struct pgqrs_store_reply *m);
+void pgqrs_wire_fini_schedules(struct pgqrs_store_reply *m);
+
 /* store_ops.c: one row an operation. */
 struct pgqrs_store_op_desc {
     const char *name;

@@ -9,6 +9,7 @@
  * backend's struct begins with struct pgqrs_store.
  */
 
+#include "store/schedule.h"
 #include "store/store.h"
 #include "store/workflow.h"
 
@@ -44,9 +45,28 @@ struct pgqrs_workflow_ops {
                 struct pgqrs_error *err);
 };
 
+/* store/schedule.h. configure, due and fire may be null where no broker opens the store. */
+struct pgqrs_schedule_ops {
+    int (*create)(struct pgqrs_store *store, const struct pgqrs_schedule_put *put, int64_t *id_out,
+                  struct pgqrs_error *err);
+    int64_t (*configure)(struct pgqrs_store *store, const char *config,
+                         const struct pgqrs_schedule_put *puts, size_t count,
+                         struct pgqrs_error *err);
+    int (*list)(struct pgqrs_store *store, const char *after, uint32_t limit,
+                struct pgqrs_schedule_list *list_out, struct pgqrs_error *err);
+    int (*find)(struct pgqrs_store *store, const char *name, struct pgqrs_schedule_list *one_out,
+                struct pgqrs_error *err);
+    int (*pause)(struct pgqrs_store *store, const char *name, bool paused, struct pgqrs_error *err);
+    int (*remove)(struct pgqrs_store *store, const char *name, struct pgqrs_error *err);
+    int (*due)(struct pgqrs_store *store, int64_t now_us, uint32_t limit,
+               struct pgqrs_schedule_list *list_out, int64_t *next_us_out, struct pgqrs_error *err);
+    int (*fire)(struct pgqrs_store *store, struct pgqrs_fire *fire, struct pgqrs_error *err);
+};
+
 struct pgqrs_store_ops {
     const char *name;
     const struct pgqrs_workflow_ops *workflow; /* null: it keeps no workflows */
+    const struct pgqrs_schedule_ops *schedule; /* null: it keeps no schedules */
     void (*close)(struct pgqrs_store *store);
     int (*claim)(struct pgqrs_store *store, const char *site, struct pgqrs_error *err);
     int (*install)(struct pgqrs_store *store, struct pgqrs_error *err);
@@ -135,6 +155,9 @@ static inline bool pgqrs_store_may_claim(const struct pgqrs_message_claim *claim
 /* Says why not; of a dead letter that may: because of its key. Returns -1. */
 int pgqrs_store_refuse_claim(const struct pgqrs_message_claim *claim,
                              const struct pgqrs_claim_look *look, struct pgqrs_error *err);
+
+/* Says why it is not deleted. Returns -1. */
+int pgqrs_schedule_is_configured(const struct pgqrs_schedule *schedule, struct pgqrs_error *err);
 
 /* Whether a list may have so many items. */
 int pgqrs_store_check_limit(uint32_t limit, uint32_t max, struct pgqrs_error *err) PGQRS_MUST_CHECK;

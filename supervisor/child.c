@@ -302,6 +302,7 @@ static void welcome_broker(struct child *child)
     free(workers);
     free(queues);
     pgqrs_child_post(child, &out);
+    pgqrs_schedules_tell(child->place->s);
     report_ends(child);
 }
 
@@ -490,6 +491,7 @@ static void dispatch(struct child *child, const struct pgqrs_frame *frame)
     case PGQRS_MSG_WORKER_ORDER:
     case PGQRS_MSG_LOG_LEVEL:
     case PGQRS_MSG_BROKER_QUEUES:
+    case PGQRS_MSG_BROKER_SCHEDULES:
     case PGQRS_MSG_COUNT:
         break;
     }

@@ -355,10 +355,12 @@ int pgqrs_reload(struct supervisor *s, json_t *changes, struct pgqrs_error *err)
     }
     apply_top(s, fresh, changes);
     int rc = apply_queues(s, fresh, changes, err);
+    pgqrs_schedules_reload(s, fresh, changes);
     pgqrs_config_destroy(&fresh);
     if (json_array_size(changes) == 0) {
         pgqrs_log_info("reload: nothing has changed");
     }
     tell_broker(s);
+    pgqrs_schedules_tell(s);
     return rc;
 }

@@ -110,6 +110,8 @@ static void test_values_of_options(void **state)
     offers(f, "queue purge mail --what p", "pending\n");
     offers(f, "queue list -o j", "json\n");
     offers(f, "--config compl", "complete\n");
+    offers(f, "schedule create --catch-up o", "once\n");
+    offers(f, "schedule create --overlap ''", "allow\nskip\n");
 }
 
 static void test_names_of_queues(void **state)

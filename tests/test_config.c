@@ -340,8 +340,9 @@ static void test_the_examples_and_the_manual_are_right(void **state)
         }
         pgqrs_config_destroy(&c);
     }
-    const struct pgqrs_settings *const tables[] = {&pgqrs_settings_top, &pgqrs_settings_of_queue};
-    for (size_t t = 0; t < 2; t++) {
+    const struct pgqrs_settings *const tables[] = {&pgqrs_settings_top, &pgqrs_settings_of_queue,
+                                                   &pgqrs_settings_of_schedule};
+    for (size_t t = 0; t < 3; t++) {
         for (size_t i = 0; i < tables[t]->count; i++) {
             if (!manual_has(tables[t]->rows[i].key)) {
                 fail_msg("pgqrsd.yaml(5) has no %s", tables[t]->rows[i].key);

@@ -102,6 +102,12 @@ static int decode_any(const struct pgqrs_frame *f)
         free(queues);
         return rc;
     }
+    case PGQRS_MSG_BROKER_SCHEDULES: {
+        struct pgqrs_broker_schedules m;
+        rc = pgqrs_decode_broker_schedules(f, &m, &err);
+        free(m.items);
+        return rc;
+    }
     case PGQRS_MSG_QUEUES_KNOWN: {
         uint32_t serial;
         return pgqrs_decode_queues_known(f, &serial, &err);
@@ -246,6 +252,13 @@ static const struct pgqrs_job_flowed a_flowed = {.key = {5, 3, 1},
 /* One message of each type, for the tests that cut and change bytes. */
 static void encode_example(struct pgqrs_buf *out, enum pgqrs_msg_type type)
 {
+    struct pgqrs_schedule_settings schedule = {.put = {.name = "nightly",
+                                                       .queue = "mail",
+                                                       .cron = "@daily",
+                                                       .zone = "UTC",
+                                                       .payload = {"{}", 2},
+                                                       .priority = -1},
+                                               .workflow = 1};
     struct pgqrs_queue_settings queue = {.name = "mail", .max_attempts = 5, .retry_strategy = 2};
     struct pgqrs_worker_started worker = a_worker;
     struct pgqrs_job_key held[] = {{1, 1, 0}, {2, 3, 0}};
@@ -304,6 +317,10 @@ static void encode_example(struct pgqrs_buf *out, enum pgqrs_msg_type type)
         break;
     case PGQRS_MSG_BROKER_QUEUES:
         pgqrs_encode_broker_queues(out, 7, &queue, 1);
+        break;
+    case PGQRS_MSG_BROKER_SCHEDULES:
+        pgqrs_encode_broker_schedules(out, &(struct pgqrs_broker_schedules){
+                                               .config = "pgqrsd", .items = &schedule, .count = 1});
         break;
     case PGQRS_MSG_QUEUES_KNOWN:
         pgqrs_encode_queues_known(out, 7);

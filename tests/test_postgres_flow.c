@@ -265,6 +265,17 @@ static void cancelled_behind_the_suspension(void **state)
     assert_int_equal(number(f, DUE), 1);
 }
 
+static void cancelled_while_it_waits(void **state)
+{
+    struct rig *f = *state;
+    struct call call = {.item = suspension(f, NULL)};
+    suite_ok(f, pgqrs_store_flow(f->store, &call.item, 1, &f->err));
+    pgqrs_flow_fini(&call.item);
+    assert_int_equal(number(f, DUE), 0);
+    run(f, "UPDATE pgqrs_workflow_runs SET status = 'CANCELLING' WHERE message_id = 1");
+    assert_int_equal(number(f, DUE), 1);
+}
+
 static void cancelled_before_success(void **state)
 {
     struct rig *f = *state;
@@ -587,6 +598,7 @@ int main(void)
         CASE(event_behind_the_suspension),
         CASE(cancelled_before_the_suspension),
         CASE(cancelled_behind_the_suspension),
+        CASE(cancelled_while_it_waits),
         CASE(cancelled_before_success),
         CASE(cancelled_behind_success),
         CASE(reaped_before_the_step),

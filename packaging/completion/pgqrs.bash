@@ -47,6 +47,8 @@ _pgqrs_option_value()
     case $option in
     --queue) _pgqrs_offer "$word" < <(_pgqrs_queues "$program") ;;
     --workflow) _pgqrs_offer "$word" < <(_pgqrs_queues "$program" workflow) ;;
+    --catch-up) _pgqrs_offer "$word" < <(printf '%s\n' skip once all) ;;
+    --overlap) _pgqrs_offer "$word" < <(printf '%s\n' allow skip) ;;
     --status)
         _pgqrs_offer "$word" < <(printf '%s\n' QUEUED RUNNING PAUSED SUCCESS ERROR CANCELLING \
             CANCELLED)
@@ -70,7 +72,8 @@ _pgqrs()
     local program=$1 word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]}
     local i words=() values=' -o --output --dsn --config --schema --delay --at --priority --batch
         --wrap --queue --state --outcome --limit --before --timeout --worker --key --unique-key
-        --what --older-than --socket --workflow --status --from --input '
+        --what --older-than --socket --workflow --status --from --input --cron --zone --payload
+        --catch-up --overlap -n --count '
     COMPREPLY=()
     for ((i = 1; i < COMP_CWORD; i++)); do
         case ${COMP_WORDS[i]} in
@@ -103,6 +106,11 @@ _pgqrs()
             'queue metrics 2' | 'queue wait 2' | 'message enqueue 2' | 'worker scale 2' | \
             'ctl deaths 2')
             _pgqrs_offer "$word" < <(_pgqrs_queues "$program")
+            ;;
+        'schedule create '*) ;;
+        'schedule pause '* | 'schedule resume '* | 'schedule delete '* | 'schedule run 2' | \
+            'schedule next 2')
+            _pgqrs_offer "$word" < <(_pgqrs_queues "$program" schedule)
             ;;
         'workflow trigger 2') _pgqrs_offer "$word" < <(_pgqrs_queues "$program" workflow) ;;
         esac

@@ -118,6 +118,19 @@ const char pgqrs_pg_ddl_tables[] =
     " installed_at timestamptz NOT NULL DEFAULT now());"
     "CREATE TABLE IF NOT EXISTS pgqrsd_cancel_requests (message_id bigint PRIMARY KEY,"
     " requested_at timestamptz NOT NULL DEFAULT now());"
+    "CREATE TABLE IF NOT EXISTS pgqrsd_schedules (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY"
+    " KEY, name text NOT NULL UNIQUE, queue_id bigint NOT NULL REFERENCES pgqrs_queues (id),"
+    " cron text NOT NULL, zone text NOT NULL, payload jsonb NOT NULL,"
+    " priority integer NOT NULL DEFAULT 0, catch_up text NOT NULL DEFAULT 'skip',"
+    " overlap text NOT NULL DEFAULT 'allow', config text,"
+    " created_at timestamptz NOT NULL DEFAULT now(), paused_at timestamptz,"
+    " next_at timestamptz NOT NULL, planned boolean NOT NULL DEFAULT false,"
+    " last_at timestamptz, last_message_id bigint);"
+    "CREATE INDEX IF NOT EXISTS pgqrsd_schedules_next ON pgqrsd_schedules (next_at)"
+    " WHERE paused_at IS NULL;"
+    "CREATE TABLE IF NOT EXISTS pgqrsd_schedule_ticks ("
+    "schedule_id bigint NOT NULL REFERENCES pgqrsd_schedules (id) ON DELETE CASCADE,"
+    " tick_at timestamptz NOT NULL, message_id bigint, PRIMARY KEY (schedule_id, tick_at));"
     "CREATE TABLE IF NOT EXISTS pgqrsd_workflow_events (message_id bigint NOT NULL, name text NOT"
     " NULL, payload jsonb NOT NULL, created_at timestamptz NOT NULL DEFAULT now(),"
     " PRIMARY KEY (message_id, name));"
@@ -177,6 +190,9 @@ const struct pg_trigger pgqrs_pg_triggers[] = {
      " AND NEW.archived_at IS NOT NULL AND OLD.archived_at IS NULL)"},
     {"pgqrsd_message_deleted",
      "AFTER DELETE ON pgqrs_messages FOR EACH ROW WHEN (OLD.pgqrsd_flow)"},
+    {"pgqrsd_run_cancelling",
+     "AFTER UPDATE OF status ON pgqrs_workflow_runs FOR EACH ROW WHEN (NEW.status::text ="
+     " 'CANCELLING' AND OLD.status::text <> 'CANCELLING')"},
 };
 const size_t pgqrs_pg_trigger_count = sizeof pgqrs_pg_triggers / sizeof *pgqrs_pg_triggers;
 

@@ -222,4 +222,7 @@ int64_t pgqrs_pg_worker_purge(struct pgqrs_store *store, int64_t older_ms, uint3
 int pgqrs_pg_worker_stats(struct pgqrs_store *store, int64_t queue_id, int64_t stale_ms,
                           struct pgqrs_worker_stats *stats_out, struct pgqrs_error *err);
 
+/* pg_schedule.c */
+extern const struct pgqrs_schedule_ops pgqrs_pg_schedule_ops;
+
 #endif

@@ -25,6 +25,7 @@ static void close_store(struct pgqrs_store *store)
 
 static const struct pgqrs_store_ops postgres_ops = {
     .name = "postgres",
+    .schedule = &pgqrs_pg_schedule_ops,
     .workflow = &pgqrs_pg_workflow_ops,
     .close = close_store,
     .claim = pgqrs_pg_claim,

@@ -74,7 +74,26 @@
     "('pgqrsd_workflow_state', 'key', 'text'), ('pgqrsd_workflow_state', 'value', 'jsonb'), "      \
     "('pgqrsd_workflow_state', 'updated_at', '" TZ "'), "                                          \
     "('pgqrsd_cancel_requests', 'message_id', 'bigint'), "                                         \
-    "('pgqrsd_cancel_requests', 'requested_at', '" TZ "')"
+    "('pgqrsd_cancel_requests', 'requested_at', '" TZ "'), "                                       \
+    "('pgqrsd_schedules', 'id', 'bigint'), "                                                       \
+    "('pgqrsd_schedules', 'name', 'text'), "                                                       \
+    "('pgqrsd_schedules', 'queue_id', 'bigint'), "                                                 \
+    "('pgqrsd_schedules', 'cron', 'text'), "                                                       \
+    "('pgqrsd_schedules', 'zone', 'text'), "                                                       \
+    "('pgqrsd_schedules', 'payload', 'jsonb'), "                                                   \
+    "('pgqrsd_schedules', 'priority', 'integer'), "                                                \
+    "('pgqrsd_schedules', 'catch_up', 'text'), "                                                   \
+    "('pgqrsd_schedules', 'overlap', 'text'), "                                                    \
+    "('pgqrsd_schedules', 'config', 'text'), "                                                     \
+    "('pgqrsd_schedules', 'created_at', '" TZ "'), "                                               \
+    "('pgqrsd_schedules', 'paused_at', '" TZ "'), "                                                \
+    "('pgqrsd_schedules', 'next_at', '" TZ "'), "                                                  \
+    "('pgqrsd_schedules', 'planned', 'boolean'), "                                                 \
+    "('pgqrsd_schedules', 'last_at', '" TZ "'), "                                                  \
+    "('pgqrsd_schedules', 'last_message_id', 'bigint'), "                                          \
+    "('pgqrsd_schedule_ticks', 'schedule_id', 'bigint'), "                                         \
+    "('pgqrsd_schedule_ticks', 'tick_at', '" TZ "'), "                                             \
+    "('pgqrsd_schedule_ticks', 'message_id', 'bigint')"
 
 /* Foreign keys: table, column, what it refers to. */
 #define REFERENCES                                                                                 \
@@ -98,7 +117,8 @@
     "('idx_pgqrs_workers_queue_status'), ('idx_pgqrs_workers_heartbeat'), "                        \
     "('idx_pgqrs_messages_hot_path'), ('idx_pgqrs_messages_consumer_worker_id_active'), "          \
     "('idx_pgqrs_messages_archived_at'), ('pgqrsd_messages_lease'), "                              \
-    "('pgqrsd_messages_failed'), ('pgqrsd_messages_unique'), ('pgqrsd_messages_parent')"
+    "('pgqrsd_messages_failed'), ('pgqrsd_messages_unique'), ('pgqrsd_messages_parent'), "         \
+    "('pgqrsd_schedules_next')"
 
 #define LABELS                                                                                     \
     "('worker_status', 'ready'), ('worker_status', 'polling'), "                                   \

@@ -26,6 +26,7 @@ struct remote_store {
 };
 
 extern const struct pgqrs_workflow_ops pgqrs_remote_workflow_ops;
+extern const struct pgqrs_schedule_ops pgqrs_remote_schedule_ops;
 
 /*
  * Fills number, sends the call and waits for its reply, which is what the store answered: -1 with

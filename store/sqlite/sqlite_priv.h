@@ -94,6 +94,20 @@ enum sqlite_stmt_id {
     STMT_TAKE,
     STMT_LATER,
     STMT_REPAIR_VT,
+    STMT_SCHEDULE_INSERT,
+    STMT_SCHEDULE_CHANGE,
+    STMT_SCHEDULE_LIST,
+    STMT_SCHEDULE_FIND,
+    STMT_SCHEDULE_DUE,
+    STMT_SCHEDULE_PAUSE,
+    STMT_SCHEDULE_DELETE,
+    STMT_SCHEDULE_OTHERS,
+    STMT_SCHEDULE_LOOK,
+    STMT_SCHEDULE_FIRED,
+    STMT_TICK_INSERT,
+    STMT_TICK_MESSAGE,
+    STMT_TICKS_OLD,
+    STMT_TICKS_DELETE,
     STMT_RUN_FAILS,
     STMT_RUN_FAILS_WAITING,
     STMT_RUN_FAILS_BURIED,
@@ -188,6 +202,10 @@ static inline struct sqlite_store *sqlite_of(struct pgqrs_store *store)
     " pgqrsd_result, pgqrsd_error, coalesce(producer_worker_id, 0), pgqrsd_unique_key"
 
 const char *pgqrs_sqlite_sql(enum sqlite_stmt_id id);
+
+/* ---- sqlite_schedule.c ---- */
+
+extern const struct pgqrs_schedule_ops pgqrs_sqlite_schedule_ops;
 
 /* ---- sqlite_dsn.c ---- */
 

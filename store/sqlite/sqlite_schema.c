@@ -149,6 +149,14 @@ const size_t pgqrs_sqlite_column_count = sizeof pgqrs_sqlite_columns / sizeof *p
                 "pgqrs_messages.id"                                                                \
                 " AND r.pgqrsd_event = 'child:' || NEW.message_id); END"
 
+/* A client of pgqrs only says so in the run: it is seen when its message is delivered. */
+#define TRIGGER_RUN_CANCELLING                                                                     \
+    "CREATE TRIGGER IF NOT EXISTS pgqrsd_run_cancelling"                                           \
+    " AFTER UPDATE OF status ON pgqrs_workflow_runs"                                               \
+    " WHEN NEW.status = 'CANCELLING' AND OLD.status <> 'CANCELLING'"                               \
+    " BEGIN UPDATE pgqrs_messages SET vt = NEW.updated_at WHERE id = NEW.message_id"               \
+    " AND +archived_at IS NULL AND +consumer_worker_id IS NULL AND vt > NEW.updated_at; END"
+
 static const char *const pgqrsd_ddl[] = {
     /* What is ready or delayed, in the order in which it is served. */
     "CREATE INDEX IF NOT EXISTS pgqrsd_messages_lease"
@@ -161,6 +169,18 @@ static const char *const pgqrsd_ddl[] = {
     " WHERE archived_at IS NULL AND pgqrsd_unique_key IS NOT NULL",
     "CREATE TABLE IF NOT EXISTS pgqrsd_cancel_requests ("
     "message_id INTEGER PRIMARY KEY, requested_at TEXT NOT NULL DEFAULT (datetime('now')))",
+    "CREATE TABLE IF NOT EXISTS pgqrsd_schedules ("
+    "id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE,"
+    " queue_id INTEGER NOT NULL REFERENCES pgqrs_queues(id), cron TEXT NOT NULL,"
+    " zone TEXT NOT NULL, payload TEXT NOT NULL, priority INTEGER NOT NULL DEFAULT 0,"
+    " catch_up TEXT NOT NULL DEFAULT 'skip', overlap TEXT NOT NULL DEFAULT 'allow',"
+    " config TEXT, created_at " NOW_TEXT ", paused_at TEXT, next_at TEXT NOT NULL,"
+    " planned INTEGER NOT NULL DEFAULT 0, last_at TEXT, last_message_id INTEGER)",
+    "CREATE INDEX IF NOT EXISTS pgqrsd_schedules_next ON pgqrsd_schedules(next_at)"
+    " WHERE paused_at IS NULL",
+    "CREATE TABLE IF NOT EXISTS pgqrsd_schedule_ticks ("
+    "schedule_id INTEGER NOT NULL REFERENCES pgqrsd_schedules(id), tick_at TEXT NOT NULL,"
+    " message_id INTEGER, PRIMARY KEY (schedule_id, tick_at)) WITHOUT ROWID",
     "CREATE INDEX IF NOT EXISTS pgqrsd_messages_parent ON pgqrs_messages(pgqrsd_parent_id)"
     " WHERE pgqrsd_parent_id IS NOT NULL",
     "CREATE TABLE IF NOT EXISTS pgqrsd_workflow_events (message_id INTEGER NOT NULL,"
@@ -172,6 +192,7 @@ static const char *const pgqrsd_ddl[] = {
     TRIGGER_MESSAGE_ARCHIVED,
     TRIGGER_MESSAGE_DELETED,
     TRIGGER_RUN_ENDED,
+    TRIGGER_RUN_CANCELLING,
     "CREATE TABLE IF NOT EXISTS pgqrsd_schema ("
     "version INTEGER PRIMARY KEY, installed_at TEXT NOT NULL)",
 };

@@ -36,6 +36,12 @@
 #define ATTEMPTS "(coalesce(read_ct, 0) - pgqrsd_crash_ct)"
 #define NEXT_READ_CT "max(coalesce(read_ct, 0), 0) + 1"
 
+#define SCHEDULE                                                                                   \
+    "SELECT s.id, s.name, q.queue_name, s.queue_id, s.cron, s.zone, s.payload, s.priority,"        \
+    " s.catch_up, s.overlap, s.config, s.created_at, s.paused_at, s.next_at, s.planned,"           \
+    " s.last_at, s.last_message_id FROM pgqrsd_schedules s"
+#define OF_QUEUE " JOIN pgqrs_queues q ON q.id = s.queue_id"
+
 static const char *const texts[] =
     {
         [STMT_BEGIN] = "BEGIN IMMEDIATE",
@@ -62,7 +68,8 @@ static const char *const texts[] =
             " EXISTS (SELECT 1 FROM pgqrs_messages INDEXED BY idx_messages_archived_at"
             " WHERE queue_id = ?1 AND archived_at IS NOT NULL),"
             " (SELECT count(*) FROM pgqrs_workers WHERE queue_id = ?1 AND status <> 'stopped'),"
-            " EXISTS (SELECT 1 FROM pgqrs_workflows WHERE queue_id = ?1)",
+            " EXISTS (SELECT 1 FROM pgqrs_workflows WHERE queue_id = ?1),"
+            " EXISTS (SELECT 1 FROM pgqrsd_schedules WHERE queue_id = ?1)",
         [STMT_QUEUE_WORKERS] =
             "DELETE FROM pgqrs_workers WHERE queue_id = ?1 AND id NOT IN (" NAMED ")",
         [STMT_QUEUE_LEAVE] = "UPDATE pgqrs_workers SET queue_id = NULL WHERE queue_id = ?1",
@@ -326,6 +333,52 @@ static const char *const texts[] =
             "UPDATE pgqrs_messages INDEXED BY pgqrsd_messages_lease SET vt = ?3"
             " WHERE queue_id = ?1 AND pgqrsd_priority = ?2 AND " PENDING " AND vt IS NULL",
 
+        [STMT_SCHEDULE_INSERT] =
+            "INSERT INTO pgqrsd_schedules (name, queue_id, cron, zone, payload, priority, catch_up,"
+            " overlap, config, paused_at, next_at, created_at)"
+            " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, CASE WHEN ?10 = 1 THEN ?11 END,"
+            " ?11, ?11)",
+        /* ?10: paused, 1 yes, 2 no, 0 as it is. In an assignment a column is what it was. */
+        [STMT_SCHEDULE_CHANGE] =
+            "UPDATE pgqrsd_schedules SET queue_id = ?2, cron = ?3, zone = ?4, payload = ?5,"
+            " priority = ?6, catch_up = ?7, overlap = ?8, config = ?9,"
+            " paused_at = CASE ?10 WHEN 1 THEN coalesce(paused_at, ?11) WHEN 0 THEN paused_at END,"
+            " next_at = CASE WHEN cron <> ?3 OR zone <> ?4"
+            " OR (?10 = 2 AND paused_at IS NOT NULL) THEN ?11 ELSE next_at END,"
+            " planned = planned AND cron = ?3 AND zone = ?4"
+            " AND NOT (?10 = 2 AND paused_at IS NOT NULL)"
+            " WHERE name = ?1 AND (queue_id <> ?2 OR cron <> ?3 OR zone <> ?4 OR payload <> ?5"
+            " OR priority <> ?6 OR catch_up <> ?7 OR overlap <> ?8 OR config IS NOT ?9"
+            " OR (?10 = 1 AND paused_at IS NULL) OR (?10 = 2 AND paused_at IS NOT NULL))",
+        [STMT_SCHEDULE_LIST] = SCHEDULE OF_QUEUE " WHERE s.name > ?1 ORDER BY s.name LIMIT ?2",
+        [STMT_SCHEDULE_FIND] = SCHEDULE OF_QUEUE " WHERE s.name = ?1",
+        /* As many as are read. */
+        [STMT_SCHEDULE_DUE] = SCHEDULE " INDEXED BY pgqrsd_schedules_next CROSS" OF_QUEUE
+                                       " WHERE s.paused_at IS NULL ORDER BY s.next_at",
+        [STMT_SCHEDULE_PAUSE] =
+            "UPDATE pgqrsd_schedules SET paused_at = CASE WHEN ?2 THEN coalesce(paused_at, ?3) END,"
+            " next_at = CASE WHEN NOT ?2 AND paused_at IS NOT NULL THEN ?3 ELSE next_at END,"
+            " planned = planned AND (?2 OR paused_at IS NULL) WHERE name = ?1",
+        [STMT_SCHEDULE_DELETE] = "DELETE FROM pgqrsd_schedules WHERE id = ?1",
+        [STMT_SCHEDULE_OTHERS] = "SELECT id FROM pgqrsd_schedules WHERE config = ?1"
+                                 " AND name NOT IN (SELECT value FROM json_each(?2))",
+        [STMT_SCHEDULE_LOOK] =
+            "SELECT queue_id, payload, priority, overlap = 'skip', EXISTS (SELECT 1"
+            " FROM pgqrs_messages WHERE id = last_message_id AND archived_at IS NULL)"
+            " FROM pgqrsd_schedules WHERE id = ?1 AND next_at = ?2 AND paused_at IS NULL",
+        [STMT_SCHEDULE_FIRED] = "UPDATE pgqrsd_schedules SET next_at = ?2, planned = ?3,"
+                                " last_at = coalesce(?4, last_at),"
+                                " last_message_id = coalesce(?5, last_message_id) WHERE id = ?1",
+        [STMT_TICK_INSERT] =
+            "INSERT OR IGNORE INTO pgqrsd_schedule_ticks (schedule_id, tick_at) VALUES (?1, ?2)",
+        [STMT_TICK_MESSAGE] = "UPDATE pgqrsd_schedule_ticks SET message_id = ?3"
+                              " WHERE schedule_id = ?1 AND tick_at = ?2",
+        [STMT_TICKS_OLD] =
+            "DELETE FROM pgqrsd_schedule_ticks WHERE schedule_id = ?1"
+            " AND tick_at <= (SELECT tick_at"
+            " FROM pgqrsd_schedule_ticks WHERE schedule_id = ?1 ORDER BY tick_at DESC"
+            " LIMIT 1 OFFSET ?2)",
+        [STMT_TICKS_DELETE] = "DELETE FROM pgqrsd_schedule_ticks WHERE schedule_id = ?1",
         /* The error of a run whose message the next statement archives: the trigger's part. */
         [STMT_RUN_FAILS] = "UPDATE pgqrs_workflow_runs SET error = (SELECT"
                            " json_quote(coalesce(?4, pgqrsd_error, 'failed')) FROM pgqrs_messages"

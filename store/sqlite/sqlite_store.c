@@ -44,6 +44,7 @@ static const struct pgqrs_workflow_ops workflow_ops = {
 
 static const struct pgqrs_store_ops sqlite_ops = {
     .name = "sqlite",
+    .schedule = &pgqrs_sqlite_schedule_ops,
     .workflow = &workflow_ops,
     .close = close_store,
     .claim = pgqrs_sqlite_claim,

@@ -28,7 +28,7 @@ static const struct {
 static const char *const indexes[] = {
     "idx_messages_hot_path",  "idx_messages_consumer_active", "idx_messages_archived_at",
     "pgqrsd_messages_lease",  "pgqrsd_messages_failed",       "pgqrsd_messages_unique",
-    "pgqrsd_messages_parent",
+    "pgqrsd_messages_parent", "pgqrsd_schedules_next",
 };
 
 #define INDEX_COUNT (sizeof indexes / sizeof *indexes)
@@ -37,6 +37,7 @@ static const char *const triggers[] = {
     "pgqrsd_message_archived",
     "pgqrsd_message_deleted",
     "pgqrsd_run_ended",
+    "pgqrsd_run_cancelling",
 };
 
 #define TRIGGER_COUNT (sizeof triggers / sizeof *triggers)
@@ -253,6 +254,12 @@ int pgqrs_sqlite_verify(struct pgqrs_store *store, struct pgqrs_error *err)
     struct sqlite_store *s = sqlite_of(store);
     if (pgqrs_sqlite_check_columns(s, err) < 0 ||
         check_selectable(s, "pgqrsd_cancel_requests", "message_id, requested_at", err) < 0 ||
+        check_selectable(s, "pgqrsd_schedules",
+                         "id, name, queue_id, cron, zone, payload, priority, catch_up, overlap,"
+                         " config, created_at, paused_at, next_at, planned, last_at,"
+                         " last_message_id",
+                         err) < 0 ||
+        check_selectable(s, "pgqrsd_schedule_ticks", "schedule_id, tick_at, message_id", err) < 0 ||
         check_selectable(s, "pgqrsd_workflow_events", "message_id, name, payload, created_at",
                          err) < 0 ||
         check_selectable(s, "pgqrsd_workflow_state", "message_id, key, value, updated_at", err) <

@@ -88,6 +88,19 @@ static const struct pgqrs_store_call calls[PGQRS_STORE_OP_COUNT] = {
     [PGQRS_STORE_RUN_RESUME] = {.u.id = 71},
     [PGQRS_STORE_RUN_FORK] = {.u.fork = {118, "pack", {"[1]", 3}}},
     [PGQRS_STORE_EVENT_SEND] = {.u.event = {119, "approved", {"true", 4}}},
+    [PGQRS_STORE_SCHEDULE_CREATE] = {.u.schedule = {.name = "nightly",
+                                                    .queue = "mail",
+                                                    .cron = "@daily",
+                                                    .zone = "Europe/Berlin",
+                                                    .payload = {"{}", 2},
+                                                    .priority = -120,
+                                                    .catch_up = PGQRS_CATCH_UP_ALL,
+                                                    .overlap = PGQRS_OVERLAP_SKIP,
+                                                    .pause = PGQRS_SCHEDULE_PAUSE}},
+    [PGQRS_STORE_SCHEDULE_LIST] = {.u.schedules = {"monthly", 121}},
+    [PGQRS_STORE_SCHEDULE_FIND] = {.u.name = "nightly"},
+    [PGQRS_STORE_SCHEDULE_PAUSE] = {.u.schedule_pause = {"nightly", true}},
+    [PGQRS_STORE_SCHEDULE_DELETE] = {.u.name = "nightly"},
 };
 
 struct pgqrs_store_call store_call_example(enum pgqrs_store_op op)
@@ -165,6 +178,13 @@ static struct pgqrs_step steps[] = {
 };
 static struct pgqrs_pair pairs[] = {{name, payload, 341}, {key, result, 342}};
 
+static struct pgqrs_schedule schedules[] = {
+    {351, name, key, 352, outcome, error, payload, -353, PGQRS_CATCH_UP_ONCE, PGQRS_OVERLAP_SKIP,
+     result, 354, 355, 356, true, 357, 358},
+    {361, key, name, 362, error, outcome, result, 363, PGQRS_CATCH_UP_ALL, PGQRS_OVERLAP_ALLOW,
+     NULL, 364, 0, 366, false, 0, 0},
+};
+
 static const struct pgqrs_store_reply replies[PGQRS_STORE_OP_COUNT] = {
     [PGQRS_STORE_QUEUE_CREATE] = {.u.id = 252},
     [PGQRS_STORE_QUEUE_FIND] = {.u.id = 252},
@@ -199,6 +219,9 @@ static const struct pgqrs_store_reply replies[PGQRS_STORE_OP_COUNT] = {
     [PGQRS_STORE_RUN_RESUME] = {.u.flag = true},
     [PGQRS_STORE_RUN_FORK] = {.u.id = 252},
     [PGQRS_STORE_EVENT_SEND] = {.u.flag = true},
+    [PGQRS_STORE_SCHEDULE_CREATE] = {.u.id = 252},
+    [PGQRS_STORE_SCHEDULE_LIST] = {.u.schedules = {schedules, 2, 371}},
+    [PGQRS_STORE_SCHEDULE_FIND] = {.u.schedules = {schedules, 1, 372}},
 };
 
 struct pgqrs_store_reply store_reply_example(enum pgqrs_store_op op)

@@ -239,6 +239,16 @@ static void continuing(void **state)
     struct pgqrs_lease_ref lease = start_child(f, parent, event, false);
     assert_true(send_event(f, lease.message_id, "taken", "1"));
     assert_true(send_event(f, lease.message_id, "left", "2"));
+    assert_true(send_event(f, lease.message_id, "late", "3"));
+    const struct pgqrs_step_put timed_out = {.name = "late",
+                                             .kind = PGQRS_STEP_EVENT,
+                                             .status = PGQRS_STEP_SUCCESS,
+                                             .output = pgqrs_bytes_from("{\"timed_out\": true}")};
+    struct pgqrs_flow late = flow_item(lease, PGQRS_FLOW_STEP);
+    late.steps = &timed_out;
+    late.step_count = 1;
+    assert_int_equal(flow_do(f, &late), PGQRS_SETTLED_YES);
+    pgqrs_flow_fini(&late);
     step_of_kind(f, lease, "taken", PGQRS_STEP_EVENT, PGQRS_STEP_SUCCESS, -1);
     step_of_kind(f, lease, "left", PGQRS_STEP_PLAIN, PGQRS_STEP_SUCCESS, -1);
     end_with(f, lease, PGQRS_FLOW_CONTINUE);
@@ -253,8 +263,9 @@ static void continuing(void **state)
     pgqrs_message_fini(&m);
     struct pgqrs_run_open open = flow_open(f, next);
     assert_int_equal(open.steps.count, 0);
-    assert_int_equal(open.events.count, 1);
-    assert_string_equal(open.events.items[0].name, "left");
+    assert_int_equal(open.events.count, 2);
+    assert_string_equal(open.events.items[0].name, "late");
+    assert_string_equal(open.events.items[1].name, "left");
     pgqrs_run_open_fini(&open);
     struct pgqrs_run_list one = flow_run(f, next.message_id);
     assert_int_equal(one.items[0].parent_id, parent.message_id);
