@@ -30,7 +30,7 @@ const struct pgqrs_msg_desc pgqrs_msg_descs[PGQRS_MSG_COUNT] = {
     [PGQRS_MSG_WORKER_ENDED] = {"worker_ended", S, B, 9 + TEXT_MIN, 1024},
     [PGQRS_MSG_BROKER_STOP] = {"broker_stop", S, B, 0, 0},
     [PGQRS_MSG_COMPLAINT] = {"complaint", B, S, 8 + TEXT_MIN, 1024},
-    [PGQRS_MSG_JOB_HELLO] = {"job_hello", W, B, 16 + PGQRS_TOKEN_SIZE + LIST_MIN,
+    [PGQRS_MSG_JOB_HELLO] = {"job_hello", W, B, 17 + PGQRS_TOKEN_SIZE + LIST_MIN,
                              64 + PGQRS_PREFETCH_MAX *KEY_SIZE},
     [PGQRS_MSG_JOB_WELCOME] = {"job_welcome", B, W, 8, 8},
     [PGQRS_MSG_JOB_LEASES] = {"job_leases", B, W, LIST_MIN, PGQRS_BODY_MAX},
@@ -435,6 +435,7 @@ void pgqrs_encode_job_hello(struct pgqrs_buf *out, const struct pgqrs_job_hello 
     pgqrs_buf_put_u64(out, m->generation);
     pgqrs_buf_put(out, m->token, PGQRS_TOKEN_SIZE);
     pgqrs_buf_put_u32(out, m->capacity);
+    pgqrs_buf_put_u8(out, m->workflow);
     pgqrs_buf_put_u32(out, (uint32_t)m->held_count);
     for (size_t i = 0; i < m->held_count; i++) {
         put_key(out, m->held[i]);
@@ -451,6 +452,7 @@ int pgqrs_decode_job_hello(const struct pgqrs_frame *f, struct pgqrs_job_hello *
     m->generation = pgqrs_read_u64(&r);
     read_token(&r, m->token);
     m->capacity = pgqrs_read_u32(&r);
+    m->workflow = read_flag(&r);
     r.failed = r.failed || m->capacity > PGQRS_PREFETCH_MAX;
     m->held = read_list(&r, KEY_SIZE, PGQRS_PREFETCH_MAX, sizeof *m->held, &m->held_count);
     for (size_t i = 0; i < m->held_count; i++) {

@@ -301,6 +301,7 @@ struct pgqrs_job_hello {
     uint64_t generation;
     uint8_t token[PGQRS_TOKEN_SIZE];
     uint32_t capacity; /* hold at most so many jobs */
+    uint8_t workflow;  /* 1: its handler is one */
     /* Every lease the worker knows of: the running job, then those it will run, in order, then
      * those whose outcome it sent and has not seen settled; these outcomes follow as JOB_RESULTS. A
      * lease of this worker that is not among them was lost on the way and goes back to the queue.

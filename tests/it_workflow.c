@@ -310,6 +310,18 @@ static void test_children_are_started_once_and_joined(void **state)
     stop(f);
 }
 
+static void test_a_child_that_continues_as_new_is_joined_at_its_end(void **state)
+{
+    struct fixture *f = *state;
+    start(f, "");
+    trigger(f, "child:c:again;2 join:j:0 step:end");
+    await_status(f, 1, "SUCCESS");
+    assert_times(f, "got j={\"done\":true} 1 ", 1);
+    assert_times(f, "step round1 ", 1);
+    assert_times(f, "step end 1 ", 1);
+    stop(f);
+}
+
 static void test_a_run_continues_as_new(void **state)
 {
     struct fixture *f = *state;
@@ -325,15 +337,15 @@ static void test_a_run_continues_as_new(void **state)
 
 /* ---- cancelling ---- */
 
+/* As a client of pgqrs does. */
 static void cancel(const struct fixture *f, int64_t message)
 {
-    char sql[512];
+    char sql[256];
     (void)snprintf(sql, sizeof sql,
-                   "update pgqrs_workflow_runs set status = 'CANCELLING' where message_id ="
-                   " %" PRId64 " and status in ('QUEUED', 'RUNNING', 'PAUSED');"
-                   "update pgqrs_messages set vt = datetime('now') where id = %" PRId64
-                   " and consumer_worker_id is null",
-                   message, message);
+                   "update pgqrs_workflow_runs set status = 'CANCELLING', updated_at ="
+                   " datetime('now') where message_id = %" PRId64
+                   " and status in ('QUEUED', 'RUNNING', 'PAUSED')",
+                   message);
     db_exec(&f->scratch, sql);
 }
 
@@ -392,6 +404,45 @@ static void test_a_run_survives_a_stop(void **state)
     stop(f);
 }
 
+/* Somebody takes the lease away while a step runs: what it says then is not stored. */
+static void test_a_worker_that_lost_its_run_stores_nothing(void **state)
+{
+    struct fixture *f = *state;
+    start(f, ", consumers: 2");
+    trigger(f, "step:a slow:b:700 step:c");
+    effects_await(&f->scratch, "slow b ", 1);
+    cli_ok(&f->scratch, NULL, "message", "release", "1");
+    effects_await(&f->scratch, "slow b 1 2 ", 1); /* the other one, as attempt 2 */
+    await_status(f, 1, "SUCCESS");
+    assert_times(f, "step c 1 1 ", 0);
+    assert_times(f, "step c 1 2 ", 1);
+    daemon_await_log(&f->daemon, "its lease was lost, or its run has ended", 1);
+    stop(f);
+}
+
+static void test_the_message_of_a_run_that_has_ended_is_archived(void **state)
+{
+    struct fixture *f = *state;
+    start(f, "");
+    trigger(f, "step:a");
+    await_status(f, 1, "SUCCESS");
+    db_exec(&f->scratch, "update pgqrs_messages set archived_at = null, consumer_worker_id = null,"
+                         " pgqrsd_outcome = null, vt = datetime('now')");
+    db_await(&f->scratch, MESSAGES("pgqrsd_outcome = 'done' and read_ct = 2"), 1);
+    assert_times(f, "begin ", 1);
+    stop(f);
+}
+
+static void test_a_workflow_is_known_before_its_first_run(void **state)
+{
+    struct fixture *f = *state;
+    start(f, "");
+    db_await(&f->scratch, "select count(*) from pgqrs_workflows where name = 'flow'", 1);
+    cli_ok(&f->scratch, NULL, "workflow", "trigger", "flow", "\"step:a\"");
+    await_status(f, 1, "SUCCESS");
+    stop(f);
+}
+
 /* One that runs for ever is a dead letter when it has crashed so often, and so is its run. */
 static void test_a_run_ends_with_its_message(void **state)
 {
@@ -414,8 +465,6 @@ static void test_a_run_that_a_client_of_pgqrs_began_goes_on(void **state)
     struct fixture *f = *state;
     start(f, "");
     cli_ok(&f->scratch, NULL, "queue", "pause", "flow");
-    db_exec(&f->scratch, "insert into pgqrs_workflows (name, queue_id) select 'flow', id from"
-                         " pgqrs_queues where queue_name = 'flow'");
     trigger(f, "step:a step:b step:c");
     db_exec(&f->scratch,
             "insert into pgqrs_workflow_runs (workflow_id, message_id, status, input) select w.id,"
@@ -448,10 +497,14 @@ int main(void)
         WITH_SCRATCH(test_a_sleep_holds_no_worker),
         WITH_SCRATCH(test_events_are_never_lost),
         WITH_SCRATCH(test_children_are_started_once_and_joined),
+        WITH_SCRATCH(test_a_child_that_continues_as_new_is_joined_at_its_end),
         WITH_SCRATCH(test_a_run_continues_as_new),
         WITH_SCRATCH(test_a_cancelled_run_undoes_what_it_did),
         WITH_SCRATCH(test_a_run_that_waits_is_cancelled_at_once),
         WITH_SCRATCH(test_a_run_survives_a_stop),
+        WITH_SCRATCH(test_a_worker_that_lost_its_run_stores_nothing),
+        WITH_SCRATCH(test_the_message_of_a_run_that_has_ended_is_archived),
+        WITH_SCRATCH(test_a_workflow_is_known_before_its_first_run),
         WITH_SCRATCH(test_a_run_ends_with_its_message),
         WITH_SCRATCH(test_a_run_that_a_client_of_pgqrs_began_goes_on),
     };

@@ -5,7 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "store/postgres/pg_conn.h"
 #include "store/postgres/pg_flow.h"
+#include "store/store_borrow.h"
 #include "store/workflow.h"
 
 /*
@@ -94,7 +96,17 @@ static int teardown(void **state)
     return 0;
 }
 
+/* As with a transaction pooler in between: no statement keeps its name, no setting lasts. */
+static int setup_pooled(void **state)
+{
+    (void)setup(state);
+    struct rig *f = *state;
+    pg_of(f->store)->pooled = true;
+    return 0;
+}
+
 #define CASE(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
+#define CASE_POOLED(function) cmocka_unit_test_setup_teardown(function, setup_pooled, teardown)
 
 /* ---- a call in a thread, which the other program's transaction holds up ---- */
 
@@ -190,9 +202,9 @@ static struct pgqrs_flow step(struct rig *f)
 }
 
 /* What a suspension does, by the hands of another broker that has not committed. */
+static const char locks[] = "BEGIN; SELECT 1 FROM pgqrs_messages WHERE id = 1 FOR NO KEY UPDATE";
 static const char suspends[] =
-    "BEGIN; SELECT 1 FROM pgqrs_messages WHERE id = 1 FOR NO KEY UPDATE;"
-    " UPDATE pgqrs_workflow_runs SET status = 'PAUSED', pgqrsd_event = 'paid' WHERE message_id = 1;"
+    "UPDATE pgqrs_workflow_runs SET status = 'PAUSED', pgqrsd_event = 'paid' WHERE message_id = 1;"
     " UPDATE pgqrs_messages SET consumer_worker_id = NULL, vt = '9999-12-31', read_ct = 0"
     " WHERE id = 1";
 
@@ -215,8 +227,9 @@ static void event_behind_the_suspension(void **state)
 {
     struct rig *f = *state;
     struct call call = {0};
-    run(f, suspends);
+    run(f, locks);
     start_blocked(f, &call, do_send);
+    run(f, suspends);
     finish(f, &call);
     assert_true(call.flag);
     assert_text(f, STATUS, "PAUSED");
@@ -244,10 +257,22 @@ static void cancelled_behind_the_suspension(void **state)
 {
     struct rig *f = *state;
     struct call call = {0};
-    run(f, suspends);
+    run(f, locks);
     start_blocked(f, &call, do_cancel);
+    run(f, suspends);
     finish(f, &call);
     assert_int_equal(call.status, PGQRS_RUN_CANCELLING);
+    assert_int_equal(number(f, DUE), 1);
+}
+
+static void cancelled_while_it_waits(void **state)
+{
+    struct rig *f = *state;
+    struct call call = {.item = suspension(f, NULL)};
+    suite_ok(f, pgqrs_store_flow(f->store, &call.item, 1, &f->err));
+    pgqrs_flow_fini(&call.item);
+    assert_int_equal(number(f, DUE), 0);
+    run(f, "UPDATE pgqrs_workflow_runs SET status = 'CANCELLING' WHERE message_id = 1");
     assert_int_equal(number(f, DUE), 1);
 }
 
@@ -268,9 +293,10 @@ static void cancelled_behind_success(void **state)
 {
     struct rig *f = *state;
     struct call call = {0};
-    run(f, "BEGIN; UPDATE pgqrs_workflow_runs SET status = 'SUCCESS' WHERE message_id = 1;"
-           " UPDATE pgqrs_messages SET archived_at = now(), pgqrsd_outcome = 'done' WHERE id = 1");
+    run(f, locks);
     start_blocked(f, &call, do_cancel);
+    run(f, "UPDATE pgqrs_workflow_runs SET status = 'SUCCESS' WHERE message_id = 1;"
+           " UPDATE pgqrs_messages SET archived_at = now(), pgqrsd_outcome = 'done' WHERE id = 1");
     finish(f, &call);
     assert_int_equal(call.status, PGQRS_RUN_SUCCESS);
     assert_text(f, STATUS, "SUCCESS");
@@ -422,6 +448,26 @@ static void archived_by_others(void **state)
     assert_int_equal(number(f, "SELECT count(*) FROM pgqrsd_workflow_state"), 0);
 }
 
+/* An event is a part of the transaction of whoever lent the connection. */
+static void sent_in_a_transaction(void **state)
+{
+    struct rig *f = *state;
+    PGconn *conn = pg_rig_connect(f->pg);
+    struct pgqrs_store *lent = NULL;
+    suite_ok(f, pgqrs_store_borrow_postgres(conn, f->pg->schema, &lent, &f->err));
+    for (int i = 0; i < 2; i++) {
+        bool first = false;
+        PQclear(PQexec(conn, "BEGIN"));
+        suite_ok(f,
+                 pgqrs_store_event_send(lent, 1, "paid", pgqrs_bytes_from("7"), &first, &f->err));
+        assert_true(first);
+        PQclear(PQexec(conn, i == 0 ? "ROLLBACK" : "COMMIT"));
+        assert_int_equal(number(f, "SELECT count(*) FROM pgqrsd_workflow_events"), i);
+    }
+    pgqrs_store_close(&lent);
+    PQfinish(conn);
+}
+
 /* ---- statements of handlers ---- */
 
 static void words_tell_what_is_refused(void **state)
@@ -449,6 +495,8 @@ static void words_tell_what_is_refused(void **state)
         {"DO $$ begin end $$", false},
         {"COPY t TO STDOUT", false},
         {"EXECUTE archive", false},
+        {"(SELECT 1)", true},
+        {"CREATE TABLE t (id int)", false},
         {"DELETE FROM pgqrs_messages", false},
         {"DELETE FROM public.PGQRS_Messages", false},
         {"DELETE FROM \"pgqrs_messages\"", false},
@@ -500,11 +548,12 @@ static void statements_leave_nothing_behind(void **state)
     struct rig *f = *state;
     const char *why = with_statements(f, "SELECT 1", "SELECT 1/0");
     assert_non_null(strstr(why, "SQLSTATE 22012"));
-    why = with_statements(f, "CREATE TABLE made (id int)", "CALL nothing()");
+    run(f, "CREATE TABLE made (id int)");
+    why = with_statements(f, "INSERT INTO made VALUES (1)", "CALL nothing()");
     assert_non_null(strstr(why, "CALL"));
-    assert_int_equal(number(f, "SELECT count(*) FROM pg_class WHERE relname = 'made'"), 0);
-    assert_string_equal(with_statements(f, "CREATE TABLE made (id int)", "SELECT 1"), "");
     assert_int_equal(number(f, "SELECT count(*) FROM made"), 0);
+    assert_string_equal(with_statements(f, "INSERT INTO made VALUES (1)", "SELECT 1"), "");
+    assert_int_equal(number(f, "SELECT count(*) FROM made"), 1);
     struct pgqrs_flow item = success(f);
     suite_ok(f, pgqrs_store_flow(f->store, &item, 1, &f->err));
     assert_int_equal(item.settled_out, PGQRS_SETTLED_YES);
@@ -549,6 +598,7 @@ int main(void)
         CASE(event_behind_the_suspension),
         CASE(cancelled_before_the_suspension),
         CASE(cancelled_behind_the_suspension),
+        CASE(cancelled_while_it_waits),
         CASE(cancelled_before_success),
         CASE(cancelled_behind_success),
         CASE(reaped_before_the_step),
@@ -559,6 +609,12 @@ int main(void)
         CASE(parents_are_locked_in_order),
         CASE(children_that_never_began),
         CASE(archived_by_others),
+        CASE(sent_in_a_transaction),
+        CASE_POOLED(event_before_the_suspension),
+        CASE_POOLED(steps_of_many_are_one_commit),
+        CASE_POOLED(parents_are_locked_in_order),
+        CASE_POOLED(what_a_commit_finds_fails_the_step),
+        CASE_POOLED(a_deadlock_is_tried_again),
         cmocka_unit_test(words_tell_what_is_refused),
         CASE(what_a_commit_finds_fails_the_step),
         CASE(statements_leave_nothing_behind),

@@ -10,8 +10,9 @@
 #include "worker/host.h"
 #include "worker/workflow.h"
 
-#define DELAY_MAX_MS (INT64_C(100) * 365 * 24 * 3600 * 1000) /* a stored time must stay in range   \
-                                                              */
+#define DELAY_MAX_MS                                                                               \
+    (INT64_C(100) * 365 * 24 * 3600 * 1000) /* a stored time must stay in range                    \
+                                             */
 #define SNOOZE_DEFAULT_MS 1000
 
 struct pgqrs_job_host {

@@ -45,6 +45,11 @@ int pgqrs_job_link_create(const struct pgqrs_job_link_setup *setup,
     return 0;
 }
 
+void pgqrs_job_link_set_workflow(struct pgqrs_job_link *link)
+{
+    link->workflow = true;
+}
+
 void pgqrs_job_link_destroy(struct pgqrs_job_link **link_ptr)
 {
     struct pgqrs_job_link *link = *link_ptr;

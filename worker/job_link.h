@@ -26,6 +26,9 @@ struct pgqrs_job_link_setup {
     int wake_fd; /* an eventfd, written when the control thread should call serve */
 };
 
+/* Before open: the handler is a workflow, which the broker is told. */
+void pgqrs_job_link_set_workflow(struct pgqrs_job_link *link);
+
 /* Copies the setup; does not connect. */
 int pgqrs_job_link_create(const struct pgqrs_job_link_setup *setup,
                           struct pgqrs_job_link **link_out,

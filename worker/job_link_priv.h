@@ -19,6 +19,7 @@ struct pgqrs_job_link {
     uint64_t generation;
     uint8_t token[PGQRS_TOKEN_SIZE];
     uint32_t prefetch;
+    bool workflow;
     int wake_fd;  /* borrowed */
     int drain_fd; /* an eventfd, readable from the moment a drain begins */
 

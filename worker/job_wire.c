@@ -45,6 +45,7 @@ static int put_hello(struct pgqrs_job_link *link, struct pgqrs_error *err)
         .minor = PGQRS_IPC_MINOR,
         .generation = link->generation,
         .capacity = link->draining ? 0 : link->prefetch,
+        .workflow = link->workflow ? 1 : 0,
     };
     memcpy(hello.token, link->token, sizeof hello.token);
     if (pgqrs_held_list(&link->held, &hello, err) < 0) {

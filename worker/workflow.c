@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "worker/workflow_priv.h"
 
+#include <search.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -72,8 +73,16 @@ const char *pgqrs_workflow_step_failure(struct workflow *w, bool transient, cons
     return keep_json(w, object);
 }
 
+static void leave(void *name)
+{
+    (void)name; /* it is kept */
+}
+
 static void clear_job(struct workflow *w)
 {
+    tdestroy(w->asked, leave);
+    w->asked = NULL;
+    memset(w->cursors, 0, sizeof w->cursors);
     while (w->kept != NULL) {
         struct kept *next = w->kept->next;
         free(w->kept);
@@ -90,7 +99,7 @@ static void clear_job(struct workflow *w)
     pgqrs_buf_clear(&w->record);
     w->status = PGQRS_RUN_NONE;
     w->lost = w->in_step = w->broken = false;
-    w->at = w->cleanup_at = w->asked_count = w->put_count = w->sql_count = w->sql_bytes = 0;
+    w->at = w->cleanup_at = w->put_count = w->sql_count = w->sql_bytes = 0;
     w->said = PGQRS_RC_OK;
     w->error = w->failed = w->next_input = NULL;
     w->suspension = (struct pgqrs_flow){0};
@@ -107,6 +116,9 @@ int pgqrs_workflow_open(struct pgqrs_job_host *host, struct pgqrs_job_link *link
     w->link = link;
     w->flags = flags;
     host->workflow = w;
+    if ((flags & PGQRS_WORKFLOW) != 0) {
+        pgqrs_job_link_set_workflow(link);
+    }
     return 0;
 }
 
@@ -121,7 +133,6 @@ void pgqrs_workflow_close(struct pgqrs_job_host *host)
     pgqrs_buf_fini(&w->record);
     pgqrs_buf_fini(&w->ask);
     pgqrs_buf_fini(&w->last);
-    free(w->asked);
     free(w->puts);
     free(w);
 }

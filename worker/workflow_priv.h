@@ -13,6 +13,10 @@ struct kept { /* lives until the job ends */
     char text[];
 };
 
+struct stored_cursor {
+    size_t index, passed;
+};
+
 struct workflow {
     struct pgqrs_job_link *link;
     uint32_t flags; /* of the handler */
@@ -24,11 +28,11 @@ struct workflow {
     bool in_step;
     struct pgqrs_buf record; /* what is stored: open borrows from it */
     struct pgqrs_job_flowed open;
-    int64_t opened_ms;     /* monotonic */
-    size_t at, cleanup_at; /* the next stored step, among those of its sort */
-    const char **asked;    /* names of steps, all of them */
-    size_t asked_count, asked_cap;
-    struct pgqrs_step_put *puts; /* to be stored with whatever is stored next */
+    int64_t opened_ms;               /* monotonic */
+    size_t at, cleanup_at;           /* the next stored step, among those of its sort */
+    struct stored_cursor cursors[2]; /* where looking for it goes on: others, cleanup steps */
+    void *asked;                     /* names of steps, a tree of search.h */
+    struct pgqrs_step_put *puts;     /* to be stored with whatever is stored next */
     size_t put_count, put_cap;
     struct kept *kept;
     struct pgqrs_step_sql sqls[PGQRS_FLOW_SQL_MAX]; /* of the step that runs */

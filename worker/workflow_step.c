@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "worker/workflow_priv.h"
 
+#include <search.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,47 +16,39 @@
 
 /* ---- what is stored, in the order in which it is asked for ---- */
 
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(a, b);
+}
+
 static bool was_asked(const struct workflow *w, const char *name)
 {
-    for (size_t i = 0; i < w->asked_count; i++) {
-        if (strcmp(w->asked[i], name) == 0) {
-            return true;
-        }
-    }
-    return false;
+    return tfind(name, &w->asked, by_name) != NULL;
 }
 
 static const char *note_asked(struct workflow *w, const char *name)
 {
     const char *kept = pgqrs_workflow_keep(w, name, strlen(name));
-    if (kept != NULL && w->asked_count == w->asked_cap) {
-        size_t cap = w->asked_cap == 0 ? 32 : w->asked_cap * 2;
-        const char **grown = reallocarray(w->asked, cap, sizeof(const char *));
-        if (grown == NULL) {
-            (void)pgqrs_workflow_break(w, "out of memory");
-            return NULL;
-        }
-        w->asked = grown;
-        w->asked_cap = cap;
-    }
-    if (kept != NULL) {
-        w->asked[w->asked_count++] = kept;
+    if (kept != NULL && tsearch(kept, &w->asked, by_name) == NULL) {
+        (void)pgqrs_workflow_break(w, "out of memory");
+        return NULL;
     }
     return kept;
 }
 
-static bool is_cleanup(const struct pgqrs_flow_step *step)
-{
-    return step->kind == PGQRS_STEP_CLEANUP;
-}
-
 /* The n-th stored step of its sort; null when there are not so many. */
-static const struct pgqrs_flow_step *stored(const struct workflow *w, bool cleanup, size_t n)
+static const struct pgqrs_flow_step *stored(struct workflow *w, bool cleanup, size_t n)
 {
-    for (size_t i = 0; i < w->open.step_count; i++) {
-        if (is_cleanup(&w->open.steps[i]) == cleanup && n-- == 0) {
-            return &w->open.steps[i];
+    struct stored_cursor *c = &w->cursors[cleanup ? 1 : 0];
+    for (; c->index < w->open.step_count; c->index++) {
+        const struct pgqrs_flow_step *step = &w->open.steps[c->index];
+        if ((step->kind == PGQRS_STEP_CLEANUP) != cleanup) {
+            continue;
         }
+        if (c->passed == n) {
+            return step;
+        }
+        c->passed++;
     }
     return NULL;
 }
@@ -299,12 +292,16 @@ static enum pgqrs_rc fail_for_good(struct pgqrs_job_host *host, const struct bod
                          pgqrs_workflow_step_failure(w, false, "NON_RETRYABLE", message, 0));
 }
 
+static int32_t retries_of(const struct pgqrs_step_options *o)
+{
+    return o == NULL || o->retries == 0 ? RETRIES : o->retries < 0 ? 0 : o->retries;
+}
+
 static enum pgqrs_rc take_outcome(struct pgqrs_job_host *host, const struct body *body,
                                   enum pgqrs_outcome outcome, const char **result_out)
 {
     struct workflow *w = host->workflow;
-    int32_t most =
-        body->options == NULL || body->options->retries < 0 ? RETRIES : body->options->retries;
+    int32_t most = retries_of(body->options);
     int64_t delay = host->delay_ms;
     switch (outcome) {
     case PGQRS_DONE:

@@ -176,6 +176,13 @@ enum pgqrs_rc pgqrs_workflow_wait_event(struct pgqrs_job *job, const char *name,
     return wait_event(host, name, name, timeout_ms, payload_out == NULL ? &ignored : payload_out);
 }
 
+static enum pgqrs_rc refused(struct workflow *w, const struct pgqrs_job_flowed *flowed)
+{
+    char text[1024];
+    (void)snprintf(text, sizeof text, "%.*s", (int)flowed->error.len, flowed->error.data);
+    return pgqrs_workflow_fail(w, PGQRS_RC_FAILED, pgqrs_workflow_json_text(w, text));
+}
+
 enum pgqrs_rc pgqrs_workflow_send_event(struct pgqrs_job *job, int64_t run, const char *name,
                                         const char *payload, size_t len, int *first_out)
 {
@@ -197,9 +204,7 @@ enum pgqrs_rc pgqrs_workflow_send_event(struct pgqrs_job *job, int64_t run, cons
         return rc;
     }
     if (flowed.verdict == PGQRS_FLOWED_FAILED) {
-        char text[1024];
-        (void)snprintf(text, sizeof text, "%.*s", (int)flowed.error.len, flowed.error.data);
-        rc = pgqrs_workflow_fail(w, PGQRS_RC_FAILED, pgqrs_workflow_json_text(w, text));
+        rc = refused(w, &flowed);
     } else if (first_out != NULL) {
         *first_out = flowed.first ? 1 : 0;
     }
@@ -267,35 +272,58 @@ enum pgqrs_rc pgqrs_workflow_run_child(struct pgqrs_job *job, const char *name,
     return rc;
 }
 
+/* The end of one run; *next_out: it has continued as this one, 0: it has not. */
+static enum pgqrs_rc join_one(struct pgqrs_job_host *host, const char *name, int64_t child,
+                              struct pgqrs_bytes *ended_out, int64_t *next_out)
+{
+    char event[sizeof CHILD_EVENT + 24];
+    const char *ended = NULL;
+    struct pgqrs_bytes output;
+    struct pgqrs_bytes next;
+    (void)snprintf(event, sizeof event, CHILD_EVENT, child);
+    enum pgqrs_rc rc = wait_event(host, name, event, -1, &ended);
+    if (rc == PGQRS_RC_OK) {
+        *ended_out = pgqrs_bytes_from(ended);
+        *next_out = pgqrs_json_member(*ended_out, "output", &output) &&
+                            pgqrs_json_member(output, "continued_as", &next)
+                        ? strtoll(next.data, NULL, 10)
+                        : 0;
+    }
+    return rc;
+}
+
 enum pgqrs_rc pgqrs_workflow_join(struct pgqrs_job *job, const char *name, int64_t child,
                                   const char **output_out)
 {
     struct pgqrs_job_host *host;
     enum pgqrs_rc rc;
-    char event[sizeof CHILD_EVENT + 24];
-    const char *ended = NULL;
+    char step[PGQRS_STEP_NAME_MAX + 1];
+    struct pgqrs_bytes ended;
     struct pgqrs_bytes output;
+    int64_t next = 0;
     struct workflow *w = pgqrs_workflow_enter(job, &host, &rc);
     if (w == NULL) {
         return rc;
     }
-    (void)snprintf(event, sizeof event, CHILD_EVENT, child);
-    rc = wait_event(host, name, event, -1, &ended);
+    rc = join_one(host, name, child, &ended, &next);
+    while (rc == PGQRS_RC_OK && next != 0) {
+        (void)snprintf(step, sizeof step, "%.230s>%" PRId64, name, next);
+        rc = join_one(host, step, next, &ended, &next);
+    }
     if (rc != PGQRS_RC_OK) {
         return rc;
     }
-    struct pgqrs_bytes all = pgqrs_bytes_from(ended);
-    if (pgqrs_json_member(all, "output", &output)) {
+    if (pgqrs_json_member(ended, "output", &output)) {
         const char *kept = pgqrs_workflow_keep(w, output.data, output.len);
         if (output_out != NULL) {
             *output_out = kept;
         }
         return kept == NULL ? PGQRS_RC_STOPPED : PGQRS_RC_OK;
     }
-    if (!pgqrs_json_member(all, "error", &output)) {
-        output = all;
+    if (!pgqrs_json_member(ended, "error", &output)) {
+        output = ended;
     }
-    return pgqrs_workflow_fail(w, PGQRS_RC_FAILED, pgqrs_workflow_keep(w, output.data, output.len));
+    return pgqrs_workflow_step_failed(w, name, pgqrs_workflow_keep(w, output.data, output.len));
 }
 
 /* ---- what can be seen, and starting again ---- */
@@ -317,9 +345,13 @@ enum pgqrs_rc pgqrs_workflow_set_state(struct pgqrs_job *job, const char *key, c
     }
     struct pgqrs_flow item = {.name = key, .output = {.data = json, .len = len}};
     enum pgqrs_rc rc = pgqrs_workflow_ask(host, PGQRS_FLOW_STATE, &item, 0, &flowed);
-    if (rc == PGQRS_RC_OK) {
-        pgqrs_job_flowed_fini(&flowed);
+    if (rc != PGQRS_RC_OK) {
+        return rc;
     }
+    if (flowed.verdict == PGQRS_FLOWED_FAILED) {
+        rc = refused(w, &flowed);
+    }
+    pgqrs_job_flowed_fini(&flowed);
     return rc;
 }
 

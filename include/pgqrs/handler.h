@@ -120,7 +120,7 @@ struct pgqrs_step_options {
     uint32_t size;   /* of this struct */
     uint32_t flags;  /* PGQRS_STEP_... */
     uint32_t number; /* not 0: the step's name is NAME#NUMBER */
-    int32_t retries; /* of PGQRS_RETRY at most; below 0: 3 */
+    int32_t retries; /* of PGQRS_RETRY at most; 0: 3; below 0: none */
     int64_t base_ms,
         max_ms; /* of the delay before a retry, which varies by a quarter; 0: 1 s, 60 s */
 };

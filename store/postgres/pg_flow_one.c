@@ -59,16 +59,18 @@ static const struct pg_stmt hand_on_events = {
     .sql = "INSERT INTO pgqrsd_workflow_events (message_id, name, payload, created_at) SELECT $2,"
            " e.name, e.payload, e.created_at FROM pgqrsd_workflow_events e WHERE e.message_id = $1"
            " AND NOT EXISTS (SELECT 1 FROM pgqrs_workflow_steps s WHERE s.run_id = (SELECT r.id"
-           " FROM pgqrs_workflow_runs r WHERE r.message_id = $1) AND s.step_name IN (e.name,"
-           " 'event:' || e.name) AND s.pgqrsd_kind = 'event' AND s.status::text = 'SUCCESS')",
+           " FROM pgqrs_workflow_runs r WHERE r.message_id = $1) AND s.step_name = e.name"
+           " AND s.pgqrsd_kind = 'event' AND s.status::text = 'SUCCESS'"
+           " AND NOT coalesce(s.output ? 'timed_out', false))",
     .param_count = 2,
     .types = {PG_INT8, PG_INT8},
 };
 
 struct one { /* an item at work */
     struct pg_store *s;
-    struct pgqrs_flow *item; /* as given, and for what comes out */
-    struct pgqrs_flow now;   /* what is to be applied */
+    struct pgqrs_flow *item;    /* as given, and for what comes out */
+    struct pgqrs_flow now;      /* what is to be applied */
+    struct pgqrs_step_put last; /* its last step, with the child's id */
     int64_t child_id;
     char output[48];
     char refusal[sizeof((struct pgqrs_error *)0)->text + 80]; /* why it can not be; empty: it can */
@@ -266,13 +268,13 @@ static int bring(struct one *one, enum pgqrs_run_status status, struct pgqrs_err
     return 0;
 }
 
-static void name_child(struct one *one, struct pgqrs_step_put *last)
+static void name_child(struct one *one)
 {
     if (one->child_id != 0) {
         (void)snprintf(one->output, sizeof one->output, "%lld", (long long)one->child_id);
-        *last = one->now.steps[one->now.step_count - 1];
-        last->output = pgqrs_bytes_from(one->output);
-        one->now.steps = last;
+        one->last = one->now.steps[one->now.step_count - 1];
+        one->last.output = pgqrs_bytes_from(one->output);
+        one->now.steps = &one->last;
     }
 }
 
@@ -297,7 +299,6 @@ static int apply(struct one *one, struct pgqrs_error *err)
         }
     }
     enum pgqrs_run_status status = item->status_out;
-    struct pgqrs_step_put last;
     if (put_first_steps(one, err) < 0) {
         return -1;
     }
@@ -305,7 +306,7 @@ static int apply(struct one *one, struct pgqrs_error *err)
     if (rc != 0) {
         return rc;
     }
-    name_child(one, &last);
+    name_child(one);
     return use_set(one, false, &holds, err);
 }
 

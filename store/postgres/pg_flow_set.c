@@ -80,7 +80,8 @@ static const struct pg_stmt mark = {
 };
 /* $4 statuses, $5 outputs, $6 errors. One that is to be cancelled ends as that. */
 #define ENDS_AS "CASE r.status WHEN 'CANCELLING' THEN 'CANCELLED' ELSE ($4)[" RUN_AT "] END"
-#define OF_RUN(what) "(SELECT " what " FROM run WHERE run.message_id = m.id)"
+#define OF_RUN(what)                                                                               \
+    "((SELECT " what " FROM ended))[" PG_PLACE("m.id", "(SELECT ids FROM ended)") "]"
 static const struct pg_stmt end_runs = {
     .name = "flow_end",
     .sql =
@@ -89,21 +90,16 @@ static const struct pg_stmt end_runs = {
         "] END, error = CASE " ENDS_AS " WHEN 'SUCCESS' THEN NULL ELSE ($6)[" RUN_AT "] END,"
         " completed_at = pgqrsd_now(), updated_at = pgqrsd_now(), pgqrsd_event = NULL"
         " WHERE r.message_id = ANY(" HELD ") AND " GOES_ON(
-            "r.status") " RETURNING r.message_id, r.status, r.error)"
-                        " UPDATE pgqrs_messages m SET archived_at = pgqrsd_now(), pgqrsd_outcome"
-                        " = " OF_RUN(
-                            "CASE run.status WHEN 'SUCCESS' THEN 'done' WHEN 'ERROR'"
-                            " THEN 'failed' ELSE 'cancelled' END") ","
-                                                                   " pgqrsd_error = "
-                                                                   "coalesce(" OF_RUN(
-                                                                       "left(run.error #>> '{}', "
-                                                                       "4096)") ","
-                                                                                " m.pgqrsd_error)"
-                                                                                " WHERE m.id = "
-                                                                                "ANY(ARRAY(SELECT "
-                                                                                "message_id FROM "
-                                                                                "run)) RETURNING "
-                                                                                "m.id",
+            "r.status") " RETURNING r.message_id AS id, CASE r.status WHEN 'SUCCESS' THEN 'done'"
+                        " WHEN 'ERROR' THEN 'failed' ELSE 'cancelled' END AS outcome,"
+                        " left(r.error #>> '{}', 4096) AS error), ended AS MATERIALIZED (SELECT"
+                        " array_agg(id ORDER BY id) AS ids, array_agg(outcome ORDER BY id) AS"
+                        " outcomes, array_agg(error ORDER BY id) AS errors FROM run)"
+                        " UPDATE pgqrs_messages m SET archived_at = pgqrsd_now(),"
+                        " pgqrsd_outcome = " OF_RUN("outcomes") ", pgqrsd_error = coalesce(" OF_RUN(
+                            "errors") ", m.pgqrsd_error)"
+                                      " WHERE m.id = ANY((SELECT ids FROM ended)::bigint[]) "
+                                      "RETURNING m.id",
     .param_count = 6,
     .types = {PG_FENCE_TYPES, PG_TEXT_ARRAY, PG_JSONB_ARRAY, PG_JSONB_ARRAY},
 };
@@ -210,6 +206,8 @@ static struct pgqrs_flow *find(struct pgqrs_flow **items, size_t count, int64_t 
 
 /* ---- parameters ---- */
 
+static const struct pgqrs_bytes none; /* NULL */
+
 typedef void put_fn(struct pg_args *args, const struct pgqrs_flow *item);
 
 static void put_array(struct pg_args *args, enum pg_type type, struct pgqrs_flow *const *items,
@@ -229,15 +227,14 @@ static void put_message(struct pg_args *args, const struct pgqrs_flow *item)
 
 static void put_text(struct pg_args *args, const char *text)
 {
-    pgqrs_pg_arg_array_bytes(args, text == NULL ? (struct pgqrs_bytes){0} : pgqrs_bytes_from(text),
-                             false);
+    pgqrs_pg_arg_array_bytes(args, text == NULL ? none : pgqrs_bytes_from(text), false);
 }
 
 /* Empty: NULL, or JSON's null. */
 static void put_json(struct pg_args *args, struct pgqrs_bytes json, bool null)
 {
     if (json.len == 0) {
-        json = null ? pgqrs_bytes_from("null") : (struct pgqrs_bytes){0};
+        json = null ? pgqrs_bytes_from("null") : none;
     }
     pgqrs_pg_arg_array_bytes(args, json, true);
 }
@@ -328,14 +325,14 @@ static void put_step_output(struct pg_args *args, const struct pgqrs_flow *item,
                             const struct pgqrs_step_put *step)
 {
     (void)item;
-    put_json(args, is_success(step) ? step->output : (struct pgqrs_bytes){0}, is_success(step));
+    put_json(args, is_success(step) ? step->output : none, is_success(step));
 }
 
 static void put_step_error(struct pg_args *args, const struct pgqrs_flow *item,
                            const struct pgqrs_step_put *step)
 {
     (void)item;
-    put_json(args, is_success(step) ? (struct pgqrs_bytes){0} : step->error, false);
+    put_json(args, is_success(step) ? none : step->error, false);
 }
 
 static void put_step_wait(struct pg_args *args, const struct pgqrs_flow *item,

@@ -168,10 +168,13 @@ static int read_page(const PGresult *rows, uint32_t limit, struct pgqrs_run_list
     if (count == 0) {
         return 0;
     }
-    count = pgqrs_pg_is_null(rows, 0, 0) ? 0 : count;
+    list->next_before_id = pgqrs_pg_int(rows, 0, COLUMN_REST);
+    if (pgqrs_pg_is_null(rows, 0, 0)) {
+        return 0;
+    }
     bool more = count > limit;
     count = more ? limit : count;
-    list->items = calloc(count + 1, sizeof *list->items);
+    list->items = calloc(count, sizeof *list->items);
     if (list->items == NULL) {
         return pgqrs_error_memory(err);
     }
@@ -181,7 +184,7 @@ static int read_page(const PGresult *rows, uint32_t limit, struct pgqrs_run_list
             return -1;
         }
     }
-    list->next_before_id = more ? list->items[count - 1].id : pgqrs_pg_int(rows, 0, COLUMN_REST);
+    list->next_before_id = more ? list->items[count - 1].id : list->next_before_id;
     return 0;
 }
 
@@ -237,6 +240,25 @@ static const struct pg_stmt run_events = {
     .types = {PG_INT8},
 };
 
+static int read_steps(const PGresult *rows, struct pgqrs_step_list *list, struct pgqrs_error *err)
+{
+    size_t count = (size_t)PQntuples(rows);
+    if (count == 0) {
+        return 0;
+    }
+    list->items = calloc(count, sizeof *list->items);
+    if (list->items == NULL) {
+        return pgqrs_error_memory(err);
+    }
+    while (list->count < count) {
+        int row = (int)list->count;
+        if (pgqrs_pg_read_step(rows, row, 0, &list->items[list->count++], err) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
 int pgqrs_pg_run_steps(struct pgqrs_store *store, int64_t message_id,
                        struct pgqrs_step_list *list_out, struct pgqrs_error *err)
 {
@@ -244,12 +266,8 @@ int pgqrs_pg_run_steps(struct pgqrs_store *store, int64_t message_id,
     if (rows == NULL) {
         return -1;
     }
-    struct pgqrs_step_list list = {.items =
-                                       calloc((size_t)PQntuples(rows) + 1, sizeof *list.items)};
-    int rc = list.items == NULL ? pgqrs_error_memory(err) : 0;
-    for (int row = 0; rc == 0 && row < PQntuples(rows); row++) {
-        rc = pgqrs_pg_read_step(rows, row, 0, &list.items[list.count++], err);
-    }
+    struct pgqrs_step_list list = {0};
+    int rc = read_steps(rows, &list, err);
     PQclear(rows);
     if (rc < 0) {
         pgqrs_step_list_fini(&list);
@@ -259,19 +277,34 @@ int pgqrs_pg_run_steps(struct pgqrs_store *store, int64_t message_id,
     return 0;
 }
 
-static int read_pairs(struct pgqrs_store *store, const struct pg_stmt *stmt, int64_t message_id,
-                      struct pgqrs_pair_list *list_out, struct pgqrs_error *err)
+static int read_pairs(const PGresult *rows, struct pgqrs_pair_list *list, struct pgqrs_error *err)
+{
+    size_t count = (size_t)PQntuples(rows);
+    if (count == 0) {
+        return 0;
+    }
+    list->items = calloc(count, sizeof *list->items);
+    if (list->items == NULL) {
+        return pgqrs_error_memory(err);
+    }
+    while (list->count < count) {
+        int row = (int)list->count;
+        if (pgqrs_pg_read_pair(rows, row, 0, &list->items[list->count++], err) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static int ask_pairs(struct pgqrs_store *store, const struct pg_stmt *stmt, int64_t message_id,
+                     struct pgqrs_pair_list *list_out, struct pgqrs_error *err)
 {
     PGresult *rows = ask(store, stmt, message_id, err);
     if (rows == NULL) {
         return -1;
     }
-    struct pgqrs_pair_list list = {.items =
-                                       calloc((size_t)PQntuples(rows) + 1, sizeof *list.items)};
-    int rc = list.items == NULL ? pgqrs_error_memory(err) : 0;
-    for (int row = 0; rc == 0 && row < PQntuples(rows); row++) {
-        rc = pgqrs_pg_read_pair(rows, row, 0, &list.items[list.count++], err);
-    }
+    struct pgqrs_pair_list list = {0};
+    int rc = read_pairs(rows, &list, err);
     PQclear(rows);
     if (rc < 0) {
         pgqrs_pair_list_fini(&list);
@@ -284,11 +317,11 @@ static int read_pairs(struct pgqrs_store *store, const struct pg_stmt *stmt, int
 int pgqrs_pg_run_state(struct pgqrs_store *store, int64_t message_id,
                        struct pgqrs_pair_list *list_out, struct pgqrs_error *err)
 {
-    return read_pairs(store, &run_state, message_id, list_out, err);
+    return ask_pairs(store, &run_state, message_id, list_out, err);
 }
 
 int pgqrs_pg_run_events(struct pgqrs_store *store, int64_t message_id,
                         struct pgqrs_pair_list *list_out, struct pgqrs_error *err)
 {
-    return read_pairs(store, &run_events, message_id, list_out, err);
+    return ask_pairs(store, &run_events, message_id, list_out, err);
 }

@@ -202,7 +202,11 @@ int pgqrs_pg_run_fork(struct pgqrs_store *store, int64_t message_id, const char 
     struct pg_args args = {0};
     pgqrs_pg_arg_int8(&args, message_id);
     pgqrs_pg_arg_text(&args, from_step);
-    pgqrs_pg_arg_bytes(&args, input.len == 0 ? (struct pgqrs_bytes){0} : input, true);
+    if (input.len == 0) {
+        pgqrs_pg_arg_null(&args);
+    } else {
+        pgqrs_pg_arg_bytes(&args, input, true);
+    }
     PGresult *row = pgqrs_pg_run(pg_of(store), &fork_run, &args, false, err);
     pgqrs_pg_args_fini(&args);
     if (row == NULL) {

@@ -68,7 +68,12 @@ static int read_all(const PGresult *rows, struct pgqrs_workflow_list *list_out,
                     struct pgqrs_error *err)
 {
     size_t count = (size_t)PQntuples(rows);
-    struct pgqrs_workflow_list got = {.items = calloc(count + 1, sizeof *got.items)};
+    struct pgqrs_workflow_list got = {0};
+    if (count == 0) {
+        *list_out = got;
+        return 0;
+    }
+    got.items = calloc(count, sizeof *got.items);
     if (got.items == NULL) {
         return pgqrs_error_memory(err);
     }

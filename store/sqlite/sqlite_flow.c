@@ -388,7 +388,10 @@ static int apply_all(struct sqlite_store *s, struct pgqrs_flow *items, size_t co
             return -1;
         }
         if (sqlite3_get_autocommit(s->db) != 0) {
-            return 1;
+            return items[i].failed_out
+                       ? 1
+                       : pgqrs_error_set(err, PGQRS_ERR_FAILED,
+                                         "store \"%s\": the transaction has ended", s->shown);
         }
     }
     return 0;

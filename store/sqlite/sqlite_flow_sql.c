@@ -150,8 +150,9 @@ static const char *const texts[] = {
         "INSERT INTO pgqrsd_workflow_events (message_id, name, payload, created_at)"
         " SELECT ?2, e.name, e.payload, e.created_at FROM pgqrsd_workflow_events e"
         " WHERE e.message_id = ?1 AND NOT EXISTS (SELECT 1 FROM pgqrs_workflow_steps s"
-        " WHERE s.run_id = ?3 AND s.step_name IN (e.name, 'event:' || e.name)"
-        " AND s.status = 'SUCCESS' AND s.pgqrsd_kind = 'event')",
+        " WHERE s.run_id = ?3 AND s.step_name = e.name"
+        " AND s.status = 'SUCCESS' AND s.pgqrsd_kind = 'event'"
+        " AND json_type(s.output, '$.timed_out') IS NULL)",
     AT(STMT_JSON_VALID) = "SELECT 1 WHERE json_valid(?1)",
     /* What a JSON text says, for people. */
     AT(STMT_JSON_TEXT) = "SELECT CASE WHEN NOT json_valid(?1) THEN ?1 WHEN json_type(?1) = 'text'"

@@ -82,7 +82,7 @@ static int failed(struct sqlite_store *s, int rc, struct flow_trouble *trouble,
     }
     if ((rc & 0xff) == SQLITE_AUTH) {
         (void)snprintf(trouble->text, sizeof trouble->text,
-                       "statement: found %s, expected tables that are not pgqrs'",
+                       "statement: found %s, expected one on tables that are not pgqrs'",
                        s->guest_refused);
     } else {
         (void)snprintf(trouble->text, sizeof trouble->text, "statement: %s", sqlite3_errmsg(s->db));

@@ -83,7 +83,7 @@ static int cancel(struct sqlite_store *s, int64_t message_id, enum pgqrs_run_sta
                   struct pgqrs_error *err)
 {
     const struct moment now = pgqrs_sqlite_moment(pgqrs_wall_us());
-    struct look look;
+    struct look look = {0};
     if (look_at(s, message_id, &look, err) < 0) {
         return -1;
     }
@@ -114,7 +114,7 @@ int pgqrs_sqlite_run_cancel(struct pgqrs_store *store, int64_t message_id,
 static int64_t resume(struct sqlite_store *s, int64_t message_id, struct pgqrs_error *err)
 {
     const struct moment now = pgqrs_sqlite_moment(pgqrs_wall_us());
-    struct look look;
+    struct look look = {0};
     if (look_at(s, message_id, &look, err) < 0 || need_run(&look, message_id, err) < 0) {
         return -1;
     }
@@ -187,7 +187,7 @@ static int64_t fork_run(struct sqlite_store *s, int64_t message_id, const char *
                         struct pgqrs_bytes payload, struct pgqrs_error *err)
 {
     const struct moment now = pgqrs_sqlite_moment(pgqrs_wall_us());
-    struct look look;
+    struct look look = {0};
     if (look_at(s, message_id, &look, err) < 0 || need_run(&look, message_id, err) < 0) {
         return -1;
     }
@@ -251,7 +251,7 @@ static int64_t send_event(struct sqlite_store *s, int64_t message_id, const char
                           struct pgqrs_bytes payload, struct pgqrs_error *err)
 {
     const struct moment now = pgqrs_sqlite_moment(pgqrs_wall_us());
-    struct look look;
+    struct look look = {0};
     if (look_at(s, message_id, &look, err) < 0) {
         return -1;
     }

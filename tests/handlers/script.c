@@ -125,8 +125,7 @@ static enum pgqrs_outcome step(struct pgqrs_job *job, void *arg)
 static enum pgqrs_rc run_step(struct op *op, uint32_t flags)
 {
     const char *result = NULL;
-    struct pgqrs_step_options options = {
-        .flags = flags, .retries = -1, .base_ms = 20, .max_ms = 100};
+    struct pgqrs_step_options options = {.flags = flags, .base_ms = 20, .max_ms = 100};
     bool stays = strcmp(op->what, "after") == 0 && traced(op, "behind") == 0;
     enum pgqrs_rc rc = pgqrs_step_with(op->job, op->name, options, step, op, &result);
     if (rc == PGQRS_RC_OK && result == NULL) {

@@ -239,6 +239,16 @@ static void continuing(void **state)
     struct pgqrs_lease_ref lease = start_child(f, parent, event, false);
     assert_true(send_event(f, lease.message_id, "taken", "1"));
     assert_true(send_event(f, lease.message_id, "left", "2"));
+    assert_true(send_event(f, lease.message_id, "late", "3"));
+    const struct pgqrs_step_put timed_out = {.name = "late",
+                                             .kind = PGQRS_STEP_EVENT,
+                                             .status = PGQRS_STEP_SUCCESS,
+                                             .output = pgqrs_bytes_from("{\"timed_out\": true}")};
+    struct pgqrs_flow late = flow_item(lease, PGQRS_FLOW_STEP);
+    late.steps = &timed_out;
+    late.step_count = 1;
+    assert_int_equal(flow_do(f, &late), PGQRS_SETTLED_YES);
+    pgqrs_flow_fini(&late);
     step_of_kind(f, lease, "taken", PGQRS_STEP_EVENT, PGQRS_STEP_SUCCESS, -1);
     step_of_kind(f, lease, "left", PGQRS_STEP_PLAIN, PGQRS_STEP_SUCCESS, -1);
     end_with(f, lease, PGQRS_FLOW_CONTINUE);
@@ -253,8 +263,9 @@ static void continuing(void **state)
     pgqrs_message_fini(&m);
     struct pgqrs_run_open open = flow_open(f, next);
     assert_int_equal(open.steps.count, 0);
-    assert_int_equal(open.events.count, 1);
-    assert_string_equal(open.events.items[0].name, "left");
+    assert_int_equal(open.events.count, 2);
+    assert_string_equal(open.events.items[0].name, "late");
+    assert_string_equal(open.events.items[1].name, "left");
     pgqrs_run_open_fini(&open);
     struct pgqrs_run_list one = flow_run(f, next.message_id);
     assert_int_equal(one.items[0].parent_id, parent.message_id);
@@ -469,15 +480,34 @@ static void archived_by_others(void **state)
     struct suite *f = *state;
     flow_make(f);
     struct pgqrs_lease_ref lease = flow_start(f);
+    struct pgqrs_settlement retry = suite_settlement(lease, PGQRS_SETTLE_RETRY);
+    retry.error = pgqrs_bytes_from("the last");
+    assert_int_equal(suite_settle(f, retry), PGQRS_SETTLED_YES);
+    lease = flow_begin(f);
     flow_pause(f, lease, NULL, FAR_MS);
     assert_int_equal(suite_act(f, PGQRS_ACT_CANCEL, lease.message_id), PGQRS_ACTED_YES);
-    assert_int_equal(flow_status(f, lease.message_id), PGQRS_RUN_CANCELLED);
+    flow_assert_run(f, lease.message_id, PGQRS_RUN_CANCELLED, NULL, "\"the last\"");
+    /* Asked of its worker, which gave it back. */
+    lease = flow_start(f);
+    assert_int_equal(suite_act(f, PGQRS_ACT_CANCEL, lease.message_id), PGQRS_ACTED_ASKED);
+    assert_int_equal(suite_settle(f, suite_settlement(lease, PGQRS_SETTLE_RETURN)),
+                     PGQRS_SETTLED_YES);
+    enum pgqrs_worker_state found;
+    struct pgqrs_lease_ref asked;
+    struct pgqrs_orders orders = {.worker_ids = &f->worker,
+                                  .worker_count = 1,
+                                  .states_out = &found,
+                                  .cancels_out = &asked,
+                                  .cancel_max = 1};
+    suite_ok(f, pgqrs_store_worker_orders(f->store, &orders, &f->err));
+    flow_assert_run(f, lease.message_id, PGQRS_RUN_CANCELLED, NULL, "\"" PGQRS_CANCELLED_TEXT "\"");
     /* Buried. */
     lease = flow_start(f);
     assert_int_equal(suite_settle(f, suite_settlement(lease, PGQRS_SETTLE_RETRY)),
                      PGQRS_SETTLED_YES);
     assert_int_equal(pgqrs_store_bury(f->store, f->queue, 1, &f->err), 1);
-    assert_int_equal(flow_status(f, lease.message_id), PGQRS_RUN_ERROR);
+    flow_assert_run(f, lease.message_id, PGQRS_RUN_ERROR, NULL,
+                    "\"attempts used up: found 1, expected at most 1\"");
     /* Its worker has crashed once too often. */
     int64_t worker = f->worker;
     f->worker = suite_worker(f, "crasher", 1);

@@ -80,6 +80,35 @@ static void steps_are_stored_once(void **state)
     pgqrs_step_list_fini(&list);
 }
 
+/* Nor by an item that is about something else. */
+static void stored_steps_stay(void **state)
+{
+    struct suite *f = *state;
+    flow_make(f);
+    for (int what = PGQRS_FLOW_STEP; what < PGQRS_FLOW_COUNT; what++) {
+        struct pgqrs_lease_ref lease = flow_start(f);
+        flow_step(f, lease, "a", "1");
+        const struct pgqrs_step_put puts[2] = {
+            put_of("a", what % 2 == 0 ? PGQRS_STEP_SUCCESS : PGQRS_STEP_ERROR),
+            put_of("b", PGQRS_STEP_SUCCESS)};
+        struct pgqrs_flow item = flow_item(lease, (enum pgqrs_flow_what)what);
+        item.steps = puts;
+        item.step_count = 2;
+        item.delay_ms = 1000000;
+        assert_int_equal(flow_do(f, &item), PGQRS_SETTLED_YES);
+        pgqrs_flow_fini(&item);
+        struct pgqrs_step_list list = flow_steps(f, lease.message_id);
+        assert_int_equal(list.count, 2);
+        assert_step(&list.items[0], "a", PGQRS_STEP_SUCCESS, 0);
+        suite_assert_json(pgqrs_bytes_from(list.items[0].output), "1");
+        assert_step(&list.items[1], "b", PGQRS_STEP_SUCCESS, 0);
+        pgqrs_step_list_fini(&list);
+        if (what == PGQRS_FLOW_CONTINUE) {
+            (void)suite_lease_one(f); /* out of the next one's way */
+        }
+    }
+}
+
 static void steps_that_are_retried(void **state)
 {
     struct suite *f = *state;
@@ -547,6 +576,7 @@ static void state_of_runs_and_jobs(void **state)
 
 const struct CMUnitTest suite_flow_step_cases[] = {
     SUITE_CASE(steps_are_stored_once),
+    SUITE_CASE(stored_steps_stay),
     SUITE_CASE(steps_that_are_retried),
     SUITE_CASE(steps_of_others),
     SUITE_CASE(steps_come_back),
