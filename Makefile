@@ -15,7 +15,7 @@ endif
 SANITIZE ?=
 
 DEPS_BUILD := gcc libc6-dev make pkg-config libevent-dev libnng-dev libsqlite3-dev libpq-dev \
-              libjansson-dev libyaml-dev libcurl4-openssl-dev libssl-dev libseccomp-dev
+              libjansson-dev libyaml-dev libcurl4-openssl-dev libssl-dev libseccomp-dev tzdata
 DEPS_TEST  := libcmocka-dev procps postgresql postgresql-client pgbouncer \
               $(if $(filter x86_64,$(shell uname -m)),user-mode-linux)
 DEPS_LINT  := clang libclang-rt-14-dev clang-tidy clang-format cppcheck mandoc man-db
@@ -134,7 +134,7 @@ $(B)/lib/libpgqrs.a: $(LIBPGQRS_IN) lib/libpgqrs.map
 	$(Q)$(AR) rcs $@ $(B)/obj/lib/libpgqrs.o
 
 EXAMPLES := $(patsubst examples/clients/%.c,$(B)/examples/%,$(call src,examples/clients))
-$(B)/examples/%: examples/clients/%.c include/pgqrs/pgqrs.h $(LIBPGQRS_SO)
+$(B)/examples/%: examples/clients/%.c include/pgqrs/pgqrs.h include/pgqrs/client_workflow.h $(LIBPGQRS_SO)
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  LINK  $@")
 	$(Q)$(CC) $(ALL_CFLAGS) -pie -o $@ $< -L$(B)/lib -lpgqrs -Wl,-rpath,$(abspath $(B)/lib) $(LIBS_STORE)
@@ -149,6 +149,9 @@ BENCH_HANDLERS := $(patsubst bench/handlers/%.c,$(B)/bench/handlers/%.so,$(call 
 HANDLER_LIBS_checksum = $(call PKG,libcrypto jansson)
 HANDLER_LIBS_exec     = $(call PKG,jansson)
 HANDLER_LIBS_webhook  = $(call PKG,libcurl jansson)
+HANDLER_LIBS_order_workflow = $(call PKG,jansson)
+HANDLER_LIBS_etl_workflow   = $(call PKG,jansson)
+HANDLER_LIBS_etl_part       = $(call PKG,jansson)
 
 define handler_rule
 $(B)/$(1)/%.so: $(2)/%.c $(wildcard $(2)/*.h) include/pgqrs/handler.h
@@ -235,11 +238,12 @@ $(B)/bench/%: $(B)/obj/bench/%.o $(foreach l,bench support store ipc base,$(call
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  LINK  $@")
 	$(Q)$(LINK) -o $@ $^ $(LIBS_STORE) $(LIBS_JSON) $(call PKG,cmocka) -lm -lpthread
-# All of it takes about an hour, bench_supervisor three minutes of it;
+# All of it takes about an hour, bench_supervisor three minutes of it, bench_workflow twelve;
 # BENCH_ARGS="--store sqlite --case drain --runs 1" SUPERVISOR_ARGS="--store sqlite" two minutes.
 bench: deps
 	$(MAKE) --no-print-directory programs bench-build
-	@$(B)/bench/bench_supervisor $(SUPERVISOR_ARGS) $(B) && $(B)/bench/bench_queue $(BENCH_ARGS) $(B)
+	@$(B)/bench/bench_supervisor $(SUPERVISOR_ARGS) $(B) && \
+	    $(B)/bench/bench_workflow $(WORKFLOW_ARGS) $(B) && $(B)/bench/bench_queue $(BENCH_ARGS) $(B)
 .PHONY: bench-build
 bench-build: $(BENCHES) $(BENCH_HANDLERS)
 
@@ -250,7 +254,7 @@ install: programs
 	install -m 755 $(B)/bin/pgqrsd $(B)/bin/pgqrs $(DESTDIR)$(PREFIX)/bin
 	install -m 755 $(B)/libexec/pgqrs/pgqrs-broker $(B)/libexec/pgqrs/pgqrs-worker $(DESTDIR)$(PREFIX)/libexec/pgqrs
 	install -m 644 $(HANDLERS) $(DESTDIR)$(PREFIX)/lib/pgqrs/handlers
-	install -m 644 include/pgqrs/handler.h include/pgqrs/pgqrs.h $(DESTDIR)$(PREFIX)/include/pgqrs
+	install -m 644 include/pgqrs/*.h $(DESTDIR)$(PREFIX)/include/pgqrs
 	install -d $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/share/man/man3
 	install -m 644 $(LIBPGQRS) $(DESTDIR)$(PREFIX)/lib
 	ln -sf $(notdir $(LIBPGQRS_SO)) $(DESTDIR)$(PREFIX)/lib/libpgqrs.so.0

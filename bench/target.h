@@ -39,6 +39,8 @@ struct target {
     double (*pgqrs)(struct target *t, int consumers, int batch, double seconds);
     /* Enqueues by bare statements, count rows in transactions of batch; rows per second. */
     double (*floor_enqueue)(struct target *t, int64_t count, int batch);
+    /* Inserts so many rows of steps of the last run, each a transaction, timed in microseconds. */
+    void (*floor_steps)(struct target *t, bool full, double *us, size_t count);
     /* One row, as a program that knows nothing of us would insert it. */
     void (*foreign_insert)(struct target *t, const char *payload);
     /* Transactions, or statements where it can tell, of all sessions so far; -1: it can not. */

@@ -336,6 +336,25 @@ static double floor_enqueue(struct target *t, int64_t count, int batch)
     return rate;
 }
 
+static void floor_steps(struct target *t, bool full, double *us, size_t count)
+{
+    char number[16];
+    const char *params[] = {number};
+    PGconn *conn = connect(t);
+    (void)full;
+    prepare(conn, "floor_step",
+            "INSERT INTO pgqrs_workflow_steps (run_id, step_name, status, output, started_at,"
+            " completed_at) VALUES ((SELECT max(id) FROM pgqrs_workflow_runs), 'floor' || $1,"
+            " 'SUCCESS', 'true', now(), now())");
+    for (size_t i = 0; i < count; i++) {
+        (void)snprintf(number, sizeof number, "%zu", i);
+        int64_t start = pgqrs_mono_us();
+        PQclear(checked(conn, PQexecPrepared(conn, "floor_step", 1, params, NULL, NULL, 0)));
+        us[i] = (double)(pgqrs_mono_us() - start);
+    }
+    PQfinish(conn);
+}
+
 static void foreign_insert(struct target *t, const char *payload)
 {
     if (t->state == NULL) {
@@ -410,6 +429,7 @@ struct target *target_postgres(void)
         .floor = floor_drain,
         .pgqrs = pgqrs_drain,
         .floor_enqueue = floor_enqueue,
+        .floor_steps = floor_steps,
         .foreign_insert = foreign_insert,
         .transactions = transactions,
     };

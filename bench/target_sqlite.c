@@ -304,6 +304,27 @@ static double floor_enqueue(struct target *t, int64_t count, int batch)
     return rate;
 }
 
+static void floor_steps(struct target *t, bool full, double *us, size_t count)
+{
+    sqlite3 *db = connect(t);
+    sql_check(db, sqlite3_exec(db, full ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL",
+                               NULL, NULL, NULL));
+    sqlite3_stmt *insert = prepare(
+        db, "INSERT INTO pgqrs_workflow_steps (run_id, step_name, status, output, created_at,"
+            " updated_at, started_at, completed_at) VALUES ((SELECT max(id) FROM"
+            " pgqrs_workflow_runs), 'floor' || ?1, 'SUCCESS', 'true', '2026-01-01"
+            " 00:00:00.000000', '2026-01-01 00:00:00.000000', '2026-01-01 00:00:00.000000',"
+            " '2026-01-01 00:00:00.000000')");
+    for (size_t i = 0; i < count; i++) {
+        int64_t start = pgqrs_mono_us();
+        sqlite3_bind_int64(insert, 1, (int64_t)i);
+        step_done(db, insert);
+        us[i] = (double)(pgqrs_mono_us() - start);
+    }
+    (void)sqlite3_finalize(insert);
+    (void)sqlite3_close(db);
+}
+
 static void foreign_insert(struct target *t, const char *payload)
 {
     if (t->state == NULL) {
@@ -352,6 +373,7 @@ struct target *target_sqlite(void)
         .floor = floor_drain,
         .pgqrs = pgqrs_drain,
         .floor_enqueue = floor_enqueue,
+        .floor_steps = floor_steps,
         .foreign_insert = foreign_insert,
     };
     scratch_create(&t->scratch);

@@ -39,6 +39,7 @@ TAILQ_HEAD(peer_list, peer);
 struct broker_queue {
     struct pgqrs_queue_settings settings; /* name is owned */
     int64_t id;
+    int64_t workflow_id;         /* its definition's; 0: not known, or it is no workflow */
     struct worker_list workers;  /* by queue_link */
     bool maybe_ready;            /* leasing may find something; else nobody has a reason to look */
     bool plenty;                 /* the last leases were all filled: ask for everything at once */
@@ -73,6 +74,9 @@ struct worker {
     size_t unsettled;      /* its outcomes in groups */
     int64_t last_us;       /* when its last outcome came, monotonic; 0: none has */
     int64_t pace_us;       /* how long it takes for a job, of late; 0: not known */
+    int64_t answered_us;   /* its last ask was, monotonic; 0: it has asked since */
+    int64_t think_us;      /* from an answer to its next ask, of late; 0: not known */
+    bool expected;         /* its next ask is, by those that wait */
     int64_t payload_bytes; /* of a job, of late */
 
     enum pgqrs_worker_state row_state; /* as it was last seen; none: not yet */
@@ -173,6 +177,7 @@ struct broker {
     bool trying;       /* all the same, to see whether it works again */
     bool paused;       /* connections are not read */
     bool unsure;       /* a commit ended in an unknown way: leases may exist that nobody knows of */
+    bool strange;      /* a row of ours is gone: the database may be another one */
     bool hinted;       /* wake_fd fired */
     bool dozing;       /* who enqueues is asked to wake us */
     int64_t due_at_us; /* when the due timer fires, monotonic; 0: it is not set */
@@ -183,6 +188,8 @@ struct broker {
     struct event *poll, *due, *renew, *beat, *retry, *gather, *listen_again, *spare, *housekeeping;
     struct chores *chores;
     struct orders *orders;
+    struct flows *flows;
+    struct schedules *schedules;
 };
 
 /* ---- broker_loop.c ---- */
@@ -299,6 +306,19 @@ void pgqrs_group_add_oversized(struct broker *b, struct worker *worker, struct p
 void pgqrs_group_clear(struct group *g);
 void pgqrs_group_fini(struct group *g);
 
+/* ---- flow.c ---- */
+int pgqrs_flows_start(struct broker *b, struct pgqrs_error *err) PGQRS_MUST_CHECK;
+/* Takes the body of a JOB_FLOW frame: it owns data from here. -1: nonsense inside. */
+int pgqrs_flows_add(struct broker *b, struct worker *worker, void *data,
+                    const struct pgqrs_frame *frame, struct pgqrs_error *err) PGQRS_MUST_CHECK;
+/* Appends the leases that it has asked about. */
+void pgqrs_flows_known(const struct broker *b, const struct worker *worker,
+                       struct pgqrs_lease_ref *refs, size_t *count);
+/* Brings what has collected to the store, unless something is on its way there. */
+void pgqrs_flows_turn(struct broker *b);
+bool pgqrs_flows_idle(const struct broker *b);
+void pgqrs_flows_fini(struct broker *b);
+
 /* ---- commit.c ---- */
 /* Starts an exchange at the end of this turn of the loop, or as soon as the one under way ends. */
 void pgqrs_commit_wake(struct broker *b);
@@ -329,5 +349,14 @@ void pgqrs_orders_attached(struct broker *b, struct worker *worker);
 /* It is about to be forgotten. */
 void pgqrs_orders_buried(struct broker *b, const struct worker *worker);
 void pgqrs_orders_fini(struct broker *b);
+
+/* ---- schedules.c ---- */
+int pgqrs_schedules_start(struct broker *b, struct pgqrs_error *err) PGQRS_MUST_CHECK;
+/* A BROKER_SCHEDULES message. */
+int pgqrs_schedules_configure(struct broker *b, const struct pgqrs_frame *frame,
+                              struct pgqrs_error *err) PGQRS_MUST_CHECK;
+/* Somebody may have changed one: looks soon, not only when the next tick is due. */
+void pgqrs_schedules_wake(struct broker *b);
+void pgqrs_schedules_fini(struct broker *b);
 
 #endif

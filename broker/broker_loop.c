@@ -111,6 +111,8 @@ static int dispatch(struct broker *b, const struct pgqrs_frame *frame, struct pg
         return on_worker_ended(b, frame, err);
     case PGQRS_MSG_BROKER_QUEUES:
         return pgqrs_queues_update(b, frame, err);
+    case PGQRS_MSG_BROKER_SCHEDULES:
+        return pgqrs_schedules_configure(b, frame, err);
     case PGQRS_MSG_LOG_LEVEL:
         return pgqrs_child_on_log_level(frame, err);
     case PGQRS_MSG_NONE:
@@ -127,6 +129,8 @@ static int dispatch(struct broker *b, const struct pgqrs_frame *frame, struct pg
     case PGQRS_MSG_JOB_LEASES:
     case PGQRS_MSG_JOB_RESULTS:
     case PGQRS_MSG_JOB_SETTLED:
+    case PGQRS_MSG_JOB_FLOW:
+    case PGQRS_MSG_JOB_FLOWED:
     case PGQRS_MSG_JOB_CAPACITY:
     case PGQRS_MSG_CLIENT_HELLO:
     case PGQRS_MSG_CLIENT_WELCOME:
@@ -350,7 +354,8 @@ static int start_events(struct broker *b, struct pgqrs_error *err)
     }
     if (pgqrs_store_thread_start(b->base, b->store, b, &b->store_thread, err) < 0 ||
         pgqrs_load_start(b, err) < 0 || pgqrs_chores_start(b, err) < 0 ||
-        pgqrs_orders_start(b, err) < 0) {
+        pgqrs_orders_start(b, err) < 0 || pgqrs_flows_start(b, err) < 0 ||
+        pgqrs_schedules_start(b, err) < 0) {
         return -1;
     }
     return pgqrs_peers_listen(b, PGQRS_FD_LISTEN, err);
@@ -366,10 +371,12 @@ static void broker_fini(struct broker *b)
         pgqrs_log_error("broker: a call of the store does not end, ending without it");
         _exit(b->exit_status == 0 ? PGQRS_EXIT_UNAVAILABLE : b->exit_status);
     }
+    pgqrs_flows_fini(b);
     pgqrs_workers_fini(b);
     pgqrs_commit_fini(b);
     pgqrs_chores_fini(b);
     pgqrs_orders_fini(b);
+    pgqrs_schedules_fini(b);
     for (size_t i = 0; i < sizeof events / sizeof *events; i++) {
         if (events[i] != NULL) {
             event_free(events[i]);

@@ -29,13 +29,22 @@ static void run(struct pgqrs_store *store, struct store_task *task)
     task->rc = pgqrs_store_service(store, &call->frame, &call->reply, &call->look, &task->err);
 }
 
-/* What it did may be meant for a worker of ours. */
-static bool may_order(const struct pgqrs_frame *frame)
+static enum pgqrs_store_op op_of(const struct pgqrs_frame *frame)
 {
     struct pgqrs_reader r = pgqrs_reader_of(frame->body, frame->len);
     (void)pgqrs_read_u64(&r); /* the call's number */
-    uint8_t op = pgqrs_read_u8(&r);
+    return (enum pgqrs_store_op)pgqrs_read_u8(&r);
+}
+
+/* What it did may be meant for a worker of ours. */
+static bool may_order(enum pgqrs_store_op op)
+{
     return op == PGQRS_STORE_MESSAGE_ACT || op == PGQRS_STORE_WORKER_MOVE;
+}
+
+static bool may_plan(enum pgqrs_store_op op)
+{
+    return op == PGQRS_STORE_SCHEDULE_CREATE || op == PGQRS_STORE_SCHEDULE_PAUSE;
 }
 
 static void done(void *arg, struct store_task *task)
@@ -44,8 +53,12 @@ static void done(void *arg, struct store_task *task)
     if (call->look) {
         pgqrs_commit_all_maybe_ready(arg);
     }
-    if (may_order(&call->frame)) {
+    enum pgqrs_store_op op = op_of(&call->frame);
+    if (may_order(op)) {
         pgqrs_orders_look(arg);
+    }
+    if (may_plan(op)) {
+        pgqrs_schedules_wake(arg);
     }
     if (call->peer != NULL) {
         pgqrs_peer_replied(call->peer, &call->reply, task->rc < 0 ? task->err.text : NULL);

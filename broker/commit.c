@@ -36,7 +36,8 @@ void pgqrs_commit_all_maybe_ready(struct broker *b)
 
 bool pgqrs_commit_idle(const struct broker *b)
 {
-    return !b->commit.under_way && b->commit.group.count == 0 && b->group.count == 0;
+    return !b->commit.under_way && b->commit.group.count == 0 && b->group.count == 0 &&
+           pgqrs_flows_idle(b);
 }
 
 /* ---- credit out ---- */
@@ -154,6 +155,7 @@ static int know_worker(const struct broker *b, const struct worker *worker,
     }
     add_known_outcomes(&b->commit.group, worker, known);
     add_known_outcomes(&b->group, worker, known);
+    pgqrs_flows_known(b, worker, known->refs, &known->count);
     return 0;
 }
 
@@ -374,8 +376,8 @@ static int64_t exchange(struct pgqrs_store *store, struct commit *c)
     return rc;
 }
 
-/* After trouble the database may be another one: restored, or made anew. Names and ids of queues do
- * not change while the broker runs, so they may be read here. */
+/* After trouble, or when a row of ours is gone, the database may be another one: restored, or made
+ * anew. Names and ids of queues do not change while the broker runs, so they may be read here. */
 static bool is_another(struct pgqrs_store *store, const struct commit *c)
 {
     for (size_t i = 0; i < c->check_count; i++) {
@@ -460,6 +462,7 @@ static void on_commit_done(void *arg, struct store_task *task)
     }
     if (c->woken) {
         pgqrs_orders_look(b);
+        pgqrs_schedules_wake(b);
     }
     if (task->rc == 0 || c->settled_only) {
         c->took_us = c->took_us == 0 ? took : (3 * c->took_us + took) / 4;
@@ -516,7 +519,11 @@ void on_commit_turn(evutil_socket_t fd, short what, void *arg)
     struct commit *c = &b->commit;
     (void)fd;
     (void)what;
-    if (c->under_way || (b->trouble_since_ms != 0 && evtimer_pending(b->retry, NULL))) {
+    if (b->trouble_since_ms != 0 && evtimer_pending(b->retry, NULL)) {
+        return;
+    }
+    pgqrs_flows_turn(b);
+    if (c->under_way) {
         return;
     }
     take_group(b);
@@ -529,10 +536,11 @@ void on_commit_turn(evutil_socket_t fd, short what, void *arg)
         b->unsure = false;
     }
     c->hint = b->hinted;
-    c->check = b->trouble_since_ms != 0 ? b->queues : NULL;
+    c->check = b->trouble_since_ms != 0 || b->strange ? b->queues : NULL;
     c->check_count = b->queue_count;
     c->probe_id = c->probe ? some_row(b) : 0;
-    if (c->group.count == 0 && c->want_count == 0 && c->known == NULL && !c->hint && !c->probe) {
+    if (c->group.count == 0 && c->want_count == 0 && c->known == NULL && !c->hint && !c->probe &&
+        c->check == NULL) {
         pgqrs_workers_bury(b);
         pgqrs_broker_try_stop(b);
         return;
@@ -540,7 +548,7 @@ void on_commit_turn(evutil_socket_t fd, short what, void *arg)
     for (size_t i = 0; i < b->queue_count; i++) { /* what comes from here on is not in it */
         b->queues[i].maybe_ready = b->queues[i].maybe_ready && b->queues[i].wanted == 0;
     }
-    b->hinted = false;
+    b->hinted = b->strange = false;
     c->under_way = true;
     c->began_us = pgqrs_mono_us();
     c->task.run = run_commit;

@@ -51,6 +51,8 @@ struct hello_task {
     struct pgqrs_lease_ref *known;
     size_t known_count;
     int64_t row_id;
+    char *workflow;      /* its queue's name, when its definition is to be made; else null */
+    int64_t workflow_id; /* out */
 };
 
 static bool read_frames(struct peer *peer);
@@ -139,6 +141,7 @@ static void hello_task_drop(struct store_task *task)
     struct hello_task *t = (struct hello_task *)task; /* its first member */
     free(t->instance);
     free(t->known);
+    free(t->workflow);
     free(t);
 }
 
@@ -157,6 +160,10 @@ static void run_hello(struct pgqrs_store *store, struct store_task *task)
                        t->name, (long long)freed);
     }
     task->rc = freed < 0 ? -1 : 0;
+    if (task->rc == 0 && t->workflow != NULL) {
+        task->rc =
+            pgqrs_store_workflow_create(store, t->workflow, &t->workflow_id, NULL, &task->err);
+    }
 }
 _Static_assert(offsetof(struct hello_task, task) == 0, "one is taken for the other");
 
@@ -169,7 +176,9 @@ static struct hello_task *hello_task_of(struct peer *peer, struct worker *worker
     }
     t->known = calloc(peer->hello.held_count + 1, sizeof *t->known);
     t->instance = strdup(b->instance);
-    if (t->known == NULL || t->instance == NULL) {
+    bool makes = peer->hello.workflow != 0 && worker->queue->workflow_id == 0;
+    t->workflow = makes ? strdup(worker->queue->settings.name) : NULL;
+    if (t->known == NULL || t->instance == NULL || (makes && t->workflow == NULL)) {
         hello_task_drop(&t->task);
         return NULL;
     }
@@ -308,6 +317,9 @@ static void on_hello_stored(void *arg, struct store_task *task)
         pgqrs_commit_trouble(b, &task->err); /* the hello waits until the store works again */
     } else {
         worker->row_id = t->row_id;
+        if (t->workflow_id != 0) {
+            worker->queue->workflow_id = t->workflow_id;
+        }
         if (peer != NULL && !worker->gathered) {
             welcome(peer, worker, t->row_id);
         } else if (peer != NULL) {
@@ -445,6 +457,9 @@ static bool on_frame(struct peer *peer, void *data, const struct pgqrs_frame *fr
     }
     if (frame->type == PGQRS_MSG_JOB_RESULTS) {
         return pgqrs_group_add_results(b, worker, data, frame, &err) == 0 || refuse(peer, err.text);
+    }
+    if (frame->type == PGQRS_MSG_JOB_FLOW) {
+        return pgqrs_flows_add(b, worker, data, frame, &err) == 0 || refuse(peer, err.text);
     }
     int decoded = pgqrs_decode_job_capacity(frame, &worker->capacity, &err);
     free(data);

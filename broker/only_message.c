@@ -80,7 +80,7 @@ static void on_claimed(void *arg, struct store_task *task)
         pgqrs_commit_trouble(b, &task->err);
         pgqrs_worker_detach(b, worker); /* it dials again, and is heard when the store works */
     } else if (task->rc < 0) {
-        tell(b, worker, PGQRS_RUN_REFUSED, task->err.text);
+        tell(b, worker, PGQRS_ISOLATED_REFUSED, task->err.text);
     } else {
         worker->was_dead = worker->was_dead || worker->unsure || t->claim.replayed;
         take(b, worker, &t->leased.leases[0]);
@@ -98,7 +98,8 @@ void pgqrs_only_attached(struct broker *b, struct worker *worker)
     }
     struct claim_task *t = b->draining ? NULL : calloc(1, sizeof *t);
     if (t == NULL) {
-        tell(b, worker, PGQRS_RUN_REFUSED, b->draining ? "pgqrsd is stopping" : "out of memory");
+        tell(b, worker, PGQRS_ISOLATED_REFUSED,
+             b->draining ? "pgqrsd is stopping" : "out of memory");
         return;
     }
     t->task = (struct store_task){.run = run_claim, .done = on_claimed, .drop = drop_claim};
@@ -116,12 +117,15 @@ void pgqrs_only_attached(struct broker *b, struct worker *worker)
 static enum pgqrs_run_outcome outcome_of(const struct pgqrs_settlement *item)
 {
     static const enum pgqrs_run_outcome outcomes[PGQRS_SETTLE_COUNT] = {
-        [PGQRS_SETTLE_ARCHIVE] = PGQRS_RUN_DONE,    [PGQRS_SETTLE_DELETE] = PGQRS_RUN_DONE,
-        [PGQRS_SETTLE_DEAD] = PGQRS_RUN_FAILED,     [PGQRS_SETTLE_CANCEL] = PGQRS_RUN_CANCELLED,
-        [PGQRS_SETTLE_RETRY] = PGQRS_RUN_RETRIED,   [PGQRS_SETTLE_SNOOZE] = PGQRS_RUN_SNOOZED,
-        [PGQRS_SETTLE_RETURN] = PGQRS_RUN_RETURNED,
+        [PGQRS_SETTLE_ARCHIVE] = PGQRS_ISOLATED_DONE,
+        [PGQRS_SETTLE_DELETE] = PGQRS_ISOLATED_DONE,
+        [PGQRS_SETTLE_DEAD] = PGQRS_ISOLATED_FAILED,
+        [PGQRS_SETTLE_CANCEL] = PGQRS_ISOLATED_CANCELLED,
+        [PGQRS_SETTLE_RETRY] = PGQRS_ISOLATED_RETRIED,
+        [PGQRS_SETTLE_SNOOZE] = PGQRS_ISOLATED_SNOOZED,
+        [PGQRS_SETTLE_RETURN] = PGQRS_ISOLATED_RETURNED,
     };
-    return item->settled_out == PGQRS_SETTLED_REFUSED ? PGQRS_RUN_LOST : outcomes[item->how];
+    return item->settled_out == PGQRS_SETTLED_REFUSED ? PGQRS_ISOLATED_LOST : outcomes[item->how];
 }
 
 void pgqrs_only_settled(struct broker *b, struct worker *worker,

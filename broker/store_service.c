@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "broker/store_service_workflow.h"
+
 #define REPLY_ROOM (PGQRS_BODY_MAX - 64 * 1024) /* for what is in a list; the rest is around it */
 #define MESSAGE_ROOM 128                        /* of a message but for its texts */
 #define LEASE_ROOM 64                           /* of a lease but for its payload */
@@ -336,6 +338,44 @@ static int64_t run_renew(struct run *r)
                              r->call.u.renew.lease_ms, r->out.held, &r->reply.err);
 }
 
+/* ---- workflows ---- */
+
+static int64_t run_workflow(struct run *r)
+{
+    return pgqrs_store_service_workflow(r->store, &r->call, &r->reply, REPLY_ROOM);
+}
+
+/* ---- schedules ---- */
+
+static int64_t run_schedule_create(struct run *r)
+{
+    return pgqrs_store_schedule_create(r->store, &r->call.u.schedule, &r->reply.u.id,
+                                       &r->reply.err);
+}
+
+static int64_t run_schedule_list(struct run *r)
+{
+    return pgqrs_store_schedule_list(r->store, r->call.u.schedules.after, r->call.u.schedules.limit,
+                                     &r->reply.u.schedules, &r->reply.err);
+}
+
+static int64_t run_schedule_find(struct run *r)
+{
+    return pgqrs_store_schedule_find(r->store, r->call.u.name, &r->reply.u.schedules,
+                                     &r->reply.err);
+}
+
+static int64_t run_schedule_pause(struct run *r)
+{
+    return pgqrs_store_schedule_pause(r->store, r->call.u.schedule_pause.name,
+                                      r->call.u.schedule_pause.paused, &r->reply.err);
+}
+
+static int64_t run_schedule_delete(struct run *r)
+{
+    return pgqrs_store_schedule_delete(r->store, r->call.u.name, &r->reply.err);
+}
+
 /* ---- what may be leased since ---- */
 
 static bool looks_always(const struct run *r)
@@ -367,6 +407,11 @@ static bool looks_if_moved(const struct run *r)
 static bool looks_if_settled(const struct run *r)
 {
     return r->call.u.exchange.settlement_count > 0;
+}
+
+static bool looks_if_told(const struct run *r)
+{
+    return r->reply.u.flag || r->reply.rc < 0;
 }
 
 /* ---- the table ---- */
@@ -404,6 +449,23 @@ static const struct {
     [PGQRS_STORE_EXCHANGE] = {run_exchange, looks_if_settled},
     [PGQRS_STORE_RENEW] = {run_renew, NULL},
     [PGQRS_STORE_WORKER_ORDERS] = {run_worker_orders, NULL},
+    [PGQRS_STORE_WORKFLOW_CREATE] = {run_workflow, NULL},
+    [PGQRS_STORE_WORKFLOW_LIST] = {run_workflow, NULL},
+    [PGQRS_STORE_WORKFLOW_FIND] = {run_workflow, NULL},
+    [PGQRS_STORE_RUN_GET] = {run_workflow, NULL},
+    [PGQRS_STORE_RUN_LIST] = {run_workflow, NULL},
+    [PGQRS_STORE_RUN_STEPS] = {run_workflow, NULL},
+    [PGQRS_STORE_RUN_STATE] = {run_workflow, NULL},
+    [PGQRS_STORE_RUN_EVENTS] = {run_workflow, NULL},
+    [PGQRS_STORE_RUN_CANCEL] = {run_workflow, looks_always},
+    [PGQRS_STORE_RUN_RESUME] = {run_workflow, looks_if_told},
+    [PGQRS_STORE_RUN_FORK] = {run_workflow, looks_always},
+    [PGQRS_STORE_EVENT_SEND] = {run_workflow, looks_if_told},
+    [PGQRS_STORE_SCHEDULE_CREATE] = {run_schedule_create, NULL},
+    [PGQRS_STORE_SCHEDULE_LIST] = {run_schedule_list, NULL},
+    [PGQRS_STORE_SCHEDULE_FIND] = {run_schedule_find, NULL},
+    [PGQRS_STORE_SCHEDULE_PAUSE] = {run_schedule_pause, NULL},
+    [PGQRS_STORE_SCHEDULE_DELETE] = {run_schedule_delete, NULL},
 };
 
 static void run_call(struct run *r)

@@ -20,6 +20,7 @@ enum pgqrs_cli_exit {
     PGQRS_CLI_FAILURE = 1,
     PGQRS_CLI_USAGE = 2,
     PGQRS_CLI_UNAVAILABLE = 69,
+    PGQRS_CLI_NOT_ENDED = 75, /* a run whose result was asked for */
     PGQRS_CLI_CONFIG = 78,
 };
 
@@ -52,9 +53,20 @@ enum pgqrs_cli_option { /* rows of the table in pgqrs.c */
                         PGQRS_OPT_OLDER_THAN,
                         PGQRS_OPT_SOCKET,
                         PGQRS_OPT_ISOLATED,
+                        PGQRS_OPT_WAIT,
+                        PGQRS_OPT_WORKFLOW,
+                        PGQRS_OPT_STATUS,
+                        PGQRS_OPT_FROM,
+                        PGQRS_OPT_INPUT,
+                        PGQRS_OPT_CRON,
+                        PGQRS_OPT_ZONE,
+                        PGQRS_OPT_PAYLOAD,
+                        PGQRS_OPT_CATCH_UP,
+                        PGQRS_OPT_OVERLAP,
+                        PGQRS_OPT_COUNT_OF,
                         PGQRS_OPT_COUNT
 };
-#define PGQRS_OPT(name) (1u << PGQRS_OPT_##name)
+#define PGQRS_OPT(name) (UINT64_C(1) << PGQRS_OPT_##name)
 
 struct pgqrs_cli {
     const char *options[PGQRS_OPT_COUNT]; /* null: not given; without a value: "" */
@@ -69,7 +81,7 @@ struct pgqrs_cli_command {
     const char *group, *name, *words, *help;
     const char *more; /* printed below its options; may be null */
     size_t min_words, max_words;
-    uint32_t options; /* those that are its own, as PGQRS_OPT() */
+    uint64_t options; /* those that are its own, as PGQRS_OPT() */
     bool create;
     int (*run)(struct pgqrs_cli *cli);
 };
@@ -77,7 +89,7 @@ struct pgqrs_cli_command {
 extern const struct pgqrs_cli_command pgqrs_cli_commands[];
 extern const size_t pgqrs_cli_command_count;
 
-/* ---- commands.c ---- */
+/* ---- common.c ---- */
 
 /* "pgqrs: " and the text, with control characters escaped, to standard error. */
 void pgqrs_cli_error(const char *fmt, ...) PGQRS_PRINTF(1, 2);
@@ -117,6 +129,9 @@ int pgqrs_cli_ids(const struct pgqrs_cli *cli, int64_t **ids_out);
 /* Messages up to which counts go, unless --exact. */
 #define PGQRS_COUNT_MAX 100000
 const char *pgqrs_cli_count(int64_t count, bool capped, char out[24]); /* "100000+" */
+
+/* The id that the first word is. */
+int pgqrs_cli_id(const struct pgqrs_cli *cli, int64_t *id_out);
 
 /* ---- ask.c ---- */
 
@@ -179,9 +194,28 @@ int pgqrs_cmd_worker_interrupt(struct pgqrs_cli *cli);
 int pgqrs_cmd_worker_stop(struct pgqrs_cli *cli);
 int pgqrs_cmd_worker_purge(struct pgqrs_cli *cli);
 int pgqrs_cmd_worker_scale(struct pgqrs_cli *cli);
+int pgqrs_cmd_schedule_list(struct pgqrs_cli *cli);
+int pgqrs_cmd_schedule_create(struct pgqrs_cli *cli);
+int pgqrs_cmd_schedule_pause(struct pgqrs_cli *cli);
+int pgqrs_cmd_schedule_resume(struct pgqrs_cli *cli);
+int pgqrs_cmd_schedule_delete(struct pgqrs_cli *cli);
+int pgqrs_cmd_schedule_run(struct pgqrs_cli *cli);
+int pgqrs_cmd_schedule_next(struct pgqrs_cli *cli);
 int pgqrs_cmd_ctl_status(struct pgqrs_cli *cli);
 int pgqrs_cmd_ctl_deaths(struct pgqrs_cli *cli);
 int pgqrs_cmd_ctl_reload(struct pgqrs_cli *cli);
 int pgqrs_cmd_ctl_log_level(struct pgqrs_cli *cli);
+int pgqrs_cmd_workflow_create(struct pgqrs_cli *cli);
+int pgqrs_cmd_workflow_list(struct pgqrs_cli *cli);
+int pgqrs_cmd_workflow_trigger(struct pgqrs_cli *cli);
+int pgqrs_cmd_workflow_result(struct pgqrs_cli *cli);
+int pgqrs_cmd_workflow_cancel(struct pgqrs_cli *cli);
+int pgqrs_cmd_workflow_resume(struct pgqrs_cli *cli);
+int pgqrs_cmd_workflow_signal(struct pgqrs_cli *cli);
+int pgqrs_cmd_run_list(struct pgqrs_cli *cli);
+int pgqrs_cmd_run_show(struct pgqrs_cli *cli);
+int pgqrs_cmd_run_steps(struct pgqrs_cli *cli);
+int pgqrs_cmd_run_state(struct pgqrs_cli *cli);
+int pgqrs_cmd_run_fork(struct pgqrs_cli *cli);
 
 #endif

@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* pgqrs message enqueue: one payload, or lines of them in batches. */
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "cli/cli.h"
+#include "cli/input.h"
 #include "cli/line_reader.h"
 #include "cli/output.h"
 #include "store/payload.h"
@@ -16,7 +14,6 @@
 #define BATCH_DEFAULT 1000
 #define BATCH_MAX 100000
 #define BATCH_BYTES_MAX (32u * 1024 * 1024) /* a batch that grew past it is enqueued early */
-#define INPUT_MAX (8u * 1024 * 1024)        /* of a payload, white space included */
 #define KEY_MAX 255
 #define EXCERPT 40 /* bytes of what was found */
 
@@ -159,7 +156,7 @@ static int enqueue_lines(struct producer *p)
         return PGQRS_CLI_FAILURE;
     }
     while (status == PGQRS_CLI_OK && got > 0) {
-        got = pgqrs_line_read(reader, INPUT_MAX, &line, &err);
+        got = pgqrs_line_read(reader, PGQRS_INPUT_MAX, &line, &err);
         const struct pgqrs_bytes text = {.data = (const char *)line.data, .len = line.len};
         if (got < 0 || (got > 0 && !is_empty(p, text) && add(p, text, &err) < 0)) {
             status = bad_line(p, reader->number + (got < 0 && err.code == PGQRS_ERR_FAILED), &err);
@@ -173,33 +170,6 @@ static int enqueue_lines(struct producer *p)
     return status;
 }
 
-static int read_file(const char *path, struct pgqrs_buf *out, struct pgqrs_error *err)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd < 0 ? -1 : 1;
-    while (n > 0 && out->len <= INPUT_MAX) {
-        void *to = pgqrs_buf_reserve(out, 64 * 1024);
-        if (to == NULL) {
-            (void)close(fd);
-            return pgqrs_error_memory(err);
-        }
-        n = read(fd, to, 64 * 1024);
-        out->len += n > 0 ? (size_t)n : 0;
-    }
-    int code = errno;
-    if (fd >= 0) {
-        (void)close(fd);
-    }
-    if (n < 0) {
-        return pgqrs_error_sys(err, PGQRS_ERR_FAILED, code, "can not be read");
-    }
-    if (out->len > INPUT_MAX) {
-        return pgqrs_error_set(err, PGQRS_ERR_INVALID, "found more than %u bytes, expected fewer",
-                               INPUT_MAX);
-    }
-    return 0;
-}
-
 /* source: the payload itself, or @FILE. */
 static int enqueue_one(struct producer *p, const char *source)
 {
@@ -208,7 +178,7 @@ static int enqueue_one(struct producer *p, const char *source)
     struct pgqrs_error err;
     int rc = 0;
     if (source[0] == '@') {
-        rc = read_file(source + 1, &file, &err);
+        rc = pgqrs_input_read(source + 1, &file, &err);
         text = (struct pgqrs_bytes){.data = (const char *)file.data, .len = file.len};
     }
     if (rc == 0) {

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "base/units.h"
 #include "cli/cli.h"
 #include "cli/output.h"
 
@@ -44,54 +42,30 @@ static void as_json(struct pgqrs_json *json, const struct pgqrs_message *m, cons
     pgqrs_json_end(json, '}');
 }
 
-static void line(const char *name, const char *text)
-{
-    struct pgqrs_buf shown = {0};
-    if (text != NULL) {
-        pgqrs_show(&shown, text);
-        (void)printf("%-9s ", name);
-        (void)fwrite(shown.data, 1, shown.len, stdout);
-        (void)fputc('\n', stdout);
-    }
-    pgqrs_buf_fini(&shown);
-}
-
-static void number_line(const char *name, int64_t value)
-{
-    (void)printf("%-9s %" PRId64 "\n", name, value);
-}
-
-static void time_line(const char *name, int64_t us)
-{
-    char time[PGQRS_TIME_SIZE];
-    line(name, us == 0 ? NULL : pgqrs_time_json(us, time));
-}
-
-/* What is not there has no line. */
 static void as_lines(const struct pgqrs_message *m, const char *queue)
 {
-    number_line("id", m->id);
-    line("queue", queue);
-    line("state", state_names[m->state]);
-    line("outcome", m->outcome);
-    number_line("attempts", m->read_ct);
+    pgqrs_line_number("id", m->id);
+    pgqrs_line("queue", queue);
+    pgqrs_line("state", state_names[m->state]);
+    pgqrs_line("outcome", m->outcome);
+    pgqrs_line_number("attempts", m->read_ct);
     if (m->crash_ct != 0) {
-        number_line("crashes", m->crash_ct);
+        pgqrs_line_number("crashes", m->crash_ct);
     }
-    number_line("priority", m->priority);
-    time_line("enqueued", m->enqueued_at_us);
+    pgqrs_line_number("priority", m->priority);
+    pgqrs_line_time("enqueued", m->enqueued_at_us);
     if (m->state != PGQRS_STATE_ARCHIVED) {
-        time_line(m->state == PGQRS_STATE_LEASED ? "lease to" : "due", m->vt_us);
+        pgqrs_line_time(m->state == PGQRS_STATE_LEASED ? "lease to" : "due", m->vt_us);
     }
-    time_line("leased", m->dequeued_at_us);
-    time_line("archived", m->archived_at_us);
+    pgqrs_line_time("leased", m->dequeued_at_us);
+    pgqrs_line_time("archived", m->archived_at_us);
     if (m->consumer_worker_id != 0) {
-        number_line("worker", m->consumer_worker_id);
+        pgqrs_line_number("worker", m->consumer_worker_id);
     }
-    line("key", m->unique_key);
-    line("payload", m->payload);
-    line("result", m->result);
-    line("error", m->error);
+    pgqrs_line("key", m->unique_key);
+    pgqrs_line("payload", m->payload);
+    pgqrs_line("result", m->result);
+    pgqrs_line("error", m->error);
 }
 
 int pgqrs_cmd_message_get(struct pgqrs_cli *cli)
@@ -103,10 +77,10 @@ int pgqrs_cmd_message_get(struct pgqrs_cli *cli)
     struct pgqrs_error err;
     int64_t id;
     int rc;
-    if (pgqrs_integer_parse(cli->words[0], 1, INT64_MAX, &id, &err) < 0) {
-        return pgqrs_cli_usage("ID: %s", err.text);
+    int status = pgqrs_cli_id(cli, &id);
+    if (status == PGQRS_CLI_OK) {
+        status = pgqrs_cli_open(cli);
     }
-    int status = pgqrs_cli_open(cli);
     if (status != PGQRS_CLI_OK) {
         return status;
     }

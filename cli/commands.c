@@ -1,22 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The table of commands. */
 #include "cli/cli.h"
-
-#include <inttypes.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
-#include <unistd.h>
-
-#include "base/units.h"
-#include "cli/output.h"
-
-#define TRIES_MAX 4
-#define PAUSE_MS 250
-#define QUEUE_PAGE 1000
-#define LIMIT_DEFAULT 20
-#define LIMIT_MAX 1000
 
 static const char enqueue_help[] =
     "JSON is the payload. @FILE: the payload is in a file. -: standard input has one\n"
@@ -51,10 +35,46 @@ static const char reload_help[] =
 static const char scale_help[] =
     "Asks a running pgqrsd, until it is started or configured anew. Fewer: idle\n"
     "workers go first, a busy one finishes its job.\n";
+static const char workflow_create_help[] =
+    "With the queue of that name, unless there is one. A definition that is there\n"
+    "already stays, which is no error.\n";
+static const char trigger_help[] =
+    "INPUT is one JSON value; @FILE: it is in a file; -: on standard input. Without\n"
+    "it: null. Prints the message's id, by which all other commands know the run.\n"
+    "With --unique-key and a live run that has the key, nothing is triggered, and\n"
+    "that one's id is printed.\n";
+static const char result_help[] =
+    "Its output, exit status 0; or its error on standard error, exit status 1. A run\n"
+    "that goes on as another one is followed. One that has not ended: exit status\n"
+    "75; with --wait it is waited for.\n";
+static const char run_cancel_help[] =
+    "A run that waits sees it at once, one that runs at its next step. With --wait\n"
+    "the exit status is 0 when it ended as cancelled, 75 when it has not ended.\n";
+static const char run_resume_help[] =
+    "Sleeps are over, retries due, and waits for events time out.\n";
+static const char signal_help[] =
+    "JSON (or @FILE, or - for standard input) is what the run gets; without it: null.\n"
+    "It may come before the run waits for it. The first event of a name counts, for\n"
+    "ever; another one changes nothing.\n";
+static const char run_list_help[] =
+    "Those that a worker has begun. States: QUEUED, RUNNING, PAUSED, SUCCESS, ERROR,\n"
+    "CANCELLING, CANCELLED. --before takes a run_id, as JSON has it.\n";
+static const char run_state_help[] = "What its handler has set, and the events that were sent.\n";
+static const char fork_help[] =
+    "A new run, with the stored results of the steps before STEP (without --from: of\n"
+    "all), and the same input unless --input is given. Prints its id.\n";
 static const char worker_list_help[] = "States: ready, polling, suspended, interrupted, stopped.\n";
 static const char worker_purge_help[] =
     "--older-than, since the last heartbeat, is needed; 0 is all. A worker that a\n"
     "message names stays.\n";
+
+static const char schedule_create_help[] =
+    "--cron is needed, and either --queue or --workflow. A running pgqrsd enqueues a\n"
+    "job, or triggers a run, at each of its times.\n";
+static const char schedule_pause_help[] = "Times that pass meanwhile are not caught up with.\n";
+static const char schedule_delete_help[] =
+    "One of a configuration file is deleted there. Its jobs stay.\n";
+static const char schedule_run_help[] = "Enqueues it once, now, also when it is paused.\n";
 
 const struct pgqrs_cli_command pgqrs_cli_commands[] = {
     {.group = "admin",
@@ -222,6 +242,105 @@ const struct pgqrs_cli_command pgqrs_cli_commands[] = {
      .more = dlq_purge_help,
      .options = PGQRS_OPT(QUEUE) | PGQRS_OPT(OLDER_THAN) | PGQRS_OPT(YES),
      .run = pgqrs_cmd_dlq_purge},
+    {.group = "workflow",
+     .name = "create",
+     .words = "NAME...",
+     .help = "define workflows",
+     .more = workflow_create_help,
+     .min_words = 1,
+     .max_words = SIZE_MAX,
+     .run = pgqrs_cmd_workflow_create},
+    {.group = "workflow",
+     .name = "list",
+     .words = "",
+     .help = "list the workflows",
+     .options = PGQRS_OPT(WATCH),
+     .run = pgqrs_cmd_workflow_list},
+    {.group = "workflow",
+     .name = "trigger",
+     .words = "NAME [INPUT]",
+     .help = "start a run",
+     .more = trigger_help,
+     .min_words = 1,
+     .max_words = 2,
+     .options = PGQRS_OPT(DELAY) | PGQRS_OPT(AT) | PGQRS_OPT(PRIORITY) | PGQRS_OPT(UNIQUE_KEY),
+     .run = pgqrs_cmd_workflow_trigger},
+    {.group = "workflow",
+     .name = "result",
+     .words = "ID",
+     .help = "print what a run has come to",
+     .more = result_help,
+     .min_words = 1,
+     .max_words = 1,
+     .options = PGQRS_OPT(WAIT),
+     .run = pgqrs_cmd_workflow_result},
+    {.group = "workflow",
+     .name = "cancel",
+     .words = "ID",
+     .help = "ask a run to end, cleaning up",
+     .more = run_cancel_help,
+     .min_words = 1,
+     .max_words = 1,
+     .options = PGQRS_OPT(WAIT),
+     .run = pgqrs_cmd_workflow_cancel},
+    {.group = "workflow",
+     .name = "resume",
+     .words = "ID",
+     .help = "let a run that waits go on now",
+     .more = run_resume_help,
+     .min_words = 1,
+     .max_words = 1,
+     .run = pgqrs_cmd_workflow_resume},
+    {.group = "workflow",
+     .name = "signal",
+     .words = "ID EVENT [JSON]",
+     .help = "send a run an event",
+     .more = signal_help,
+     .min_words = 2,
+     .max_words = 3,
+     .run = pgqrs_cmd_workflow_signal},
+    {.group = "run",
+     .name = "list",
+     .words = "",
+     .help = "list runs, newest first",
+     .more = run_list_help,
+     .options = PGQRS_OPT(WORKFLOW) | PGQRS_OPT(STATUS) | PGQRS_OPT(LIMIT) | PGQRS_OPT(BEFORE) |
+                PGQRS_OPT(ALL) | PGQRS_OPT(WATCH),
+     .run = pgqrs_cmd_run_list},
+    {.group = "run",
+     .name = "show",
+     .words = "ID",
+     .help = "show a run with all that it has",
+     .min_words = 1,
+     .max_words = 1,
+     .options = PGQRS_OPT(WATCH),
+     .run = pgqrs_cmd_run_show},
+    {.group = "run",
+     .name = "steps",
+     .words = "ID",
+     .help = "list the steps of a run",
+     .min_words = 1,
+     .max_words = 1,
+     .options = PGQRS_OPT(WATCH),
+     .run = pgqrs_cmd_run_steps},
+    {.group = "run",
+     .name = "state",
+     .words = "ID",
+     .help = "list its state and events",
+     .more = run_state_help,
+     .min_words = 1,
+     .max_words = 1,
+     .options = PGQRS_OPT(WATCH),
+     .run = pgqrs_cmd_run_state},
+    {.group = "run",
+     .name = "fork",
+     .words = "ID",
+     .help = "run again from a step on",
+     .more = fork_help,
+     .min_words = 1,
+     .max_words = 1,
+     .options = PGQRS_OPT(FROM) | PGQRS_OPT(INPUT),
+     .run = pgqrs_cmd_run_fork},
     {.group = "worker",
      .name = "list",
      .words = "",
@@ -275,6 +394,62 @@ const struct pgqrs_cli_command pgqrs_cli_commands[] = {
      .max_words = 2,
      .options = PGQRS_OPT(SOCKET),
      .run = pgqrs_cmd_worker_scale},
+    {.group = "schedule",
+     .name = "list",
+     .words = "",
+     .help = "list the schedules",
+     .options = PGQRS_OPT(WATCH),
+     .run = pgqrs_cmd_schedule_list},
+    {.group = "schedule",
+     .name = "create",
+     .words = "NAME",
+     .help = "enqueue jobs at certain times",
+     .more = schedule_create_help,
+     .min_words = 1,
+     .max_words = 1,
+     .options = PGQRS_OPT(CRON) | PGQRS_OPT(ZONE) | PGQRS_OPT(QUEUE) | PGQRS_OPT(WORKFLOW) |
+                PGQRS_OPT(PAYLOAD) | PGQRS_OPT(PRIORITY) | PGQRS_OPT(CATCH_UP) | PGQRS_OPT(OVERLAP),
+     .run = pgqrs_cmd_schedule_create},
+    {.group = "schedule",
+     .name = "pause",
+     .words = "NAME...",
+     .help = "enqueue nothing of schedules",
+     .more = schedule_pause_help,
+     .min_words = 1,
+     .max_words = SIZE_MAX,
+     .run = pgqrs_cmd_schedule_pause},
+    {.group = "schedule",
+     .name = "resume",
+     .words = "NAME...",
+     .help = "end a pause",
+     .min_words = 1,
+     .max_words = SIZE_MAX,
+     .run = pgqrs_cmd_schedule_resume},
+    {.group = "schedule",
+     .name = "delete",
+     .words = "NAME...",
+     .help = "delete schedules",
+     .more = schedule_delete_help,
+     .min_words = 1,
+     .max_words = SIZE_MAX,
+     .options = PGQRS_OPT(YES),
+     .run = pgqrs_cmd_schedule_delete},
+    {.group = "schedule",
+     .name = "run",
+     .words = "NAME",
+     .help = "enqueue it once, now",
+     .more = schedule_run_help,
+     .min_words = 1,
+     .max_words = 1,
+     .run = pgqrs_cmd_schedule_run},
+    {.group = "schedule",
+     .name = "next",
+     .words = "NAME",
+     .help = "tell its next times, in its zone",
+     .min_words = 1,
+     .max_words = 1,
+     .options = PGQRS_OPT(COUNT_OF),
+     .run = pgqrs_cmd_schedule_next},
     {.group = "ctl",
      .name = "status",
      .words = "",
@@ -305,232 +480,3 @@ const struct pgqrs_cli_command pgqrs_cli_commands[] = {
      .run = pgqrs_cmd_ctl_log_level},
 };
 const size_t pgqrs_cli_command_count = sizeof pgqrs_cli_commands / sizeof *pgqrs_cli_commands;
-
-/* ---- errors ---- */
-
-static void PGQRS_PRINTF(1, 0) print_error(const char *fmt, va_list args)
-{
-    char text[1024];
-    struct pgqrs_buf shown = {0};
-    (void)vsnprintf(text, sizeof text, fmt, args);
-    pgqrs_show(&shown, text);
-    pgqrs_buf_put_u8(&shown, 0);
-    (void)fflush(stdout);
-    (void)fprintf(stderr, "pgqrs: %s\n", shown.failed ? "out of memory" : (char *)shown.data);
-    pgqrs_buf_fini(&shown);
-}
-
-void pgqrs_cli_error(const char *fmt, ...)
-{
-    va_list args;
-    va_start(args, fmt);
-    print_error(fmt, args);
-    va_end(args);
-}
-
-int pgqrs_cli_usage(const char *fmt, ...)
-{
-    va_list args;
-    va_start(args, fmt);
-    print_error(fmt, args);
-    va_end(args);
-    return PGQRS_CLI_USAGE;
-}
-
-int pgqrs_cli_fail(const struct pgqrs_error *err)
-{
-    pgqrs_cli_error("%s%s", err->text,
-                    err->code == PGQRS_ERR_SCHEMA ? "; to install it: pgqrs admin install" : "");
-    switch (err->code) {
-    case PGQRS_ERR_CONFIG:
-        return PGQRS_CLI_CONFIG;
-    case PGQRS_ERR_AGAIN:
-    case PGQRS_ERR_UNAVAILABLE:
-        return PGQRS_CLI_UNAVAILABLE;
-    case PGQRS_ERR_NONE:
-    case PGQRS_ERR_FAILED:
-    case PGQRS_ERR_UNKNOWN:
-    case PGQRS_ERR_INVALID:
-    case PGQRS_ERR_NOT_FOUND:
-    case PGQRS_ERR_EXISTS:
-    case PGQRS_ERR_CONFLICT:
-    case PGQRS_ERR_SCHEMA:
-    case PGQRS_ERR_PROTOCOL:
-    case PGQRS_ERR_MEMORY:
-    case PGQRS_ERR_COUNT:
-        break;
-    }
-    return PGQRS_CLI_FAILURE;
-}
-
-bool pgqrs_cli_again(struct pgqrs_cli_retry *retry, const struct pgqrs_error *err)
-{
-    if (err->code != PGQRS_ERR_AGAIN || ++retry->tries >= TRIES_MAX) {
-        return false;
-    }
-    const struct timespec pause = {.tv_nsec = PAUSE_MS * 1000000L * retry->tries};
-    (void)nanosleep(&pause, NULL); /* a signal only makes it shorter */
-    return true;
-}
-
-/* ---- options ---- */
-
-int pgqrs_cli_integer(const struct pgqrs_cli *cli, enum pgqrs_cli_option option, int64_t min,
-                      int64_t max, int64_t value, int64_t *value_out)
-{
-    struct pgqrs_error err;
-    if (cli->options[option] == NULL) {
-        *value_out = value;
-        return 0;
-    }
-    if (pgqrs_integer_parse(cli->options[option], min, max, value_out, &err) < 0) {
-        pgqrs_cli_error("--%s: %s", pgqrs_cli_option_name(option), err.text);
-        return -1;
-    }
-    return 0;
-}
-
-int pgqrs_cli_duration(const struct pgqrs_cli *cli, enum pgqrs_cli_option option, int64_t ms,
-                       int64_t *ms_out)
-{
-    struct pgqrs_error err;
-    if (cli->options[option] == NULL) {
-        *ms_out = ms;
-        return 0;
-    }
-    if (pgqrs_duration_parse(cli->options[option], ms_out, &err) < 0) {
-        pgqrs_cli_error("--%s: %s", pgqrs_cli_option_name(option), err.text);
-        return -1;
-    }
-    return 0;
-}
-
-/* ---- queues ---- */
-
-int pgqrs_cli_find_queue(struct pgqrs_cli *cli, const char *name, int64_t *id_out)
-{
-    struct pgqrs_cli_retry retry = {0};
-    struct pgqrs_error err;
-    int rc;
-    do {
-        rc = pgqrs_store_queue_find(cli->store, name, id_out, &err);
-    } while (rc < 0 && pgqrs_cli_again(&retry, &err));
-    if (rc == 0) {
-        return PGQRS_CLI_OK;
-    }
-    if (err.code != PGQRS_ERR_NOT_FOUND) {
-        return pgqrs_cli_fail(&err);
-    }
-    pgqrs_cli_error("queue \"%s\" does not exist; create it with: pgqrs queue create %s", name,
-                    name);
-    return PGQRS_CLI_FAILURE;
-}
-
-static int append_page(struct pgqrs_queue_list *list, struct pgqrs_queue_list *page)
-{
-    if (page->count == 0) {
-        pgqrs_queue_list_fini(page);
-        return 0;
-    }
-    struct pgqrs_queue *items =
-        realloc(list->items, (list->count + page->count) * sizeof *list->items);
-    if (items == NULL) {
-        pgqrs_queue_list_fini(page);
-        return -1;
-    }
-    memcpy(items + list->count, page->items, page->count * sizeof *items);
-    list->items = items;
-    list->count += page->count;
-    free(page->items); /* the names have moved */
-    return 0;
-}
-
-int pgqrs_cli_list_queues(struct pgqrs_cli *cli, struct pgqrs_queue_list *list_out)
-{
-    *list_out = (struct pgqrs_queue_list){0};
-    for (size_t got = QUEUE_PAGE; got == QUEUE_PAGE;) {
-        struct pgqrs_cli_retry retry = {0};
-        struct pgqrs_queue_list page = {0};
-        struct pgqrs_error err;
-        int64_t after = list_out->count > 0 ? list_out->items[list_out->count - 1].id : 0;
-        int rc;
-        do {
-            rc = pgqrs_store_queue_list(cli->store, after, QUEUE_PAGE, &page, &err);
-        } while (rc < 0 && pgqrs_cli_again(&retry, &err));
-        got = rc < 0 ? 0 : page.count;
-        if (rc == 0 && append_page(list_out, &page) < 0) {
-            rc = pgqrs_error_memory(&err);
-        }
-        if (rc < 0) {
-            pgqrs_queue_list_fini(list_out);
-            return pgqrs_cli_fail(&err);
-        }
-    }
-    return PGQRS_CLI_OK;
-}
-
-const char *pgqrs_cli_queue_name(const struct pgqrs_queue_list *queues, int64_t id)
-{
-    for (size_t i = 0; i < queues->count; i++) {
-        if (queues->items[i].id == id) {
-            return queues->items[i].name;
-        }
-    }
-    return id == 0 ? "-" : "?"; /* created since the list was read */
-}
-
-int pgqrs_cli_queue_option(struct pgqrs_cli *cli, int64_t *id_out)
-{
-    const char *name = cli->options[PGQRS_OPT_QUEUE];
-    *id_out = 0;
-    return name == NULL ? PGQRS_CLI_OK : pgqrs_cli_find_queue(cli, name, id_out);
-}
-
-/* ---- pages, ids, counts ---- */
-
-int pgqrs_cli_page(const struct pgqrs_cli *cli, struct pgqrs_cli_page *page_out)
-{
-    bool all = cli->options[PGQRS_OPT_ALL] != NULL;
-    if (all && cli->options[PGQRS_OPT_LIMIT] != NULL) {
-        return pgqrs_cli_usage("found --all and --limit, expected one of them");
-    }
-    if (pgqrs_cli_integer(cli, PGQRS_OPT_LIMIT, 1, LIMIT_MAX, LIMIT_DEFAULT, &page_out->limit) <
-            0 ||
-        pgqrs_cli_integer(cli, PGQRS_OPT_BEFORE, 1, INT64_MAX, 0, &page_out->before_id) < 0) {
-        return PGQRS_CLI_USAGE;
-    }
-    page_out->limit = all ? 0 : page_out->limit;
-    return PGQRS_CLI_OK;
-}
-
-void pgqrs_cli_more(const struct pgqrs_cli *cli, int64_t before_id)
-{
-    if (!cli->json && before_id != 0 && cli->options[PGQRS_OPT_WATCH] == NULL &&
-        isatty(STDOUT_FILENO) == 1) {
-        pgqrs_cli_error("there may be more: --before %" PRId64, before_id);
-    }
-}
-
-int pgqrs_cli_ids(const struct pgqrs_cli *cli, int64_t **ids_out)
-{
-    struct pgqrs_error err;
-    int64_t *ids = calloc(cli->word_count + 1, sizeof *ids);
-    if (ids == NULL) {
-        pgqrs_cli_error("out of memory");
-        return PGQRS_CLI_FAILURE;
-    }
-    for (size_t i = 0; i < cli->word_count; i++) {
-        if (pgqrs_integer_parse(cli->words[i], 1, INT64_MAX, &ids[i], &err) < 0) {
-            free(ids);
-            return pgqrs_cli_usage("ID: %s", err.text);
-        }
-    }
-    *ids_out = ids;
-    return PGQRS_CLI_OK;
-}
-
-const char *pgqrs_cli_count(int64_t count, bool capped, char out[24])
-{
-    (void)snprintf(out, 24, "%" PRId64 "%s", count, capped ? "+" : "");
-    return out;
-}

@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -213,4 +214,54 @@ void pgqrs_table_print(struct pgqrs_table *table)
         print_rows(table);
     }
     pgqrs_buf_fini(&table->cells);
+}
+
+/* ---- lines ---- */
+
+#define NAME_WIDTH 9
+
+static void print_line(const char *name, const char *text, size_t max)
+{
+    struct pgqrs_buf shown = {0};
+    if (text != NULL) {
+        pgqrs_show(&shown, text);
+        pgqrs_buf_put_u8(&shown, 0);
+        (void)printf("%-*s ", NAME_WIDTH, name);
+        print_cut(shown.failed ? "?" : (const char *)shown.data, max);
+    }
+    pgqrs_buf_fini(&shown);
+}
+
+void pgqrs_line(const char *name, const char *text)
+{
+    print_line(name, text, SIZE_MAX);
+}
+
+void pgqrs_line_cut(const char *name, const char *text)
+{
+    size_t width = terminal_width();
+    print_line(name, text, width > 2 * LAST_COLUMN_MIN ? width - NAME_WIDTH - 1 : LAST_COLUMN_MIN);
+}
+
+void pgqrs_line_number(const char *name, int64_t value)
+{
+    (void)printf("%-*s %" PRId64 "\n", NAME_WIDTH, name, value);
+}
+
+void pgqrs_line_time(const char *name, int64_t us)
+{
+    char time[PGQRS_TIME_SIZE];
+    pgqrs_line(name, us == 0 ? NULL : pgqrs_time_json(us, time));
+}
+
+bool pgqrs_is_utf8_wanted(void)
+{
+    static const char *const names[] = {"LC_ALL", "LC_CTYPE", "LANG"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const char *value = getenv(names[i]);
+        if (value != NULL && *value != 0) {
+            return strcasestr(value, "utf-8") != NULL || strcasestr(value, "utf8") != NULL;
+        }
+    }
+    return false;
 }

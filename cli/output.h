@@ -42,8 +42,17 @@ struct pgqrs_table {
 struct pgqrs_table pgqrs_table_of(const char *const *headers, size_t columns);
 void pgqrs_table_text(struct pgqrs_table *table, const char *text); /* the next cell, row by row */
 void pgqrs_table_number(struct pgqrs_table *table, int64_t value);
+/* Whether more than ASCII may be shown, as the environment says. */
+bool pgqrs_is_utf8_wanted(void);
 /* Prints it, the last column cut at the terminal's width (80 elsewhere), and frees it. */
 void pgqrs_table_print(struct pgqrs_table *table);
+
+/* ---- a line for each thing known of something; what is not there (null, 0) has none ---- */
+
+void pgqrs_line(const char *name, const char *text);
+void pgqrs_line_cut(const char *name, const char *text); /* at the terminal's width */
+void pgqrs_line_number(const char *name, int64_t value); /* 0, too */
+void pgqrs_line_time(const char *name, int64_t us);
 
 /* ---- JSON, written as it comes ---- */
 

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/process.h"
+#include "base/units.h"
 #include "cli/cli.h"
 #include "cli/output.h"
 #include "config/config.h"
@@ -47,6 +48,18 @@ static const struct {
     [PGQRS_OPT_OLDER_THAN] = {"older-than", "D", "only those ended longer ago, such as 7d", 0},
     [PGQRS_OPT_SOCKET] = {"socket", "PATH", "the control socket of that pgqrsd", 0},
     [PGQRS_OPT_ISOLATED] = {"isolated", NULL, "in a worker of its own; has to be given", 0},
+    [PGQRS_OPT_WAIT] = {"wait", "[=D]", "until it has ended, or for this time", 0},
+    [PGQRS_OPT_WORKFLOW] = {"workflow", "NAME", "only of this workflow", 0},
+    [PGQRS_OPT_STATUS] = {"status", "S", "only those with this status", 0},
+    [PGQRS_OPT_FROM] = {"from", "STEP", "run this step and those after it again", 0},
+    [PGQRS_OPT_INPUT] = {"input", "JSON", "another input; @FILE or - as well", 0},
+    [PGQRS_OPT_CRON] = {"cron", "EXPR", "when, such as '30 2 * * *'; see pgqrs-cron(5)", 0},
+    [PGQRS_OPT_ZONE] = {"zone", "ZONE", "its time zone, such as Europe/Berlin; default UTC", 0},
+    [PGQRS_OPT_PAYLOAD] = {"payload", "JSON", "the payload or input; @FILE or - as well", 0},
+    [PGQRS_OPT_CATCH_UP] = {"catch-up", "P", "times that nobody saw: skip (default), once, all", 0},
+    [PGQRS_OPT_OVERLAP] = {"overlap", "P", "allow (default), or skip while the last has not ended",
+                           0},
+    [PGQRS_OPT_COUNT_OF] = {"count", "N", "so many, 1 to 1000; default 5", 'n'},
 };
 
 #define GLOBAL                                                                                     \
@@ -60,12 +73,12 @@ const char *pgqrs_cli_option_name(enum pgqrs_cli_option option)
 
 /* ---- help ---- */
 
-static void print_options(FILE *out, uint32_t which)
+static void print_options(FILE *out, uint64_t which)
 {
     for (int i = 0; i < PGQRS_OPT_COUNT; i++) {
         char left[40];
         char letter[5] = "    ";
-        if ((which & 1u << i) == 0) {
+        if ((which & UINT64_C(1) << i) == 0) {
             continue;
         }
         if (options[i].letter != 0) {
@@ -94,8 +107,8 @@ static void print_commands(FILE *out, const char *group)
     print_options(out, GLOBAL);
     (void)fprintf(out, "\nThe store: --dsn, else $PGQRS_DSN, else the dsn in --config, in\n"
                        "$PGQRS_CONFIG_FILE or in ./" LOCAL_CONFIG ".\n"
-                       "exit: 0 done, 1 failure, 2 usage, 69 store unavailable, 78 bad "
-                       "configuration\n");
+                       "exit: 0 done, 1 failure, 2 usage, 69 store unavailable, 75 not "
+                       "ended yet,\n78 bad configuration\n");
 }
 
 static void print_command(FILE *out, const struct pgqrs_cli_command *c)
@@ -124,6 +137,17 @@ static int bad_option(int c, const char *word)
                            strchr(word, '=') ? ", or takes no value" : "");
 }
 
+/* The time of --wait may be a word of its own: none that a command takes looks like one. */
+static const char *wait_value(int argc, char **argv)
+{
+    int64_t ms;
+    if (optind < argc && strspn(argv[optind], "0123456789") < strlen(argv[optind]) &&
+        pgqrs_duration_parse(argv[optind], &ms, NULL) == 0) {
+        return argv[optind++];
+    }
+    return "";
+}
+
 static int parse_options(struct pgqrs_cli *cli, int argc, char **argv)
 {
     struct option longs[PGQRS_OPT_COUNT + 1] = {0};
@@ -136,13 +160,15 @@ static int parse_options(struct pgqrs_cli *cli, int argc, char **argv)
     }
     opterr = 0;
     int c;
-    while ((c = getopt_long(argc, argv, ":o:hV", longs, NULL)) != -1) {
+    while ((c = getopt_long(argc, argv, ":o:n:hV", longs, NULL)) != -1) {
         if (c == ':' || c == '?') {
             return bad_option(c, argv[optind - 1]);
         }
         for (int i = 0; i < PGQRS_OPT_COUNT; i++) {
             if (c == longs[i].val) {
-                cli->options[i] = optarg != NULL ? optarg : "";
+                cli->options[i] = optarg != NULL        ? optarg
+                                  : i == PGQRS_OPT_WAIT ? wait_value(argc, argv)
+                                                        : "";
             }
         }
     }
@@ -176,7 +202,8 @@ static int parse_words(struct pgqrs_cli *cli, const struct pgqrs_cli_command **c
     }
     if (find_command(group, NULL) == NULL) {
         return pgqrs_cli_usage(
-            "found \"%s\", expected admin, queue, message, dlq, worker or ctl; see pgqrs --help",
+            "found \"%s\", expected admin, queue, message, dlq, workflow, run, worker or ctl; see "
+            "pgqrs --help",
             group);
     }
     if (name == NULL) {
@@ -195,7 +222,7 @@ static int parse_words(struct pgqrs_cli *cli, const struct pgqrs_cli_command **c
                                name);
     }
     for (int i = 0; i < PGQRS_OPT_COUNT; i++) {
-        if (cli->options[i] != NULL && ((c->options | GLOBAL) & 1u << i) == 0) {
+        if (cli->options[i] != NULL && ((c->options | GLOBAL) & UINT64_C(1) << i) == 0) {
             return pgqrs_cli_usage("%s %s has no option --%s; see pgqrs %s %s --help", group, name,
                                    options[i].name, group, name);
         }

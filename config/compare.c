@@ -24,6 +24,7 @@ bool pgqrs_setting_same(const struct pgqrs_setting *setting, const void *a, cons
     case PGQRS_SETTING_CHOICE:
         return memcmp(x, y, setting->size) == 0;
     case PGQRS_SETTING_QUEUES:
+    case PGQRS_SETTING_SCHEDULES:
     case PGQRS_SETTING_NONE:
         return true;
     default:

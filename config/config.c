@@ -15,12 +15,14 @@
 
 /* What the supervisor can tell a broker about in one message. */
 #define SETTINGS_TEXT_MAX (512u * 1024)
+#define SCHEDULE_PAYLOAD_MAX (PGQRS_SCHEDULE_PAYLOAD_MAX - 32u) /* and a wrapper */
 #define BEATS_MIN 3
 
 struct loader {
     const char *path;
     char *dir; /* of the file */
     struct pgqrs_config *config;
+    const struct pgqrs_yaml_node *schedules; /* null: there is no such key */
     struct pgqrs_error *err;
 };
 
@@ -176,30 +178,175 @@ static int load_queues(struct loader *l, const struct pgqrs_yaml_node *node)
     return 0;
 }
 
+/* ---- schedules ---- */
+
+static bool is_queue(const struct pgqrs_config *config, const char *name)
+{
+    for (size_t i = 0; i < config->queue_count; i++) {
+        if (strcmp(config->queues[i].name, name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static int check_schedule(const struct loader *l, const struct pgqrs_config_schedule *s,
+                          const struct pgqrs_yaml_node *key, const struct pgqrs_yaml_node *value,
+                          const char *shown)
+{
+    char name[320];
+    const char *missing = s->cron == NULL                           ? "cron"
+                          : s->queue == NULL && s->workflow == NULL ? "queue"
+                                                                    : NULL;
+    if (missing != NULL) {
+        (void)snprintf(name, sizeof name, "%s%s", shown, missing);
+        (void)pgqrs_error_set(l->err, PGQRS_ERR_CONFIG, "found nothing, expected %s",
+                              s->cron == NULL ? "a cron expression, such as 30 2 * * *"
+                                              : "the name of a queue, or workflow instead");
+        return fail_at(l, key->line, name);
+    }
+    const char *kind = s->workflow != NULL ? "workflow" : "queue";
+    const char *queue = s->workflow != NULL ? s->workflow : s->queue;
+    (void)snprintf(name, sizeof name, "%s%s", shown, kind);
+    if (s->queue != NULL && s->workflow != NULL) {
+        (void)pgqrs_error_set(l->err, PGQRS_ERR_CONFIG,
+                              "found a workflow and a queue, expected one of them");
+        return fail_at(l, pgqrs_yaml_get(value, kind)->line, name);
+    }
+    if (!is_queue(l->config, queue)) {
+        (void)pgqrs_error_set(l->err, PGQRS_ERR_CONFIG,
+                              "found \"%.60s\", expected the name of one of the queues", queue);
+        return fail_at(l, pgqrs_yaml_get(value, kind)->line, name);
+    }
+    return 0;
+}
+
+static int wrap_input(struct pgqrs_config_schedule *s, struct pgqrs_error *err)
+{
+    char *wrapped = NULL;
+    if (s->workflow == NULL) {
+        return 0;
+    }
+    if (asprintf(&wrapped, "{\"input\": %s}", s->payload) < 0) {
+        return pgqrs_error_memory(err);
+    }
+    free(s->payload);
+    s->payload = wrapped;
+    return 0;
+}
+
+static int load_schedule(struct loader *l, const struct pgqrs_yaml_node *key,
+                         const struct pgqrs_yaml_node *value, struct pgqrs_config_schedule *s)
+{
+    char shown[PGQRS_NAME_MAX + 16];
+    size_t len = strlen(key->text);
+    (void)snprintf(shown, sizeof shown, "schedules.%.100s.", key->text);
+    if (len == 0 || len > PGQRS_SCHEDULE_NAME_MAX) {
+        (void)pgqrs_error_set(l->err, PGQRS_ERR_CONFIG,
+                              "found a schedule's name of %zu bytes, expected 1 to %d", len,
+                              PGQRS_SCHEDULE_NAME_MAX);
+        return fail_at(l, key->line, "schedules");
+    }
+    s->name = strdup(key->text);
+    if (s->name == NULL) {
+        return pgqrs_error_memory(l->err);
+    }
+    if (pgqrs_settings_defaults(&pgqrs_settings_of_schedule, s, l->err) < 0) {
+        return -1;
+    }
+    const struct scope scope = {
+        .settings = &pgqrs_settings_of_schedule, .object = s, .shown = shown, .prefix = ""};
+    if (apply_mapping(l, value, &scope) < 0 || check_schedule(l, s, key, value, shown) < 0) {
+        return -1;
+    }
+    return wrap_input(s, l->err);
+}
+
+static size_t size_of(const struct pgqrs_config_schedule *s)
+{
+    const char *const texts[] = {s->name, s->cron, s->zone, s->payload};
+    size_t size = PGQRS_NAME_MAX;
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        size += texts[i] == NULL ? 0 : strlen(texts[i]);
+    }
+    return size;
+}
+
+/* After the queues, wherever it stands. */
+static int load_schedules(struct loader *l, const struct pgqrs_yaml_node *node)
+{
+    struct pgqrs_config *config = l->config;
+    size_t count = node->count / 2;
+    size_t bytes = 0;
+    if (node->kind != PGQRS_YAML_MAPPING) {
+        return fail_kind(l, node, "schedules", "a mapping from schedules' names to their settings");
+    }
+    if (count > PGQRS_SCHEDULES_MAX) {
+        (void)pgqrs_error_set(l->err, PGQRS_ERR_CONFIG, "found %zu schedules, expected 0 to %d",
+                              count, PGQRS_SCHEDULES_MAX);
+        return fail_at(l, node->line, "schedules");
+    }
+    config->schedules = calloc(count + 1, sizeof *config->schedules);
+    if (config->schedules == NULL) {
+        return pgqrs_error_memory(l->err);
+    }
+    for (size_t i = 0; i < count; i++) {
+        struct pgqrs_config_schedule *s = &config->schedules[config->schedule_count++];
+        if (load_schedule(l, &node->items[2 * i], &node->items[2 * i + 1], s) < 0) {
+            return -1;
+        }
+        bytes += size_of(s);
+    }
+    if (bytes > PGQRS_SCHEDULES_BYTES_MAX) {
+        (void)pgqrs_error_set(l->err, PGQRS_ERR_CONFIG,
+                              "found %zu bytes of names, expressions and payloads, expected at "
+                              "most %u",
+                              bytes, PGQRS_SCHEDULES_BYTES_MAX);
+        return fail_at(l, node->line, "schedules");
+    }
+    return 0;
+}
+
+void pgqrs_config_schedules_fini(struct pgqrs_config *config)
+{
+    for (size_t i = 0; i < config->schedule_count; i++) {
+        struct pgqrs_config_schedule *s = &config->schedules[i];
+        free(s->name);
+        free(s->cron);
+        free(s->zone);
+        free(s->queue);
+        free(s->workflow);
+        free(s->payload);
+    }
+    free(config->schedules);
+    config->schedules = NULL;
+    config->schedule_count = 0;
+}
+
 /* ---- keys and values ---- */
 
 static int apply_object(const struct loader *l, const struct pgqrs_yaml_node *node,
                         const struct pgqrs_setting *row, const struct scope *scope, const char *key)
 {
     size_t line = node->line;
-    if (node->kind != PGQRS_YAML_MAPPING) {
+    size_t max = row->type == PGQRS_SETTING_JSON ? SCHEDULE_PAYLOAD_MAX : SETTINGS_TEXT_MAX;
+    if (node->kind != PGQRS_YAML_MAPPING && row->type == PGQRS_SETTING_OBJECT) {
         return fail_kind(l, node, key, "a mapping");
     }
     json_t *json = pgqrs_yaml_to_json(node, &line, l->err);
     if (json == NULL) {
         return fail_at(l, line, key);
     }
-    char *text = json_dumps(json, JSON_COMPACT);
+    char *text = json_dumps(json, JSON_COMPACT | JSON_ENCODE_ANY);
     json_decref(json);
     if (text == NULL) {
         return pgqrs_error_memory(l->err);
     }
     size_t len = strlen(text);
-    int rc = len <= SETTINGS_TEXT_MAX
+    int rc = len <= max
                  ? pgqrs_setting_store(row, scope->object, text, l->dir, l->err)
                  : pgqrs_error_set(l->err, PGQRS_ERR_CONFIG,
-                                   "found %zu bytes as JSON, expected at most %u", len,
-                                   SETTINGS_TEXT_MAX);
+                                   "found %zu bytes as JSON, expected at most %zu", len, max);
     free(text);
     return rc < 0 ? fail_at(l, node->line, key) : 0;
 }
@@ -227,7 +374,11 @@ static int apply_row(struct loader *l, const struct pgqrs_yaml_node *node,
     if (row->type == PGQRS_SETTING_QUEUES) {
         return load_queues(l, node);
     }
-    if (row->type == PGQRS_SETTING_OBJECT) {
+    if (row->type == PGQRS_SETTING_SCHEDULES) {
+        l->schedules = node;
+        return 0;
+    }
+    if (row->type == PGQRS_SETTING_OBJECT || row->type == PGQRS_SETTING_JSON) {
         return apply_object(l, node, row, scope, key);
     }
     if (row->type == PGQRS_SETTING_NAMES) {
@@ -342,7 +493,8 @@ static int load(struct loader *l, const struct pgqrs_yaml_node *root)
     }
     if (pgqrs_settings_defaults(&pgqrs_settings_top, l->config, l->err) < 0 ||
         apply_mapping(l, root, &scope) < 0 ||
-        pgqrs_settings_environment(&pgqrs_settings_top, l->config, l->err) < 0) {
+        pgqrs_settings_environment(&pgqrs_settings_top, l->config, l->err) < 0 ||
+        (l->schedules != NULL && load_schedules(l, l->schedules) < 0)) {
         return -1;
     }
     return check_whole(l, root);
@@ -393,6 +545,7 @@ void pgqrs_config_destroy(struct pgqrs_config **config)
         pgqrs_config_queue_fini(&c->queues[i]);
     }
     if (c != NULL) {
+        pgqrs_config_schedules_fini(c);
         free(c->queues);
         free(c->runtime_dir);
         free(c->name);

@@ -44,8 +44,19 @@ struct pgqrs_config_queue {
     int64_t restart_max, restart_window_ms, restart_retry_ms;
     int64_t recycle_jobs, recycle_age_ms, recycle_memory; /* bytes; each 0: never */
     bool delete_done;                                     /* `on_done: delete` */
+    bool sql;                                             /* steps may bring statements */
     int64_t keep_done_ms, keep_failed_ms;                 /* keep.done, keep.failed; 0: for ever */
     struct pgqrs_config_isolation isolation;
+};
+
+struct pgqrs_config_schedule {
+    char *name;
+    char *cron, *zone;
+    char *queue, *workflow; /* one of them; the other is null */
+    char *payload;          /* JSON; of a workflow: wrapped */
+    int64_t priority;
+    int64_t catch_up, overlap; /* enums of store/schedule.h */
+    int64_t pause;
 };
 
 struct pgqrs_config {
@@ -56,6 +67,8 @@ struct pgqrs_config {
     char *runtime_dir; /* null: chosen by pgqrsd */
     struct pgqrs_config_queue *queues;
     size_t queue_count;
+    struct pgqrs_config_schedule *schedules;
+    size_t schedule_count;
     int64_t drain_ms;        /* shutdown.drain: how long running jobs may take to finish */
     int64_t cancel_grace_ms; /* shutdown.cancel_grace: then, how long after being told to cancel */
     int64_t start_timeout_ms;
@@ -90,6 +103,8 @@ void pgqrs_config_destroy(struct pgqrs_config **config);
 /* Takes the i-th queue out of the configuration, where an empty one is left. */
 struct pgqrs_config_queue pgqrs_config_take_queue(struct pgqrs_config *config, size_t i);
 void pgqrs_config_queue_fini(struct pgqrs_config_queue *queue);
+
+void pgqrs_config_schedules_fini(struct pgqrs_config *config);
 
 /* Prints every setting with its default and help, as the man page shows them. */
 void pgqrs_config_print_settings(void);

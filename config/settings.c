@@ -6,10 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cron.h"
 #include "base/units.h"
 #include "config/config.h"
 #include "config/locate.h"
 #include "ipc/msg.h"
+#include "store/schedule.h"
 
 #define SECOND INT64_C(1000)
 #define HOUR (3600 * SECOND)
@@ -19,6 +21,12 @@ static const struct pgqrs_choice booleans[] = {{"true", 1}, {"false", 0}, {0}};
 static const struct pgqrs_choice strategies[] = {
     {"exponential", PGQRS_RETRY_EXPONENTIAL}, {"fixed", PGQRS_RETRY_FIXED}, {0}};
 static const struct pgqrs_choice done_actions[] = {{"archive", 0}, {"delete", 1}, {0}};
+static const struct pgqrs_choice catch_ups[] = {
+    {"skip", PGQRS_CATCH_UP_SKIP}, {"once", PGQRS_CATCH_UP_ONCE}, {"all", PGQRS_CATCH_UP_ALL}, {0}};
+static const struct pgqrs_choice overlaps[] = {
+    {"allow", PGQRS_OVERLAP_ALLOW}, {"skip", PGQRS_OVERLAP_SKIP}, {0}};
+static const struct pgqrs_choice pauses[] = {
+    {"true", PGQRS_SCHEDULE_PAUSE}, {"false", PGQRS_SCHEDULE_RESUME}, {0}};
 static const struct pgqrs_choice filters[] = {{"off", 0}, {"default", 1}, {0}};
 static const struct pgqrs_choice synchronous[] = {{"full", 1}, {"normal", 0}, {0}};
 static const struct pgqrs_choice formats[] = {
@@ -32,6 +40,7 @@ static const struct pgqrs_choice levels[] = {{"debug", PGQRS_LOG_DEBUG},
 #define PLACE(type, member) offsetof(struct type, member), sizeof((struct type *)0)->member
 #define TOP(member) PLACE(pgqrs_config, member)
 #define OF_QUEUE(member) PLACE(pgqrs_config_queue, member)
+#define OF_SCHEDULE(member) PLACE(pgqrs_config_schedule, member)
 
 /* clang-format off */
 static const struct pgqrs_setting top_rows[] = {
@@ -47,6 +56,8 @@ static const struct pgqrs_setting top_rows[] = {
      "Directory for sockets; else $RUNTIME_DIRECTORY, $XDG_RUNTIME_DIR/pgqrs or /tmp/pgqrs-UID."},
     {"queues", PGQRS_SETTING_QUEUES, NULL, NULL, 0, 0, NULL, TOP(queues),
      "The queues to serve, by name. Required."},
+    {"schedules", PGQRS_SETTING_SCHEDULES, NULL, NULL, 0, 0, NULL, TOP(schedules),
+     "What is enqueued at certain times, by name."},
     {"shutdown.drain", PGQRS_SETTING_DURATION, "25s", NULL, 0, DAY, NULL, TOP(drain_ms),
      "How long running jobs may take to finish when pgqrsd stops."},
     {"shutdown.cancel_grace", PGQRS_SETTING_DURATION, "3s", NULL, 0, HOUR, NULL,
@@ -74,6 +85,27 @@ static const struct pgqrs_setting top_rows[] = {
      TOP(log_format), "How log lines on standard error look."},
     {"log.level", PGQRS_SETTING_CHOICE, "info", "PGQRS_LOG_LEVEL", 0, 0, levels, TOP(log_level),
      "The least important lines that are written."},
+};
+
+static const struct pgqrs_setting schedule_rows[] = {
+    {"cron", PGQRS_SETTING_CRON, NULL, NULL, 0, 0, NULL, OF_SCHEDULE(cron),
+     "When: five fields, or @daily and the like, or @every 90s; see pgqrs-cron(5). Required."},
+    {"zone", PGQRS_SETTING_ZONE, "UTC", NULL, 0, 0, NULL, OF_SCHEDULE(zone),
+     "The time zone of these fields."},
+    {"queue", PGQRS_SETTING_QUEUE, NULL, NULL, 0, 0, NULL, OF_SCHEDULE(queue),
+     "The queue that gets a job. Required, unless there is a workflow."},
+    {"workflow", PGQRS_SETTING_QUEUE, NULL, NULL, 0, 0, NULL, OF_SCHEDULE(workflow),
+     "Or the workflow that gets a run."},
+    {"payload", PGQRS_SETTING_JSON, "{}", NULL, 0, 0, NULL, OF_SCHEDULE(payload),
+     "The job's payload, or the run's input."},
+    {"priority", PGQRS_SETTING_INTEGER, "0", NULL, INT32_MIN, INT32_MAX, NULL,
+     OF_SCHEDULE(priority), "Of the job."},
+    {"catch_up", PGQRS_SETTING_CHOICE, "skip", NULL, 0, 0, catch_ups, OF_SCHEDULE(catch_up),
+     "What to do about times that passed while nobody was there: nothing, the last one, or all."},
+    {"overlap", PGQRS_SETTING_CHOICE, "allow", NULL, 0, 0, overlaps, OF_SCHEDULE(overlap),
+     "skip: not while the job of an earlier time has not ended."},
+    {"paused", PGQRS_SETTING_CHOICE, NULL, NULL, 0, 0, pauses, OF_SCHEDULE(pause),
+     "Paused or not, at every start and reload; else it stays as an operator has left it."},
 };
 
 static const struct pgqrs_setting queue_rows[] = {
@@ -127,6 +159,8 @@ static const struct pgqrs_setting queue_rows[] = {
      OF_QUEUE(recycle_memory), "Replace it when it has so much memory in use; 0: never."},
     {"on_done", PGQRS_SETTING_CHOICE, "archive", NULL, 0, 0, done_actions, OF_QUEUE(delete_done),
      "Keep a finished job with its result, or delete it."},
+    {"sql", PGQRS_SETTING_CHOICE, "false", NULL, 0, 0, booleans, OF_QUEUE(sql),
+     "Steps of its workflow may run statements in the queue's database."},
     {"keep.done", PGQRS_SETTING_DURATION, "0", NULL, 0, 3650 * DAY, NULL, OF_QUEUE(keep_done_ms),
      "Delete archived jobs after this time; 0: keep them for ever."},
     {"keep.failed", PGQRS_SETTING_DURATION, "0", NULL, 0, 3650 * DAY, NULL,
@@ -168,6 +202,7 @@ static const struct pgqrs_setting queue_rows[] = {
     }
 const struct pgqrs_settings pgqrs_settings_top = ROWS(top_rows);
 const struct pgqrs_settings pgqrs_settings_of_queue = ROWS(queue_rows);
+const struct pgqrs_settings pgqrs_settings_of_schedule = ROWS(schedule_rows);
 
 const struct pgqrs_setting *pgqrs_setting_find(const struct pgqrs_settings *settings,
                                                const char *key)
@@ -245,6 +280,21 @@ void pgqrs_setting_expects(const struct pgqrs_setting *setting, char *out, size_
     case PGQRS_SETTING_QUEUES:
         (void)snprintf(out, size, "a mapping from queue names to their settings");
         return;
+    case PGQRS_SETTING_SCHEDULES:
+        (void)snprintf(out, size, "a mapping from schedules' names to their settings");
+        return;
+    case PGQRS_SETTING_CRON:
+        (void)snprintf(out, size, "a cron expression, such as 30 2 * * *");
+        return;
+    case PGQRS_SETTING_ZONE:
+        (void)snprintf(out, size, "a time zone, such as Europe/Berlin");
+        return;
+    case PGQRS_SETTING_QUEUE:
+        (void)snprintf(out, size, "the name of one of the queues");
+        return;
+    case PGQRS_SETTING_JSON:
+        (void)snprintf(out, size, "any value");
+        return;
     case PGQRS_SETTING_NONE:
         break;
     }
@@ -294,6 +344,25 @@ static void store_text(const struct pgqrs_setting *setting, void *object, char *
     memcpy(&old, to, sizeof old);
     free(old);
     memcpy(to, &text, sizeof text);
+}
+
+static int check_text(const struct pgqrs_setting *setting, const char *text,
+                      struct pgqrs_error *err)
+{
+    struct pgqrs_cron cron;
+    struct pgqrs_timezone *zone = NULL;
+    struct pgqrs_error why = {0};
+    int rc = 0;
+    if (*text == 0 || strlen(text) > PGQRS_SCHEDULE_TEXT_MAX) {
+        return bad_value(setting, text, err);
+    }
+    if (setting->type == PGQRS_SETTING_CRON) {
+        rc = pgqrs_cron_parse(text, &cron, &why);
+    } else if (setting->type == PGQRS_SETTING_ZONE) {
+        rc = pgqrs_timezone_open(text, &zone, &why);
+        pgqrs_timezone_close(&zone);
+    }
+    return rc < 0 ? pgqrs_error_set(err, PGQRS_ERR_CONFIG, "%s", why.text) : 0;
 }
 
 static int parse_number(const struct pgqrs_setting *setting, const char *text, int64_t *value_out)
@@ -357,19 +426,24 @@ int pgqrs_setting_store(const struct pgqrs_setting *setting, void *object, const
         rc = pgqrs_locate_handler(text, dir, &found, err);
         break;
     case PGQRS_SETTING_ACCOUNT:
-        if (*text == 0) {
-            return bad_value(setting, text, err);
+    case PGQRS_SETTING_CRON:
+    case PGQRS_SETTING_ZONE:
+    case PGQRS_SETTING_QUEUE:
+        if (check_text(setting, text, err) < 0) {
+            return -1;
         }
         found = strdup(text);
         rc = found == NULL ? pgqrs_error_memory(err) : 0;
         break;
     case PGQRS_SETTING_OBJECT:
+    case PGQRS_SETTING_JSON:
     case PGQRS_SETTING_NAMES:
         found = strdup(text);
         rc = found == NULL ? pgqrs_error_memory(err) : 0;
         break;
     case PGQRS_SETTING_NONE:
     case PGQRS_SETTING_QUEUES:
+    case PGQRS_SETTING_SCHEDULES:
         return bad_value(setting, text, err);
     }
     if (rc == 0) {

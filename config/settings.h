@@ -19,15 +19,20 @@ enum pgqrs_setting_type {
     PGQRS_SETTING_DURATION,
     PGQRS_SETTING_SIZE,
     PGQRS_SETTING_CHOICE,
-    PGQRS_SETTING_PATH,    /* made absolute */
-    PGQRS_SETTING_DSN,     /* the scheme is checked; a path in it is made absolute */
-    PGQRS_SETTING_NAME,    /* 1 to 63 of A-Z a-z 0-9 . _ - */
-    PGQRS_SETTING_SCHEMA,  /* of PostgreSQL, as pgqrs allows them */
-    PGQRS_SETTING_HANDLER, /* looked up, and can be read */
-    PGQRS_SETTING_OBJECT,  /* any mapping, kept as JSON */
-    PGQRS_SETTING_ACCOUNT, /* a user or group, by name or number */
-    PGQRS_SETTING_NAMES,   /* a list of names, kept with a space behind each */
-    PGQRS_SETTING_QUEUES,  /* a mapping from queue names to the queue's settings */
+    PGQRS_SETTING_PATH,      /* made absolute */
+    PGQRS_SETTING_DSN,       /* the scheme is checked; a path in it is made absolute */
+    PGQRS_SETTING_NAME,      /* 1 to 63 of A-Z a-z 0-9 . _ - */
+    PGQRS_SETTING_SCHEMA,    /* of PostgreSQL, as pgqrs allows them */
+    PGQRS_SETTING_HANDLER,   /* looked up, and can be read */
+    PGQRS_SETTING_OBJECT,    /* any mapping, kept as JSON */
+    PGQRS_SETTING_ACCOUNT,   /* a user or group, by name or number */
+    PGQRS_SETTING_NAMES,     /* a list of names, kept with a space behind each */
+    PGQRS_SETTING_QUEUES,    /* a mapping from queue names to the queue's settings */
+    PGQRS_SETTING_SCHEDULES, /* the same of schedules */
+    PGQRS_SETTING_CRON,      /* an expression of base/cron.h */
+    PGQRS_SETTING_ZONE,      /* a time zone that is there */
+    PGQRS_SETTING_QUEUE,     /* the name of one of the queues, which is checked later */
+    PGQRS_SETTING_JSON,      /* any value, kept as JSON */
 };
 
 struct pgqrs_choice {
@@ -51,8 +56,9 @@ struct pgqrs_settings {
     size_t count;
 };
 
-extern const struct pgqrs_settings pgqrs_settings_top;      /* in struct pgqrs_config */
-extern const struct pgqrs_settings pgqrs_settings_of_queue; /* in struct pgqrs_config_queue */
+extern const struct pgqrs_settings pgqrs_settings_top;         /* in struct pgqrs_config */
+extern const struct pgqrs_settings pgqrs_settings_of_queue;    /* in struct pgqrs_config_queue */
+extern const struct pgqrs_settings pgqrs_settings_of_schedule; /* pgqrs_config_schedule */
 
 const struct pgqrs_setting *pgqrs_setting_find(const struct pgqrs_settings *settings,
                                                const char *key);

@@ -92,4 +92,5 @@ void pgqrs_config_print_settings(void)
 {
     print_rows(&pgqrs_settings_top, "");
     print_rows(&pgqrs_settings_of_queue, "queues.NAME.");
+    print_rows(&pgqrs_settings_of_schedule, "schedules.NAME.");
 }

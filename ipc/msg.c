@@ -12,7 +12,6 @@
 
 #define TEXT_MIN 5 /* length and terminator */
 #define LIST_MIN 4
-#define KEY_SIZE 16
 
 const struct pgqrs_msg_desc pgqrs_msg_descs[PGQRS_MSG_COUNT] = {
     [PGQRS_MSG_NONE] = {"none", 0, 0, 0, 0},
@@ -31,7 +30,7 @@ const struct pgqrs_msg_desc pgqrs_msg_descs[PGQRS_MSG_COUNT] = {
     [PGQRS_MSG_WORKER_ENDED] = {"worker_ended", S, B, 9 + TEXT_MIN, 1024},
     [PGQRS_MSG_BROKER_STOP] = {"broker_stop", S, B, 0, 0},
     [PGQRS_MSG_COMPLAINT] = {"complaint", B, S, 8 + TEXT_MIN, 1024},
-    [PGQRS_MSG_JOB_HELLO] = {"job_hello", W, B, 16 + PGQRS_TOKEN_SIZE + LIST_MIN,
+    [PGQRS_MSG_JOB_HELLO] = {"job_hello", W, B, 17 + PGQRS_TOKEN_SIZE + LIST_MIN,
                              64 + PGQRS_PREFETCH_MAX *KEY_SIZE},
     [PGQRS_MSG_JOB_WELCOME] = {"job_welcome", B, W, 8, 8},
     [PGQRS_MSG_JOB_LEASES] = {"job_leases", B, W, LIST_MIN, PGQRS_BODY_MAX},
@@ -48,6 +47,11 @@ const struct pgqrs_msg_desc pgqrs_msg_descs[PGQRS_MSG_COUNT] = {
     [PGQRS_MSG_BROKER_QUEUES] = {"broker_queues", S, B, 4 + LIST_MIN, PGQRS_CONTROL_BODY_MAX},
     [PGQRS_MSG_QUEUES_KNOWN] = {"queues_known", B, S, 4, 4},
     [PGQRS_MSG_QUEUE_LOAD] = {"queue_load", B, S, 4 + TEXT_MIN, 512},
+    [PGQRS_MSG_JOB_FLOW] = {"job_flow", W, B, KEY_SIZE + 25 + 4 * LIST_MIN + TEXT_MIN,
+                            PGQRS_BODY_MAX},
+    [PGQRS_MSG_JOB_FLOWED] = {"job_flowed", B, W, KEY_SIZE + 9 + 2 * LIST_MIN, PGQRS_BODY_MAX},
+    [PGQRS_MSG_BROKER_SCHEDULES] = {"broker_schedules", S, B, TEXT_MIN + LIST_MIN,
+                                    PGQRS_CONTROL_BODY_MAX},
     [PGQRS_MSG_RUN_ENDED] = {"run_ended", B, S, 9 + TEXT_MIN, PGQRS_ERROR_TEXT_MAX + 64},
 };
 
@@ -142,25 +146,6 @@ static void read_token(struct pgqrs_reader *r, uint8_t token[PGQRS_TOKEN_SIZE])
     for (size_t i = 0; i < PGQRS_TOKEN_SIZE; i++) {
         token[i] = pgqrs_read_u8(r);
     }
-}
-
-/* Room for a list whose items take at least min_size bytes each, so that a count can not make us
- * allocate more than a fixed multiple of what was sent. Null without failure when it is empty. */
-static void *read_list(struct pgqrs_reader *r, size_t min_size, size_t max_count, size_t item_size,
-                       size_t *count_out)
-{
-    size_t count = pgqrs_read_u32(r);
-    if (r->failed || count > max_count || count > (size_t)(r->end - r->at) / min_size) {
-        r->failed = true;
-        count = 0;
-    }
-    void *items = count == 0 ? NULL : calloc(count, item_size);
-    if (items == NULL && count > 0) {
-        r->failed = true;
-        count = 0;
-    }
-    *count_out = count;
-    return items;
 }
 
 /* ---- control ---- */
@@ -442,23 +427,6 @@ int pgqrs_decode_complaint(const struct pgqrs_frame *f, struct pgqrs_complaint *
 
 /* ---- jobs ---- */
 
-static void put_key(struct pgqrs_buf *out, struct pgqrs_job_key key)
-{
-    put_i64(out, key.id);
-    pgqrs_buf_put_u32(out, key.attempt);
-    pgqrs_buf_put_u32(out, key.crashes);
-}
-
-static struct pgqrs_job_key read_key(struct pgqrs_reader *r)
-{
-    struct pgqrs_job_key key = {.id = read_natural(r)};
-    key.attempt = pgqrs_read_u32(r);
-    key.crashes = pgqrs_read_u32(r);
-    r->failed = r->failed || key.attempt > INT32_MAX ||
-                key.crashes > (key.attempt > 0 ? key.attempt - 1 : 0);
-    return key;
-}
-
 void pgqrs_encode_job_hello(struct pgqrs_buf *out, const struct pgqrs_job_hello *m)
 {
     size_t start = pgqrs_msg_begin(out, PGQRS_MSG_JOB_HELLO);
@@ -467,6 +435,7 @@ void pgqrs_encode_job_hello(struct pgqrs_buf *out, const struct pgqrs_job_hello 
     pgqrs_buf_put_u64(out, m->generation);
     pgqrs_buf_put(out, m->token, PGQRS_TOKEN_SIZE);
     pgqrs_buf_put_u32(out, m->capacity);
+    pgqrs_buf_put_u8(out, m->workflow);
     pgqrs_buf_put_u32(out, (uint32_t)m->held_count);
     for (size_t i = 0; i < m->held_count; i++) {
         put_key(out, m->held[i]);
@@ -483,6 +452,7 @@ int pgqrs_decode_job_hello(const struct pgqrs_frame *f, struct pgqrs_job_hello *
     m->generation = pgqrs_read_u64(&r);
     read_token(&r, m->token);
     m->capacity = pgqrs_read_u32(&r);
+    m->workflow = read_flag(&r);
     r.failed = r.failed || m->capacity > PGQRS_PREFETCH_MAX;
     m->held = read_list(&r, KEY_SIZE, PGQRS_PREFETCH_MAX, sizeof *m->held, &m->held_count);
     for (size_t i = 0; i < m->held_count; i++) {

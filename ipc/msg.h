@@ -23,6 +23,7 @@
 #include "ipc/msg_isolation.h"
 #include "ipc/msg_queues.h"
 #include "ipc/msg_run.h"
+#include "ipc/msg_schedules.h"
 
 #define PGQRS_IPC_MAJOR 1 /* incompatible: peers refuse each other at hello */
 #define PGQRS_IPC_MINOR 0 /* additive */
@@ -101,6 +102,11 @@ enum pgqrs_msg_type { /* numbers go on the wire: append, never reuse */
                       PGQRS_MSG_QUEUES_KNOWN = 27,  /* b>s they are in the store */
                       PGQRS_MSG_QUEUE_LOAD = 28,    /* b>s how much waits in one */
                       PGQRS_MSG_RUN_ENDED = 29,     /* b>s the one job of a worker: ipc/msg_run.h */
+                      /* workflows, on the job socket: ipc/msg_flow.h */
+                      PGQRS_MSG_JOB_FLOW = 30,   /* w>b do this for the running job */
+                      PGQRS_MSG_JOB_FLOWED = 31, /* b>w what came of it */
+                      /* control */
+                      PGQRS_MSG_BROKER_SCHEDULES = 32, /* s>b those of the configuration */
                       PGQRS_MSG_COUNT
 };
 
@@ -295,6 +301,7 @@ struct pgqrs_job_hello {
     uint64_t generation;
     uint8_t token[PGQRS_TOKEN_SIZE];
     uint32_t capacity; /* hold at most so many jobs */
+    uint8_t workflow;  /* 1: its handler is one */
     /* Every lease the worker knows of: the running job, then those it will run, in order, then
      * those whose outcome it sent and has not seen settled; these outcomes follow as JOB_RESULTS. A
      * lease of this worker that is not among them was lost on the way and goes back to the queue.

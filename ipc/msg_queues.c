@@ -11,6 +11,7 @@ void pgqrs_put_queue_settings(struct pgqrs_buf *out, const struct pgqrs_queue_se
     pgqrs_buf_put_u8(out, q->retry_strategy);
     pgqrs_buf_put_u8(out, q->retry_jitter);
     pgqrs_buf_put_u8(out, q->delete_done);
+    pgqrs_buf_put_u8(out, q->sql);
     pgqrs_buf_put_u64(out, (uint64_t)q->retry_base_ms);
     pgqrs_buf_put_u64(out, (uint64_t)q->retry_max_ms);
     pgqrs_buf_put_u64(out, (uint64_t)q->keep_done_ms);
@@ -27,6 +28,7 @@ void pgqrs_read_queue_settings(struct pgqrs_reader *r, struct pgqrs_queue_settin
     q->retry_strategy = pgqrs_read_u8(r);
     q->retry_jitter = read_flag(r);
     q->delete_done = read_flag(r);
+    q->sql = read_flag(r);
     q->retry_base_ms = read_natural(r);
     q->retry_max_ms = read_natural(r);
     q->keep_done_ms = read_natural(r);

@@ -20,13 +20,14 @@ struct pgqrs_queue_settings { /* what the broker knows of a queue */
     uint8_t retry_strategy; /* enum pgqrs_retry_strategy */
     uint8_t retry_jitter;   /* 0 or 1: spread by up to a quarter either way */
     uint8_t delete_done;    /* 1: delete finished jobs instead of archiving them */
+    uint8_t sql;            /* 1: steps may bring statements for the store's database */
     int64_t retry_base_ms, retry_max_ms;
     int64_t keep_done_ms, keep_failed_ms; /* 0: for ever */
     uint32_t worker_uid;                  /* its workers' user; 0: the broker's own */
     uint32_t load_max;                    /* report how many wait, up to so many; 0: do not */
 };
 
-#define PGQRS_QUEUE_SETTINGS_MIN 56 /* bytes that one takes at least */
+#define PGQRS_QUEUE_SETTINGS_MIN 57 /* bytes that one takes at least */
 void pgqrs_put_queue_settings(struct pgqrs_buf *out, const struct pgqrs_queue_settings *q);
 void pgqrs_read_queue_settings(struct pgqrs_reader *r, struct pgqrs_queue_settings *q);
 

@@ -3,12 +3,12 @@
 
 #include <string.h>
 
-static const char *const names[PGQRS_RUN_COUNT] = {
-    [PGQRS_RUN_NONE] = "none",           [PGQRS_RUN_REFUSED] = "refused",
-    [PGQRS_RUN_DONE] = "done",           [PGQRS_RUN_RETRIED] = "retried",
-    [PGQRS_RUN_SNOOZED] = "snoozed",     [PGQRS_RUN_FAILED] = "failed",
-    [PGQRS_RUN_CANCELLED] = "cancelled", [PGQRS_RUN_RETURNED] = "returned",
-    [PGQRS_RUN_LOST] = "lost",           [PGQRS_RUN_NOT_RUN] = "not_run",
+static const char *const names[PGQRS_ISOLATED_COUNT] = {
+    [PGQRS_ISOLATED_NONE] = "none",           [PGQRS_ISOLATED_REFUSED] = "refused",
+    [PGQRS_ISOLATED_DONE] = "done",           [PGQRS_ISOLATED_RETRIED] = "retried",
+    [PGQRS_ISOLATED_SNOOZED] = "snoozed",     [PGQRS_ISOLATED_FAILED] = "failed",
+    [PGQRS_ISOLATED_CANCELLED] = "cancelled", [PGQRS_ISOLATED_RETURNED] = "returned",
+    [PGQRS_ISOLATED_LOST] = "lost",           [PGQRS_RUN_NOT_RUN] = "not_run",
 };
 
 const char *pgqrs_run_outcome_name(enum pgqrs_run_outcome outcome)
@@ -34,7 +34,8 @@ int pgqrs_decode_run_ended(const struct pgqrs_frame *f, struct pgqrs_run_ended *
     m->generation = pgqrs_read_u64(&r);
     uint8_t outcome = pgqrs_read_u8(&r);
     m->text = pgqrs_read_text(&r, PGQRS_ERROR_TEXT_MAX);
-    if (!pgqrs_reader_done(&r) || outcome == PGQRS_RUN_NONE || outcome >= PGQRS_RUN_COUNT) {
+    if (!pgqrs_reader_done(&r) || outcome == PGQRS_ISOLATED_NONE ||
+        outcome >= PGQRS_ISOLATED_COUNT) {
         return pgqrs_error_set(err, PGQRS_ERR_PROTOCOL, "malformed message %s",
                                pgqrs_msg_descs[f->type].name);
     }

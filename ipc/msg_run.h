@@ -10,17 +10,17 @@
 struct pgqrs_frame;
 
 enum pgqrs_run_outcome {
-    PGQRS_RUN_NONE = 0,
-    PGQRS_RUN_REFUSED, /* it can not be had; the worker has nothing to do */
-    PGQRS_RUN_DONE,    /* the others are stored */
-    PGQRS_RUN_RETRIED, /* it waits again, attempt spent */
-    PGQRS_RUN_SNOOZED, /* attempt not spent */
-    PGQRS_RUN_FAILED,  /* a dead letter */
-    PGQRS_RUN_CANCELLED,
-    PGQRS_RUN_RETURNED, /* it waits again, as before */
-    PGQRS_RUN_LOST,     /* the lease was: somebody else decides */
-    PGQRS_RUN_NOT_RUN,  /* the worker ended without it */
-    PGQRS_RUN_COUNT
+    PGQRS_ISOLATED_NONE = 0,
+    PGQRS_ISOLATED_REFUSED, /* it can not be had; the worker has nothing to do */
+    PGQRS_ISOLATED_DONE,    /* the others are stored */
+    PGQRS_ISOLATED_RETRIED, /* it waits again, attempt spent */
+    PGQRS_ISOLATED_SNOOZED, /* attempt not spent */
+    PGQRS_ISOLATED_FAILED,  /* a dead letter */
+    PGQRS_ISOLATED_CANCELLED,
+    PGQRS_ISOLATED_RETURNED, /* it waits again, as before */
+    PGQRS_ISOLATED_LOST,     /* the lease was: somebody else decides */
+    PGQRS_RUN_NOT_RUN,       /* the worker ended without it */
+    PGQRS_ISOLATED_COUNT
 };
 /* "done", ...: one word. */
 const char *pgqrs_run_outcome_name(enum pgqrs_run_outcome outcome);

@@ -13,10 +13,13 @@
  */
 
 #include "ipc/msg.h"
+#include "store/schedule.h"
 #include "store/store.h"
+#include "store/workflow.h"
 
 #define PGQRS_STORE_LIST_MAX 1000        /* items of a list, leases in an exchange */
 #define PGQRS_STORE_ENQUEUE_MAX 10000    /* messages enqueued at once */
+#define PGQRS_STORE_STEPS_MAX 100000     /* steps, events, keys of a run */
 #define PGQRS_STORE_TEXT_MAX (64 * 1024) /* of a name, a filter, a reason */
 
 /* ---- hello ---- */
@@ -71,6 +74,23 @@ enum pgqrs_store_op { /* numbers go on the wire: append, never reuse */
                       PGQRS_STORE_EXCHANGE = 27,
                       PGQRS_STORE_RENEW = 28,
                       PGQRS_STORE_WORKER_ORDERS = 29,
+                      PGQRS_STORE_WORKFLOW_CREATE = 30,
+                      PGQRS_STORE_WORKFLOW_LIST = 31,
+                      PGQRS_STORE_WORKFLOW_FIND = 32,
+                      PGQRS_STORE_RUN_GET = 33,
+                      PGQRS_STORE_RUN_LIST = 34,
+                      PGQRS_STORE_RUN_STEPS = 35,
+                      PGQRS_STORE_RUN_STATE = 36,
+                      PGQRS_STORE_RUN_EVENTS = 37,
+                      PGQRS_STORE_RUN_CANCEL = 38,
+                      PGQRS_STORE_RUN_RESUME = 39,
+                      PGQRS_STORE_RUN_FORK = 40,
+                      PGQRS_STORE_EVENT_SEND = 41,
+                      PGQRS_STORE_SCHEDULE_CREATE = 42,
+                      PGQRS_STORE_SCHEDULE_LIST = 43,
+                      PGQRS_STORE_SCHEDULE_FIND = 44,
+                      PGQRS_STORE_SCHEDULE_PAUSE = 45,
+                      PGQRS_STORE_SCHEDULE_DELETE = 46,
                       PGQRS_STORE_OP_COUNT
 };
 
@@ -84,12 +104,14 @@ struct pgqrs_store_call {
     uint64_t number; /* the caller's, given back in the reply */
     enum pgqrs_store_op op;
     union {
-        const char *name; /* QUEUE_CREATE, QUEUE_FIND */
-        int64_t id;       /* QUEUE_DELETE, MESSAGE_GET, WORKER_DELETE */
+        const char *name; /* QUEUE_CREATE, QUEUE_FIND, WORKFLOW_CREATE, WORKFLOW_FIND,
+                             SCHEDULE_FIND, SCHEDULE_DELETE */
+        int64_t id; /* QUEUE_DELETE, MESSAGE_GET, WORKER_DELETE, RUN_GET, RUN_STEPS, RUN_STATE,
+                       RUN_EVENTS, RUN_CANCEL, RUN_RESUME */
         struct {
             int64_t after_id;
             uint32_t limit;
-        } queue_list;
+        } queue_list; /* WORKFLOW_LIST, too */
         struct {
             int64_t queue_id;
             bool paused;
@@ -162,6 +184,26 @@ struct pgqrs_store_call {
             bool beat;
             uint32_t cancel_max;
         } orders;
+        struct pgqrs_run_filter runs;
+        struct {
+            int64_t message_id;
+            const char *from_step; /* null: none */
+            struct pgqrs_bytes input;
+        } fork;
+        struct {
+            int64_t message_id;
+            const char *name;
+            struct pgqrs_bytes payload;
+        } event;
+        struct pgqrs_schedule_put schedule;
+        struct {
+            const char *after; /* null: from the first */
+            uint32_t limit;
+        } schedules;
+        struct {
+            const char *name;
+            bool paused;
+        } schedule_pause;
     } u;
     struct pgqrs_wire_block *blocks; /* what decoding allocated */
 };
@@ -172,7 +214,7 @@ struct pgqrs_store_reply {
     int64_t rc;             /* what the call returned */
     struct pgqrs_error err; /* when that is -1; else the outputs: */
     union {
-        int64_t id; /* QUEUE_CREATE, QUEUE_FIND, WORKER_REGISTER */
+        int64_t id; /* QUEUE_CREATE, QUEUE_FIND, WORKER_REGISTER, RUN_FORK, SCHEDULE_CREATE */
         struct pgqrs_queue_list queues;
         struct pgqrs_queue_metrics metrics;
         struct {
@@ -209,6 +251,17 @@ struct pgqrs_store_reply {
             const struct pgqrs_lease_ref *cancels;
             size_t cancel_count;
         } orders;
+        struct {
+            int64_t id;
+            bool existed;
+        } workflow;                           /* WORKFLOW_CREATE */
+        struct pgqrs_workflow_list workflows; /* WORKFLOW_LIST, WORKFLOW_FIND */
+        struct pgqrs_run_list runs;           /* RUN_GET, RUN_LIST */
+        struct pgqrs_step_list steps;
+        struct pgqrs_pair_list pairs;         /* RUN_STATE, RUN_EVENTS */
+        enum pgqrs_run_status status;         /* RUN_CANCEL */
+        bool flag;                            /* RUN_RESUME: woken. EVENT_SEND: the first one */
+        struct pgqrs_schedule_list schedules; /* SCHEDULE_LIST, SCHEDULE_FIND */
     } u;
     struct pgqrs_wire_block *blocks;
 };

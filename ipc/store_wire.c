@@ -175,7 +175,13 @@ void *pgqrs_wire_list(struct pgqrs_wire *w, size_t *count, size_t max_count, siz
 
 void *pgqrs_wire_own_list(struct pgqrs_wire *w, size_t *count, size_t min_size, size_t item_size)
 {
-    if (!wire_count(w, count, PGQRS_STORE_LIST_MAX, min_size)) {
+    return pgqrs_wire_own_list_of(w, count, PGQRS_STORE_LIST_MAX, min_size, item_size);
+}
+
+void *pgqrs_wire_own_list_of(struct pgqrs_wire *w, size_t *count, size_t max_count, size_t min_size,
+                             size_t item_size)
+{
+    if (!wire_count(w, count, max_count, min_size)) {
         return NULL;
     }
     void *items = calloc(*count, item_size);

@@ -45,8 +45,34 @@ void *pgqrs_wire_list(struct pgqrs_wire *w, size_t *count, size_t max_count, siz
                       size_t item_size);
 /* The same with at most PGQRS_STORE_LIST_MAX items, and the room is the caller's. */
 void *pgqrs_wire_own_list(struct pgqrs_wire *w, size_t *count, size_t min_size, size_t item_size);
+/* The same with another limit. */
+void *pgqrs_wire_own_list_of(struct pgqrs_wire *w, size_t *count, size_t max_count, size_t min_size,
+                             size_t item_size);
 
 void pgqrs_wire_blocks_fini(struct pgqrs_wire_block **blocks);
+
+/* store_ops_workflow.c */
+void pgqrs_wire_call_runs(struct pgqrs_wire *w, struct pgqrs_store_call *m);
+void pgqrs_wire_call_fork(struct pgqrs_wire *w, struct pgqrs_store_call *m);
+void pgqrs_wire_call_event(struct pgqrs_wire *w, struct pgqrs_store_call *m);
+void pgqrs_wire_reply_workflow(struct pgqrs_wire *w, struct pgqrs_store_reply *m);
+void pgqrs_wire_reply_workflows(struct pgqrs_wire *w, struct pgqrs_store_reply *m);
+void pgqrs_wire_fini_workflows(struct pgqrs_store_reply *m);
+void pgqrs_wire_reply_runs(struct pgqrs_wire *w, struct pgqrs_store_reply *m);
+void pgqrs_wire_fini_runs(struct pgqrs_store_reply *m);
+void pgqrs_wire_reply_steps(struct pgqrs_wire *w, struct pgqrs_store_reply *m);
+void pgqrs_wire_fini_steps(struct pgqrs_store_reply *m);
+void pgqrs_wire_reply_pairs(struct pgqrs_wire *w, struct pgqrs_store_reply *m);
+void pgqrs_wire_fini_pairs(struct pgqrs_store_reply *m);
+void pgqrs_wire_reply_status(struct pgqrs_wire *w, struct pgqrs_store_reply *m);
+void pgqrs_wire_reply_flag(struct pgqrs_wire *w, struct pgqrs_store_reply *m);
+
+/* store_ops_schedule.c */
+void pgqrs_wire_call_schedule(struct pgqrs_wire *w, struct pgqrs_store_call *m);
+void pgqrs_wire_call_schedules(struct pgqrs_wire *w, struct pgqrs_store_call *m);
+void pgqrs_wire_call_schedule_pause(struct pgqrs_wire *w, struct pgqrs_store_call *m);
+void pgqrs_wire_reply_schedules(struct pgqrs_wire *w, struct pgqrs_store_reply *m);
+void pgqrs_wire_fini_schedules(struct pgqrs_store_reply *m);
 
 /* store_ops.c: one row an operation. */
 struct pgqrs_store_op_desc {

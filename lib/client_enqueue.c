@@ -45,7 +45,8 @@ static void sleep_us(int64_t us)
     }
 }
 
-static int take_tokens(struct pgqrs_client *client, size_t count, struct pgqrs_failure *failure)
+int pgqrs_client_take_tokens(struct pgqrs_client *client, size_t count,
+                             struct pgqrs_failure *failure)
 {
     const int64_t start_us = pgqrs_mono_us();
     int64_t wait_us = pgqrs_rate_limit_try(&client->rate, count, start_us);
@@ -95,7 +96,7 @@ static int64_t enqueue(struct pgqrs_client *client, const char *queue, struct cl
                        struct pgqrs_receipt *receipts_out, struct pgqrs_failure *failure)
 {
     struct pgqrs_error err;
-    if (take_tokens(client, items->count, failure) < 0) {
+    if (pgqrs_client_take_tokens(client, items->count, failure) < 0) {
         return -1;
     }
     if (store_items(client, queue, items, &err) < 0) {

@@ -84,6 +84,10 @@ void pgqrs_client_items_fini(struct client_items *items);
 /* Fills receipts unless null; returns how many are new. */
 int64_t pgqrs_client_receipts(const struct client_items *items, struct pgqrs_receipt *receipts_out);
 
+/* Waits for the rate as far as the client may, or fails with PGQRS_E_RATE_LIMITED. */
+int pgqrs_client_take_tokens(struct pgqrs_client *client, size_t count,
+                             struct pgqrs_failure *failure) PGQRS_MUST_CHECK;
+
 /* ---- consumers ---- */
 
 struct pgqrs_consumer {

@@ -9,10 +9,64 @@
  * backend's struct begins with struct pgqrs_store.
  */
 
+#include "store/schedule.h"
 #include "store/store.h"
+#include "store/workflow.h"
+
+/* store/workflow.h. run_open and flow may be null where no broker opens the store. */
+struct pgqrs_workflow_ops {
+    int (*create)(struct pgqrs_store *store, const char *name, int64_t *id_out, bool *existed_out,
+                  struct pgqrs_error *err);
+    int (*list)(struct pgqrs_store *store, int64_t after_id, uint32_t limit,
+                struct pgqrs_workflow_list *list_out, struct pgqrs_error *err);
+    int (*find)(struct pgqrs_store *store, const char *name, struct pgqrs_workflow_list *one_out,
+                struct pgqrs_error *err);
+    int (*run_get)(struct pgqrs_store *store, int64_t message_id, struct pgqrs_run_list *one_out,
+                   struct pgqrs_error *err);
+    int (*run_list)(struct pgqrs_store *store, const struct pgqrs_run_filter *filter,
+                    struct pgqrs_run_list *list_out, struct pgqrs_error *err);
+    int (*run_steps)(struct pgqrs_store *store, int64_t message_id,
+                     struct pgqrs_step_list *list_out, struct pgqrs_error *err);
+    int (*run_state)(struct pgqrs_store *store, int64_t message_id,
+                     struct pgqrs_pair_list *list_out, struct pgqrs_error *err);
+    int (*run_events)(struct pgqrs_store *store, int64_t message_id,
+                      struct pgqrs_pair_list *list_out, struct pgqrs_error *err);
+    int (*run_cancel)(struct pgqrs_store *store, int64_t message_id,
+                      enum pgqrs_run_status *status_out, struct pgqrs_error *err);
+    int (*run_resume)(struct pgqrs_store *store, int64_t message_id, bool *woken_out,
+                      struct pgqrs_error *err);
+    int (*run_fork)(struct pgqrs_store *store, int64_t message_id, const char *from_step,
+                    struct pgqrs_bytes input, int64_t *message_id_out, struct pgqrs_error *err);
+    int (*event_send)(struct pgqrs_store *store, int64_t message_id, const char *name,
+                      struct pgqrs_bytes payload, bool *first_out, struct pgqrs_error *err);
+    int (*run_open)(struct pgqrs_store *store, int64_t workflow_id, struct pgqrs_run_open *opens,
+                    size_t count, int64_t *now_us_out, struct pgqrs_error *err);
+    int (*flow)(struct pgqrs_store *store, struct pgqrs_flow *items, size_t count,
+                struct pgqrs_error *err);
+};
+
+/* store/schedule.h. configure, due and fire may be null where no broker opens the store. */
+struct pgqrs_schedule_ops {
+    int (*create)(struct pgqrs_store *store, const struct pgqrs_schedule_put *put, int64_t *id_out,
+                  struct pgqrs_error *err);
+    int64_t (*configure)(struct pgqrs_store *store, const char *config,
+                         const struct pgqrs_schedule_put *puts, size_t count,
+                         struct pgqrs_error *err);
+    int (*list)(struct pgqrs_store *store, const char *after, uint32_t limit,
+                struct pgqrs_schedule_list *list_out, struct pgqrs_error *err);
+    int (*find)(struct pgqrs_store *store, const char *name, struct pgqrs_schedule_list *one_out,
+                struct pgqrs_error *err);
+    int (*pause)(struct pgqrs_store *store, const char *name, bool paused, struct pgqrs_error *err);
+    int (*remove)(struct pgqrs_store *store, const char *name, struct pgqrs_error *err);
+    int (*due)(struct pgqrs_store *store, int64_t now_us, uint32_t limit,
+               struct pgqrs_schedule_list *list_out, int64_t *next_us_out, struct pgqrs_error *err);
+    int (*fire)(struct pgqrs_store *store, struct pgqrs_fire *fire, struct pgqrs_error *err);
+};
 
 struct pgqrs_store_ops {
     const char *name;
+    const struct pgqrs_workflow_ops *workflow; /* null: it keeps no workflows */
+    const struct pgqrs_schedule_ops *schedule; /* null: it keeps no schedules */
     void (*close)(struct pgqrs_store *store);
     int (*claim)(struct pgqrs_store *store, const char *site, struct pgqrs_error *err);
     int (*install)(struct pgqrs_store *store, struct pgqrs_error *err);
@@ -101,6 +155,9 @@ static inline bool pgqrs_store_may_claim(const struct pgqrs_message_claim *claim
 /* Says why not; of a dead letter that may: because of its key. Returns -1. */
 int pgqrs_store_refuse_claim(const struct pgqrs_message_claim *claim,
                              const struct pgqrs_claim_look *look, struct pgqrs_error *err);
+
+/* Says why it is not deleted. Returns -1. */
+int pgqrs_schedule_is_configured(const struct pgqrs_schedule *schedule, struct pgqrs_error *err);
 
 /* Whether a list may have so many items. */
 int pgqrs_store_check_limit(uint32_t limit, uint32_t max, struct pgqrs_error *err) PGQRS_MUST_CHECK;

@@ -216,6 +216,7 @@ struct pgqrs_queue_settings pgqrs_queue_settings(const struct queue *q)
         .retry_strategy = (uint8_t)queue->retry_strategy,
         .retry_jitter = queue->retry_jitter,
         .delete_done = queue->delete_done,
+        .sql = queue->sql,
         .retry_base_ms = queue->retry_base_ms,
         .retry_max_ms = queue->retry_max_ms,
         .keep_done_ms = queue->keep_done_ms,
@@ -301,6 +302,7 @@ static void welcome_broker(struct child *child)
     free(workers);
     free(queues);
     pgqrs_child_post(child, &out);
+    pgqrs_schedules_tell(child->place->s);
     report_ends(child);
 }
 
@@ -479,6 +481,8 @@ static void dispatch(struct child *child, const struct pgqrs_frame *frame)
     case PGQRS_MSG_JOB_LEASES:
     case PGQRS_MSG_JOB_RESULTS:
     case PGQRS_MSG_JOB_SETTLED:
+    case PGQRS_MSG_JOB_FLOW:
+    case PGQRS_MSG_JOB_FLOWED:
     case PGQRS_MSG_JOB_CAPACITY:
     case PGQRS_MSG_CLIENT_HELLO:
     case PGQRS_MSG_CLIENT_WELCOME:
@@ -487,6 +491,7 @@ static void dispatch(struct child *child, const struct pgqrs_frame *frame)
     case PGQRS_MSG_WORKER_ORDER:
     case PGQRS_MSG_LOG_LEVEL:
     case PGQRS_MSG_BROKER_QUEUES:
+    case PGQRS_MSG_BROKER_SCHEDULES:
     case PGQRS_MSG_COUNT:
         break;
     }

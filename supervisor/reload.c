@@ -23,7 +23,7 @@ static const char *const applied_at_once[] = {"shutdown.drain", "shutdown.cancel
                                               "start_timeout", "log.level"};
 /* What only pgqrsd and the broker need to know; anything else is for the workers. */
 static const char *const not_for_workers[] = {"consumers", "on_crash", "retry.", "restart.",
-                                              "recycle.",  "on_done",  "keep."};
+                                              "recycle.",  "on_done",  "keep.",  "sql"};
 
 static void note(json_t *changes, const char *fmt, ...) PGQRS_PRINTF(2, 3);
 static void note(json_t *changes, const char *fmt, ...)
@@ -355,10 +355,12 @@ int pgqrs_reload(struct supervisor *s, json_t *changes, struct pgqrs_error *err)
     }
     apply_top(s, fresh, changes);
     int rc = apply_queues(s, fresh, changes, err);
+    pgqrs_schedules_reload(s, fresh, changes);
     pgqrs_config_destroy(&fresh);
     if (json_array_size(changes) == 0) {
         pgqrs_log_info("reload: nothing has changed");
     }
     tell_broker(s);
+    pgqrs_schedules_tell(s);
     return rc;
 }

@@ -37,7 +37,7 @@ static void destroy(struct run *run)
 static void finish(struct run *run)
 {
     const char *outcome =
-        run->outcome == PGQRS_RUN_NONE ? "unknown" : pgqrs_run_outcome_name(run->outcome);
+        run->outcome == PGQRS_ISOLATED_NONE ? "unknown" : pgqrs_run_outcome_name(run->outcome);
     const char *text = run->text != NULL && run->text[0] != 0 ? run->text
                        : run->why != NULL                     ? run->why
                                                               : "";
@@ -184,14 +184,14 @@ void pgqrs_run_told(struct supervisor *s, const struct pgqrs_run_ended *m)
             break;
         }
     }
-    if (run == NULL || run->outcome != PGQRS_RUN_NONE) {
+    if (run == NULL || run->outcome != PGQRS_ISOLATED_NONE) {
         return;
     }
     run->outcome = m->outcome;
     run->text = strdup(m->text);
     if (run->ended) {
         finish(run);
-    } else if (m->outcome == PGQRS_RUN_REFUSED) {
+    } else if (m->outcome == PGQRS_ISOLATED_REFUSED) {
         pgqrs_child_drain(run->place.child);
     }
 }
@@ -202,7 +202,7 @@ void pgqrs_run_worker_ended(struct place *place, int exit_code, const char *why)
     run->ended = true;
     run->why = exit_code == PGQRS_EXIT_OK ? NULL : strdup(why);
     (void)evtimer_del(run->timer);
-    if (run->outcome != PGQRS_RUN_NONE) {
+    if (run->outcome != PGQRS_ISOLATED_NONE) {
         finish(run);
     } else {
         start_timer(run, OUTCOME_MS);

@@ -13,6 +13,7 @@
  *   failing.c      a queue whose workers can not start or die too often
  *   queue.c        a queue, and the version of configuration and plugin it runs
  *   reload.c       a new configuration, tried on one worker first
+ *   schedules.c    what the broker is told of them
  *   scaling.c      how many workers follow from what waits
  *   pool.c         how many places a queue has: scaling, and replacing old workers
  *   run.c          one message in a worker of its own
@@ -334,6 +335,12 @@ void pgqrs_reload_known(struct supervisor *s, uint32_t serial);
 bool pgqrs_reload_canary_died(struct place *place, int exit_code, const char *why);
 /* From time to time: canaries that have done well, queues that can go. */
 void pgqrs_reload_check(struct supervisor *s);
+
+/* ---- schedules.c ---- */
+/* Tells the broker, if there is one. */
+void pgqrs_schedules_tell(struct supervisor *s);
+/* Takes those of the new configuration. */
+void pgqrs_schedules_reload(struct supervisor *s, struct pgqrs_config *fresh, json_t *changes);
 
 /* ---- scaling.c ---- */
 /* As many as the configuration allows. */

@@ -189,7 +189,8 @@ static void test_exit_statuses(void **state)
     } cases[] = {
         {2, "", "usage: pgqrs"},
         {2, "queue", "queue create NAME..."},
-        {2, "nonsense", "found \"nonsense\", expected admin, queue, message, dlq, worker or ctl"},
+        {2, "nonsense",
+         "found \"nonsense\", expected admin, queue, message, dlq, workflow, run, worker or ctl"},
         {2, "queue nonsense", "queue has no command \"nonsense\""},
         {2, "queue create", "found 0 words, expected: NAME..."},
         {2, "queue list x", "found 1 words, expected: none"},

@@ -71,6 +71,20 @@ static void test_groups_and_commands(void **state)
     offers(f, "nothing ''", "");
 }
 
+static void test_workflows(void **state)
+{
+    const struct fixture *f = *state;
+    char words[512];
+    ok(f, "p --dsn %s workflow create order other", f->scratch.dsn);
+    (void)snprintf(words, sizeof words, "--dsn %s workflow trigger or", f->scratch.dsn);
+    offers(f, words, "order\n");
+    (void)snprintf(words, sizeof words, "--dsn %s run list --workflow o", f->scratch.dsn);
+    offers(f, words, "order\nother\n");
+    offers(f, "run list --status PA", "PAUSED\n");
+    offers(f, "workflow result 1 --wa", "--wait\n");
+    offers(f, "run s", "show\nsteps\nstate\n");
+}
+
 static void test_options(void **state)
 {
     const struct fixture *f = *state;
@@ -96,6 +110,8 @@ static void test_values_of_options(void **state)
     offers(f, "queue purge mail --what p", "pending\n");
     offers(f, "queue list -o j", "json\n");
     offers(f, "--config compl", "complete\n");
+    offers(f, "schedule create --catch-up o", "once\n");
+    offers(f, "schedule create --overlap ''", "allow\nskip\n");
 }
 
 static void test_names_of_queues(void **state)
@@ -151,9 +167,13 @@ int main(void)
 {
 #define TEST(test) cmocka_unit_test_setup_teardown(test, setup, fixture_teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_groups_and_commands), TEST(test_options),
-        TEST(test_values_of_options),   TEST(test_names_of_queues),
-        TEST(test_a_dsn_in_pieces),     TEST(test_a_store_that_is_not_there),
+        TEST(test_groups_and_commands),
+        TEST(test_workflows),
+        TEST(test_options),
+        TEST(test_values_of_options),
+        TEST(test_names_of_queues),
+        TEST(test_a_dsn_in_pieces),
+        TEST(test_a_store_that_is_not_there),
     };
     const struct CMUnitTest without[] = {cmocka_unit_test(test_there_is_no_bash)};
     if (system("bash -c true 2>/dev/null") != 0) {

@@ -329,7 +329,8 @@ static bool manual_has(const char *item)
 
 static void test_the_examples_and_the_manual_are_right(void **state)
 {
-    static const char *const examples[] = {"examples/pgqrsd.yaml", "examples/commands.yaml"};
+    static const char *const examples[] = {"examples/pgqrsd.yaml", "examples/commands.yaml",
+                                           "examples/workflows.yaml"};
     (void)state;
     for (size_t i = 0; i < sizeof examples / sizeof *examples; i++) {
         struct pgqrs_config *c = NULL;
@@ -339,8 +340,9 @@ static void test_the_examples_and_the_manual_are_right(void **state)
         }
         pgqrs_config_destroy(&c);
     }
-    const struct pgqrs_settings *const tables[] = {&pgqrs_settings_top, &pgqrs_settings_of_queue};
-    for (size_t t = 0; t < 2; t++) {
+    const struct pgqrs_settings *const tables[] = {&pgqrs_settings_top, &pgqrs_settings_of_queue,
+                                                   &pgqrs_settings_of_schedule};
+    for (size_t t = 0; t < 3; t++) {
         for (size_t i = 0; i < tables[t]->count; i++) {
             if (!manual_has(tables[t]->rows[i].key)) {
                 fail_msg("pgqrsd.yaml(5) has no %s", tables[t]->rows[i].key);

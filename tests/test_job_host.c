@@ -20,7 +20,7 @@
 
 struct fixture {
     struct pgqrs_job_host *host;
-    struct pgqrs_lease *lease;
+    struct worker_lease *lease;
 };
 
 static int setup(void **state)
@@ -367,7 +367,7 @@ static void test_stops_by_request(void **state)
     assert_int_equal(result.outcome, PGQRS_JOB_DONE);
 
     pgqrs_host_set_limit(f->host, 0, 0, -1);
-    (void)pgqrs_host_begin(f->host, &(struct pgqrs_lease){.key = {.id = 99, .attempt = 1}});
+    (void)pgqrs_host_begin(f->host, &(struct worker_lease){.key = {.id = 99, .attempt = 1}});
     pgqrs_host_stop(f->host, NULL, PGQRS_CANCEL_INTERRUPT);
     pid_t pid = fork(); /* who is told of an expired limit has to end */
     if (pid == 0) {

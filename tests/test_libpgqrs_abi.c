@@ -125,7 +125,10 @@ static void sizes(void **state)
                "IS(pgqrs_follow, 96);\n"
                "IS(pgqrs_verdict, 96);\n"
                "IS(pgqrs_worker_entry, 112);\n"
-               "IS(pgqrs_worker_query, 80);\n");
+               "IS(pgqrs_worker_query, 80);\n"
+               "IS(pgqrs_run_entry, 160);\n"
+               "IS(pgqrs_run_query, 64);\n"
+               "IS(pgqrs_step_entry, 96);\n");
     if (sizeof(void *) != 8) {
         skip();
     }

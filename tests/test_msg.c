@@ -12,6 +12,7 @@
 
 #include "base/log.h"
 #include "ipc/msg.h"
+#include "ipc/msg_flow.h"
 #include "ipc/store_msg.h"
 
 static struct pgqrs_frame parse(const struct pgqrs_buf *buf)
@@ -101,6 +102,12 @@ static int decode_any(const struct pgqrs_frame *f)
         free(queues);
         return rc;
     }
+    case PGQRS_MSG_BROKER_SCHEDULES: {
+        struct pgqrs_broker_schedules m;
+        rc = pgqrs_decode_broker_schedules(f, &m, &err);
+        free(m.items);
+        return rc;
+    }
     case PGQRS_MSG_QUEUES_KNOWN: {
         uint32_t serial;
         return pgqrs_decode_queues_known(f, &serial, &err);
@@ -108,6 +115,22 @@ static int decode_any(const struct pgqrs_frame *f)
     case PGQRS_MSG_QUEUE_LOAD: {
         struct pgqrs_queue_load m;
         return pgqrs_decode_queue_load(f, &m, &err);
+    }
+    case PGQRS_MSG_JOB_FLOW: {
+        struct pgqrs_job_flow m;
+        rc = pgqrs_decode_job_flow(f, &m, &err);
+        if (rc == 0) {
+            pgqrs_job_flow_fini(&m);
+        }
+        return rc;
+    }
+    case PGQRS_MSG_JOB_FLOWED: {
+        struct pgqrs_job_flowed m;
+        rc = pgqrs_decode_job_flowed(f, &m, &err);
+        if (rc == 0) {
+            pgqrs_job_flowed_fini(&m);
+        }
+        return rc;
     }
     case PGQRS_MSG_RUN_ENDED: {
         struct pgqrs_run_ended m;
@@ -180,9 +203,62 @@ static int decode_any(const struct pgqrs_frame *f)
 static const struct pgqrs_worker_started a_worker = {
     .generation = 7, .slot = 3, .pid = 4711, .queue = "mail", .token = "0123456789abcde"};
 
+static const struct pgqrs_step_put two_steps[] = {
+    {.name = "slept", .kind = PGQRS_STEP_SLEEP, .status = PGQRS_STEP_SUCCESS, .retry_ms = -1},
+    {.name = "charge",
+     .status = PGQRS_STEP_ERROR,
+     .output = {"1", 1},
+     .error = {"{}", 2},
+     .retry_ms = 700,
+     .retried = true,
+     .took_ms = 3}};
+static const struct pgqrs_follow_up a_follow_up = {
+    .queue = "next", .item = {.payload = {"[]", 2}, .delay_ms = 4, .priority = -2}};
+static const struct pgqrs_bytes three_params[] = {{"a", 1}, {NULL, 0}, {"", 0}};
+static const struct pgqrs_step_sql two_sqls[] = {
+    {.text = "SELECT 1", .params = three_params, .param_count = 2},
+    {.text = "SELECT 2", .params = three_params + 2, .param_count = 1}};
+static const struct pgqrs_job_flow a_flow = {.key = {5, 3, 1},
+                                             .seq = 9,
+                                             .what = PGQRS_FLOW_STEP,
+                                             .item = {.name = "ev",
+                                                      .output = {"true", 4},
+                                                      .delay_ms = -1,
+                                                      .child = true,
+                                                      .steps = two_steps,
+                                                      .step_count = 2,
+                                                      .follow_ups = &a_follow_up,
+                                                      .follow_up_count = 1,
+                                                      .sqls = two_sqls,
+                                                      .sql_count = 2}};
+static struct pgqrs_flow_step a_flow_step = {.name = "charge",
+                                             .kind = PGQRS_STEP_EVENT,
+                                             .status = PGQRS_STEP_ERROR,
+                                             .error = {"{}", 2},
+                                             .retry_count = 2,
+                                             .wait_ms = -1};
+static struct pgqrs_flow_event a_flow_event = {.name = "go", .payload = {"7", 1}};
+static const struct pgqrs_job_flowed a_flowed = {.key = {5, 3, 1},
+                                                 .seq = 9,
+                                                 .verdict = PGQRS_FLOWED_STORED,
+                                                 .status = PGQRS_RUN_CANCELLING,
+                                                 .first = true,
+                                                 .output = {"null", 4},
+                                                 .steps = &a_flow_step,
+                                                 .step_count = 1,
+                                                 .events = &a_flow_event,
+                                                 .event_count = 1};
+
 /* One message of each type, for the tests that cut and change bytes. */
 static void encode_example(struct pgqrs_buf *out, enum pgqrs_msg_type type)
 {
+    struct pgqrs_schedule_settings schedule = {.put = {.name = "nightly",
+                                                       .queue = "mail",
+                                                       .cron = "@daily",
+                                                       .zone = "UTC",
+                                                       .payload = {"{}", 2},
+                                                       .priority = -1},
+                                               .workflow = 1};
     struct pgqrs_queue_settings queue = {.name = "mail", .max_attempts = 5, .retry_strategy = 2};
     struct pgqrs_worker_started worker = a_worker;
     struct pgqrs_job_key held[] = {{1, 1, 0}, {2, 3, 0}};
@@ -242,15 +318,25 @@ static void encode_example(struct pgqrs_buf *out, enum pgqrs_msg_type type)
     case PGQRS_MSG_BROKER_QUEUES:
         pgqrs_encode_broker_queues(out, 7, &queue, 1);
         break;
+    case PGQRS_MSG_BROKER_SCHEDULES:
+        pgqrs_encode_broker_schedules(out, &(struct pgqrs_broker_schedules){
+                                               .config = "pgqrsd", .items = &schedule, .count = 1});
+        break;
     case PGQRS_MSG_QUEUES_KNOWN:
         pgqrs_encode_queues_known(out, 7);
         break;
     case PGQRS_MSG_QUEUE_LOAD:
         pgqrs_encode_queue_load(out, &(struct pgqrs_queue_load){.queue = "mail", .ready = 3});
         break;
+    case PGQRS_MSG_JOB_FLOW:
+        pgqrs_encode_job_flow(out, &a_flow);
+        break;
+    case PGQRS_MSG_JOB_FLOWED:
+        pgqrs_encode_job_flowed(out, &a_flowed);
+        break;
     case PGQRS_MSG_RUN_ENDED:
         pgqrs_encode_run_ended(out, &(struct pgqrs_run_ended){.generation = 1,
-                                                              .outcome = PGQRS_RUN_REFUSED,
+                                                              .outcome = PGQRS_ISOLATED_REFUSED,
                                                               .text = "it is leased"});
         break;
     case PGQRS_MSG_LOG_LEVEL:
@@ -375,6 +461,49 @@ static void test_a_welcome_keeps_its_isolation(void **state)
     pgqrs_buf_fini(&buf);
 }
 
+static void test_a_flow_keeps_its_fields(void **state)
+{
+    (void)state;
+    struct pgqrs_buf buf = {0};
+    struct pgqrs_job_flow m;
+    struct pgqrs_error err;
+    pgqrs_encode_job_flow(&buf, &a_flow);
+    struct pgqrs_frame frame = parse(&buf);
+    assert_int_equal(pgqrs_decode_job_flow(&frame, &m, &err), 0);
+    assert_int_equal(m.key.crashes, 1);
+    assert_int_equal(m.seq, 9);
+    assert_int_equal(m.item.what, PGQRS_FLOW_STEP);
+    assert_string_equal(m.item.name, "ev");
+    assert_int_equal(m.item.delay_ms, -1);
+    assert_true(m.item.child && !m.item.paused);
+    assert_int_equal(m.item.steps[0].kind, PGQRS_STEP_SLEEP);
+    assert_null(m.item.steps[0].output.data);
+    assert_string_equal(m.item.steps[1].error.data, "{}");
+    assert_int_equal(m.item.steps[1].retry_ms, 700);
+    assert_true(m.item.steps[1].retried);
+    assert_string_equal(m.item.follow_ups[0].queue, "next");
+    assert_int_equal(m.item.follow_ups[0].item.priority, -2);
+    assert_string_equal(m.item.sqls[0].params[0].data, "a");
+    assert_null(m.item.sqls[0].params[1].data);
+    assert_non_null(m.item.sqls[1].params[0].data);
+    pgqrs_job_flow_fini(&m);
+    pgqrs_buf_clear(&buf);
+
+    struct pgqrs_job_flowed answer;
+    pgqrs_encode_job_flowed(&buf, &a_flowed);
+    frame = parse(&buf);
+    assert_int_equal(pgqrs_decode_job_flowed(&frame, &answer, &err), 0);
+    assert_int_equal(answer.status, PGQRS_RUN_CANCELLING);
+    assert_true(answer.first);
+    assert_string_equal(answer.steps[0].name, "charge");
+    assert_int_equal(answer.steps[0].wait_ms, -1);
+    assert_int_equal(answer.steps[0].retry_count, 2);
+    assert_null(answer.steps[0].output.data);
+    assert_string_equal(answer.events[0].payload.data, "7");
+    pgqrs_job_flowed_fini(&answer);
+    pgqrs_buf_fini(&buf);
+}
+
 static void test_cut_frames_ask_for_more_and_cut_bodies_are_refused(void **state)
 {
     (void)state;
@@ -466,6 +595,7 @@ int main(void)
         cmocka_unit_test(test_every_type_has_a_row_and_round_trips),
         cmocka_unit_test(test_result_keeps_its_fields),
         cmocka_unit_test(test_a_welcome_keeps_its_isolation),
+        cmocka_unit_test(test_a_flow_keeps_its_fields),
         cmocka_unit_test(test_cut_frames_ask_for_more_and_cut_bodies_are_refused),
         cmocka_unit_test(test_wrong_direction_and_length_are_refused),
         cmocka_unit_test(test_changed_bytes_never_harm),

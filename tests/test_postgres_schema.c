@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "store/workflow.h"
+
 /* Installing on PostgreSQL: new, again, adopted, at once; and what verify finds. */
 
 static struct pgqrs_store *open_store(struct pg_rig *rig)
@@ -33,7 +35,7 @@ static void installs_what_is_verified(void **state)
     suite_ok(rig, pgqrs_store_install(store, &rig->err));
     suite_ok(rig, pgqrs_store_verify(store, &rig->err));
     assert_int_equal(pg_rig_number(rig, "SELECT count(*) FROM _sqlx_migrations WHERE success"), 5);
-    assert_int_equal(pg_rig_number(rig, "SELECT max(version) FROM pgqrsd_schema"), 1);
+    assert_int_equal(pg_rig_number(rig, "SELECT max(version) FROM pgqrsd_schema"), 2);
     assert_string_equal(pg_rig_text(rig, "SELECT string_agg(enumlabel, ' ' ORDER BY enumsortorder)"
                                          " FROM pg_enum WHERE enumtypid ="
                                          " 'pgqrs_workflow_status'::regtype"),
@@ -271,6 +273,42 @@ static void refuses_a_newer_one(void **state)
     pgqrs_store_close(&store);
 }
 
+/* What the first version of our schema did not have is added to its rows. */
+static void completes_the_first_version(void **state)
+{
+    struct pg_rig *rig = *state;
+    struct pgqrs_store *store = open_store(rig);
+    suite_ok(rig, pgqrs_store_install(store, &rig->err));
+    pg_rig_sql(rig,
+               "DROP TRIGGER pgqrsd_message_archived ON pgqrs_messages;"
+               "DROP TRIGGER pgqrsd_message_deleted ON pgqrs_messages;"
+               "DROP FUNCTION pgqrsd_message_archived, pgqrsd_message_deleted, pgqrsd_send_event;"
+               "DROP TABLE pgqrsd_workflow_events, pgqrsd_workflow_state;"
+               "ALTER TABLE pgqrs_messages DROP pgqrsd_flow, DROP pgqrsd_parent_id;"
+               "ALTER TABLE pgqrs_workflow_runs DROP pgqrsd_event;"
+               "ALTER TABLE pgqrs_workflow_steps DROP pgqrsd_kind;"
+               "UPDATE pgqrsd_schema SET version = 1");
+    pg_rig_sql(rig, "INSERT INTO pgqrs_queues (queue_name) VALUES ('flow');"
+                    "INSERT INTO pgqrs_workflows (name, queue_id) VALUES ('flow', 1);"
+                    "INSERT INTO pgqrs_messages (queue_id, payload) VALUES (1, '{}');"
+                    "INSERT INTO pgqrs_workflow_runs (workflow_id, message_id, status)"
+                    " VALUES (1, 1, 'PAUSED');"
+                    "INSERT INTO pgqrs_workflow_steps (run_id, step_name, status)"
+                    " VALUES (1, 'a', 'SUCCESS')");
+    not_complete(rig, store, "pgqrsd_flow");
+    suite_ok(rig, pgqrs_store_install(store, &rig->err));
+    struct pgqrs_step_list steps;
+    suite_ok(rig, pgqrs_store_run_steps(store, 1, &steps, &rig->err));
+    assert_int_equal(steps.count, 1);
+    assert_int_equal(steps.items[0].kind, PGQRS_STEP_PLAIN);
+    pgqrs_step_list_fini(&steps);
+    enum pgqrs_run_status status;
+    suite_ok(rig, pgqrs_store_run_cancel(store, 1, &status, &rig->err));
+    assert_int_equal(status, PGQRS_RUN_CANCELLING);
+    assert_int_equal(pg_rig_number(rig, "SELECT max(version) FROM pgqrsd_schema"), 2);
+    pgqrs_store_close(&store);
+}
+
 /* ---- verifying ---- */
 
 static void names_what_is_missing(void **state)
@@ -294,6 +332,12 @@ static void names_what_is_missing(void **state)
         {"DROP INDEX idx_pgqrs_messages_hot_path", "index idx_pgqrs_messages_hot_path", false},
         {"DROP FUNCTION pgqrs_backlog(text)", "function pgqrs_backlog", true},
         {"DROP TRIGGER pgqrsd_wake ON pgqrs_messages", "trigger pgqrsd_wake", true},
+        {"DROP TRIGGER pgqrsd_message_archived ON pgqrs_messages",
+         "trigger pgqrsd_message_archived", true},
+        {"DROP FUNCTION pgqrsd_send_event", "function pgqrsd_send_event", true},
+        {"DROP TABLE pgqrsd_workflow_events", "table pgqrsd_workflow_events", true},
+        {"ALTER TABLE pgqrs_workflow_steps DROP COLUMN pgqrsd_kind", "pgqrsd_kind", true},
+        {"DROP INDEX pgqrsd_messages_parent", "index pgqrsd_messages_parent", true},
         {"DELETE FROM _sqlx_migrations WHERE version = 2", "row for version 2", true},
         {"DELETE FROM pgqrsd_schema", "schema version 0", true},
     };
@@ -385,6 +429,7 @@ int main(void)
         PG_RIG_CASE(waits_for_the_migrator),
         PG_RIG_CASE(refuses_what_it_does_not_know),
         PG_RIG_CASE(refuses_a_newer_one),
+        PG_RIG_CASE(completes_the_first_version),
         PG_RIG_CASE(names_what_is_missing),
         PG_RIG_CASE(functions_do_what_they_say),
     };

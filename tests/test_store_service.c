@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "broker/store_service.h"
+#include "tests/support/flow_rig.h"
 #include "tests/support/store_calls.h"
 
 #define MIB (1024 * 1024)
@@ -244,7 +245,89 @@ static void the_broker_looks_again_when_it_should(void **state)
     assert_false(f->look);
 }
 
+static struct flow_rig make_workflow(struct fixture *f)
+{
+    struct flow_rig rig = {.store = f->store, .worker = f->worker};
+    struct pgqrs_store_call call = {.op = PGQRS_STORE_WORKFLOW_CREATE, .u.name = "q"};
+    struct pgqrs_store_reply reply = serve(f, &call);
+    assert_int_equal(reply.rc, 0);
+    assert_false(reply.u.workflow.existed || f->look);
+    rig.workflow = reply.u.workflow.id;
+    rig.queue = f->queue;
+    pgqrs_store_reply_fini(&reply);
+    return rig;
+}
+
+static int64_t trigger(struct fixture *f, struct pgqrs_bytes input)
+{
+    const struct pgqrs_enqueue item = {.payload = input};
+    int64_t id = 0;
+    assert_int_equal(pgqrs_store_workflow_trigger(f->store, "q", &item, &id, NULL, &f->err), 0);
+    return id;
+}
+
+static void the_broker_looks_again_for_runs_that_go_on(void **state)
+{
+    struct fixture *f = *state;
+    struct flow_rig rig = make_workflow(f);
+    int64_t id = trigger(f, pgqrs_bytes_from("1"));
+    struct pgqrs_store_call event = {.op = PGQRS_STORE_EVENT_SEND,
+                                     .u.event = {id, "e", pgqrs_bytes_from("2")}};
+    struct pgqrs_store_call resume = {.op = PGQRS_STORE_RUN_RESUME, .u.id = id};
+    flow_rig_pause(&rig, flow_rig_begin(&rig, id), "e", -1);
+    assert_int_equal(count_of(f, &event), 0);
+    assert_true(f->look);
+    assert_int_equal(count_of(f, &event), 0); /* not the first */
+    assert_false(f->look);
+    struct pgqrs_lease_ref lease = flow_rig_begin(&rig, id);
+    assert_int_equal(count_of(f, &resume), 0); /* it does not wait */
+    assert_false(f->look);
+    flow_rig_pause(&rig, lease, NULL, 60000);
+    assert_int_equal(count_of(f, &resume), 0);
+    assert_true(f->look);
+    flow_rig_pause(&rig, flow_rig_begin(&rig, id), NULL, 60000);
+    struct pgqrs_store_call call = {.op = PGQRS_STORE_RUN_CANCEL, .u.id = id};
+    struct pgqrs_store_reply reply = serve(f, &call);
+    assert_int_equal(reply.u.status, PGQRS_RUN_CANCELLING);
+    assert_true(f->look);
+    pgqrs_store_reply_fini(&reply);
+    call = (struct pgqrs_store_call){.op = PGQRS_STORE_RUN_FORK, .u.fork = {.message_id = id}};
+    assert_int_equal(count_of(f, &call), 0);
+    assert_true(f->look);
+}
+
 /* ---- what does not fit into a reply ---- */
+
+static void a_page_of_runs_too_large_for_a_reply_is_cut(void **state)
+{
+    struct fixture *f = *state;
+    struct flow_rig rig = make_workflow(f);
+    int64_t ids[20];
+    char *text = malloc(MIB);
+    assert_non_null(text);
+    memset(text, '1', MIB);
+    for (size_t i = 0; i < 20; i++) {
+        ids[i] = trigger(f, (struct pgqrs_bytes){.data = text, .len = MIB});
+        (void)flow_rig_begin(&rig, ids[i]);
+    }
+    free(text);
+    size_t seen = 0;
+    unsigned pages = 0;
+    struct pgqrs_store_call call = {.op = PGQRS_STORE_RUN_LIST, .u.runs = {.limit = 1000}};
+    do {
+        struct pgqrs_store_reply reply = serve(f, &call);
+        assert_int_equal(reply.rc, 0);
+        assert_true(reply.u.runs.count > 0 && seen + reply.u.runs.count <= 20);
+        for (size_t i = 0; i < reply.u.runs.count; i++) {
+            assert_int_equal(reply.u.runs.items[i].message_id, ids[19 - seen++]);
+        }
+        call.u.runs.before_id = reply.u.runs.next_before_id;
+        pgqrs_store_reply_fini(&reply);
+        pages++;
+    } while (call.u.runs.before_id != 0);
+    assert_int_equal(seen, 20);
+    assert_int_equal(pages, 2);
+}
 
 static void a_page_too_large_for_a_reply_is_cut(void **state)
 {
@@ -356,6 +439,8 @@ int main(void)
         CASE(every_example_is_answered),
         CASE(nonsense_is_dropped_and_never_harms),
         CASE(the_broker_looks_again_when_it_should),
+        CASE(the_broker_looks_again_for_runs_that_go_on),
+        CASE(a_page_of_runs_too_large_for_a_reply_is_cut),
         CASE(a_page_too_large_for_a_reply_is_cut),
         CASE(a_message_too_large_for_a_reply_is_told),
         CASE(a_page_that_can_hold_nothing_names_what_is_in_the_way),

@@ -14,9 +14,9 @@ void pgqrs_held_init(struct pgqrs_held_jobs *held)
     TAILQ_INIT(&held->unsettled);
 }
 
-static struct pgqrs_lease *take_waiting(struct pgqrs_held_jobs *held)
+static struct worker_lease *take_waiting(struct pgqrs_held_jobs *held)
 {
-    struct pgqrs_lease *lease = STAILQ_FIRST(&held->waiting);
+    struct worker_lease *lease = STAILQ_FIRST(&held->waiting);
     if (lease != NULL) {
         STAILQ_REMOVE_HEAD(&held->waiting, link);
         held->waiting_count--;
@@ -26,7 +26,7 @@ static struct pgqrs_lease *take_waiting(struct pgqrs_held_jobs *held)
 
 void pgqrs_held_fini(struct pgqrs_held_jobs *held)
 {
-    struct pgqrs_lease *lease;
+    struct worker_lease *lease;
     while ((lease = take_waiting(held)) != NULL) {
         free(lease);
     }
@@ -48,7 +48,7 @@ int pgqrs_held_add(struct pgqrs_held_jobs *held, const struct pgqrs_job_lease *m
         return pgqrs_error_set(err, PGQRS_ERR_PROTOCOL, "more than %d jobs at a time",
                                PGQRS_PREFETCH_MAX);
     }
-    struct pgqrs_lease *lease = malloc(sizeof *lease + m->payload.len + 1);
+    struct worker_lease *lease = malloc(sizeof *lease + m->payload.len + 1);
     if (lease == NULL) {
         return pgqrs_error_memory(err);
     }
@@ -63,7 +63,7 @@ int pgqrs_held_add(struct pgqrs_held_jobs *held, const struct pgqrs_job_lease *m
     return 0;
 }
 
-const struct pgqrs_lease *pgqrs_held_run_next(struct pgqrs_held_jobs *held)
+const struct worker_lease *pgqrs_held_run_next(struct pgqrs_held_jobs *held)
 {
     held->running = take_waiting(held);
     return held->running;
@@ -80,17 +80,45 @@ const struct pgqrs_unsettled *pgqrs_held_outcome(struct pgqrs_held_jobs *held,
     size_t start = pgqrs_job_list_begin(scratch, PGQRS_MSG_JOB_RESULTS);
     pgqrs_encode_job_result(scratch, result);
     pgqrs_job_list_end(scratch, start, 1);
-    struct pgqrs_unsettled *outcome =
-        scratch->failed ? NULL : malloc(sizeof *outcome + scratch->len);
+    return pgqrs_held_frame(held, result->key, 0, scratch);
+}
+
+const struct pgqrs_unsettled *pgqrs_held_frame(struct pgqrs_held_jobs *held,
+                                               struct pgqrs_job_key key, uint32_t ask,
+                                               const struct pgqrs_buf *frame)
+{
+    struct pgqrs_unsettled *outcome = frame->failed ? NULL : malloc(sizeof *outcome + frame->len);
     if (outcome == NULL) {
         return NULL;
     }
-    outcome->key = result->key;
-    outcome->frame_len = scratch->len;
-    memcpy(outcome->frame, scratch->data, scratch->len);
+    outcome->key = key;
+    outcome->ask = ask;
+    outcome->frame_len = frame->len;
+    memcpy(outcome->frame, frame->data, frame->len);
     TAILQ_INSERT_TAIL(&held->unsettled, outcome, link);
     held->unsettled_count++;
     return outcome;
+}
+
+static bool forget(struct pgqrs_held_jobs *held, struct pgqrs_job_key key, uint32_t ask)
+{
+    struct pgqrs_unsettled *outcome;
+    TAILQ_FOREACH(outcome, &held->unsettled, link)
+    { /* outcomes are settled in order: the first */
+        if (outcome->key.id == key.id && outcome->key.attempt == key.attempt &&
+            outcome->ask == ask) {
+            TAILQ_REMOVE(&held->unsettled, outcome, link);
+            held->unsettled_count--;
+            free(outcome);
+            return true;
+        }
+    }
+    return false;
+}
+
+bool pgqrs_held_answered(struct pgqrs_held_jobs *held, struct pgqrs_job_key key, uint32_t ask)
+{
+    return forget(held, key, ask);
 }
 
 void pgqrs_held_run_ended(struct pgqrs_held_jobs *held)
@@ -101,7 +129,7 @@ void pgqrs_held_run_ended(struct pgqrs_held_jobs *held)
 
 /* Accepts null. */
 static const struct pgqrs_unsettled *give_back(struct pgqrs_held_jobs *held,
-                                               struct pgqrs_lease *lease)
+                                               struct worker_lease *lease)
 {
     if (lease == NULL) {
         return NULL;
@@ -120,11 +148,11 @@ const struct pgqrs_unsettled *pgqrs_held_return_next(struct pgqrs_held_jobs *hel
 const struct pgqrs_unsettled *pgqrs_held_return_key(struct pgqrs_held_jobs *held,
                                                     struct pgqrs_job_key key)
 {
-    struct pgqrs_lease *lease;
+    struct worker_lease *lease;
     STAILQ_FOREACH(lease, &held->waiting, link)
     {
         if (lease->key.id == key.id && lease->key.attempt == key.attempt) {
-            STAILQ_REMOVE(&held->waiting, lease, pgqrs_lease, link);
+            STAILQ_REMOVE(&held->waiting, lease, worker_lease, link);
             held->waiting_count--;
             return give_back(held, lease);
         }
@@ -134,16 +162,7 @@ const struct pgqrs_unsettled *pgqrs_held_return_key(struct pgqrs_held_jobs *held
 
 void pgqrs_held_settle(struct pgqrs_held_jobs *held, struct pgqrs_job_key key)
 {
-    struct pgqrs_unsettled *outcome;
-    TAILQ_FOREACH(outcome, &held->unsettled, link)
-    { /* outcomes are settled in order: the first */
-        if (outcome->key.id == key.id && outcome->key.attempt == key.attempt) {
-            TAILQ_REMOVE(&held->unsettled, outcome, link);
-            held->unsettled_count--;
-            free(outcome);
-            return;
-        }
-    }
+    (void)forget(held, key, 0);
 }
 
 static void list_key(struct pgqrs_job_hello *hello, struct pgqrs_job_key key)
@@ -164,7 +183,7 @@ int pgqrs_held_list(const struct pgqrs_held_jobs *held, struct pgqrs_job_hello *
     if (held->running != NULL) {
         list_key(hello, held->running->key);
     }
-    const struct pgqrs_lease *lease;
+    const struct worker_lease *lease;
     STAILQ_FOREACH(lease, &held->waiting, link)
     {
         list_key(hello, lease->key);
@@ -172,7 +191,9 @@ int pgqrs_held_list(const struct pgqrs_held_jobs *held, struct pgqrs_job_hello *
     const struct pgqrs_unsettled *outcome;
     TAILQ_FOREACH(outcome, &held->unsettled, link)
     {
-        list_key(hello, outcome->key);
+        if (outcome->ask == 0) { /* else it is about the job that runs */
+            list_key(hello, outcome->key);
+        }
     }
     return 0;
 }

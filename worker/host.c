@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "worker/host.h"
+#include "worker/host_priv.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -12,47 +12,18 @@
 #include <jansson.h>
 
 #include "base/clock.h"
+#include "base/json_member.h"
 #include "base/log.h"
 #include "base/units.h"
 #include "base/utf8.h"
 
-#define DELAY_MAX_MS                                                                               \
-    (INT64_C(100) * 365 * 24 * 3600 * 1000) /* a stored time must stay in range                    \
-                                             */
-#define SNOOZE_DEFAULT_MS 1000
 #define RESULT_KEEP (64u * 1024) /* a larger buffer is not kept for the next job */
-
-struct pgqrs_job_host {
-    struct pgqrs_job view; /* what the plugin sees; it may write to it, so begin fills all of it */
-    char *queue;
-    uint32_t max_attempts;
-    int64_t timeout_ms, grace_ms;
-    int cancel_fd;         /* an eventfd, readable while cancelled is not 0 */
-    atomic_int cancelled;  /* enum pgqrs_cancel; written with the mutex held */
-    int wake_fd;           /* the control thread's */
-    pthread_mutex_t mutex; /* guards the next seven against the control thread */
-    int64_t look_ms;       /* when that looks again */
-    int64_t running_id;    /* 0: none */
-    int64_t began_ms, cancelled_ms;
-    struct pgqrs_job_key stop_key; /* to be cancelled when it begins; id 0: none */
-    enum pgqrs_cancel stop_why;
-    struct pgqrs_job_key key;
-    enum pgqrs_cancel was_cancelled; /* main thread: of the job that ended last */
-
-    /* What the handler has said; main thread only. */
-    struct pgqrs_buf result;
-    char error[PGQRS_ERROR_TEXT_MAX + 1];
-    size_t error_len;
-    int64_t delay_ms; /* -1: not set */
-    struct pgqrs_job_enqueue *enqueues;
-    size_t enqueue_count, enqueue_cap, enqueue_bytes;
-};
 
 /* The host functions are given a job and nothing else. A pointer that is not the job's, such as one
  * to a copy of it, must be told from the real one before it is followed. */
 static struct pgqrs_job_host *the_host;
 
-static struct pgqrs_job_host *host_of(const struct pgqrs_job *job)
+struct pgqrs_job_host *pgqrs_host_of(const struct pgqrs_job *job)
 {
     struct pgqrs_job_host *host = the_host;
     return host != NULL && job == &host->view && host->running_id != 0 ? host : NULL;
@@ -87,7 +58,7 @@ void pgqrs_host_set_limit(struct pgqrs_job_host *host, int64_t timeout_ms, int64
     host->grace_ms = grace_ms;
 }
 
-static void drop_enqueues(struct pgqrs_job_host *host)
+void pgqrs_host_drop_enqueues(struct pgqrs_job_host *host)
 {
     for (size_t i = 0; i < host->enqueue_count; i++) {
         /* The payload is behind the name, in the same block. */
@@ -104,7 +75,8 @@ void pgqrs_host_destroy(struct pgqrs_job_host **host_ptr)
         return;
     }
     *host_ptr = the_host = NULL;
-    drop_enqueues(host);
+    pgqrs_workflow_close(host);
+    pgqrs_host_drop_enqueues(host);
     free(host->enqueues);
     pgqrs_buf_fini(&host->result);
     (void)close(host->cancel_fd);
@@ -132,7 +104,7 @@ static void on_log(const struct pgqrs_job *job, enum pgqrs_level level, const ch
     }
     char clean[1000];
     (void)pgqrs_utf8_copy(clean, sizeof clean, text);
-    const struct pgqrs_job_host *host = host_of(job);
+    const struct pgqrs_job_host *host = pgqrs_host_of(job);
     if (host == NULL) {
         pgqrs_log(ours, "handler: %s", clean);
     } else {
@@ -142,18 +114,18 @@ static void on_log(const struct pgqrs_job *job, enum pgqrs_level level, const ch
 
 static int on_cancelled(const struct pgqrs_job *job)
 {
-    struct pgqrs_job_host *host = host_of(job);
+    struct pgqrs_job_host *host = pgqrs_host_of(job);
     return host == NULL ? PGQRS_CANCEL_NONE
                         : atomic_load_explicit(&host->cancelled, memory_order_acquire);
 }
 
 static int on_cancel_fd(const struct pgqrs_job *job)
 {
-    const struct pgqrs_job_host *host = host_of(job);
+    const struct pgqrs_job_host *host = pgqrs_host_of(job);
     return host == NULL ? -1 : host->cancel_fd;
 }
 
-static bool is_json(const char *text, size_t len)
+bool pgqrs_host_is_json(const char *text, size_t len)
 {
     /* A whole number of any length is JSON. */
     json_t *value = json_loadb(text, len, JSON_DECODE_ANY | JSON_DECODE_INT_AS_REAL, NULL);
@@ -163,8 +135,8 @@ static bool is_json(const char *text, size_t len)
 
 static int on_set_result(struct pgqrs_job *job, const char *json, size_t len)
 {
-    struct pgqrs_job_host *host = host_of(job);
-    if (host == NULL || json == NULL || len > PGQRS_RESULT_MAX || !is_json(json, len)) {
+    struct pgqrs_job_host *host = pgqrs_host_of(job);
+    if (host == NULL || json == NULL || len > PGQRS_RESULT_MAX || !pgqrs_host_is_json(json, len)) {
         return -1;
     }
     pgqrs_buf_clear(&host->result);
@@ -174,7 +146,7 @@ static int on_set_result(struct pgqrs_job *job, const char *json, size_t len)
 
 static void on_set_error(struct pgqrs_job *job, const char *text)
 {
-    struct pgqrs_job_host *host = host_of(job);
+    struct pgqrs_job_host *host = pgqrs_host_of(job);
     if (host != NULL) {
         host->error_len = text == NULL ? 0 : pgqrs_utf8_copy(host->error, sizeof host->error, text);
     }
@@ -182,7 +154,7 @@ static void on_set_error(struct pgqrs_job *job, const char *text)
 
 static void on_set_delay(struct pgqrs_job *job, int64_t delay_ms)
 {
-    struct pgqrs_job_host *host = host_of(job);
+    struct pgqrs_job_host *host = pgqrs_host_of(job);
     if (host != NULL && delay_ms >= 0) {
         host->delay_ms = delay_ms > DELAY_MAX_MS ? DELAY_MAX_MS : delay_ms;
     }
@@ -205,13 +177,13 @@ static struct pgqrs_job_enqueue *add_enqueue(struct pgqrs_job_host *host)
 static int on_enqueue(struct pgqrs_job *job, const char *queue, const char *payload, size_t len,
                       int64_t delay_ms, int32_t priority)
 {
-    struct pgqrs_job_host *host = host_of(job);
+    struct pgqrs_job_host *host = pgqrs_host_of(job);
     size_t name_len = queue == NULL ? 0 : strnlen(queue, PGQRS_NAME_MAX + 1);
     if (host == NULL || name_len == 0 || name_len > PGQRS_NAME_MAX || payload == NULL ||
         len > PGQRS_RESULT_MAX || delay_ms < 0 || delay_ms > DELAY_MAX_MS ||
         host->enqueue_count >= PGQRS_ENQUEUES_MAX ||
         host->enqueue_bytes + len > PGQRS_ENQUEUES_BYTES_MAX || !pgqrs_utf8_valid(queue) ||
-        !is_json(payload, len)) {
+        !pgqrs_host_is_json(payload, len)) {
         return -1;
     }
     struct pgqrs_job_enqueue *item = add_enqueue(host);
@@ -240,6 +212,16 @@ const struct pgqrs_host pgqrs_host_functions = {
     .set_error = on_set_error,
     .set_delay = on_set_delay,
     .enqueue = on_enqueue,
+    .step = pgqrs_workflow_step,
+    .sleep = pgqrs_workflow_sleep,
+    .wait_event = pgqrs_workflow_wait_event,
+    .send_event = pgqrs_workflow_send_event,
+    .run_child = pgqrs_workflow_run_child,
+    .join = pgqrs_workflow_join,
+    .set_state = pgqrs_workflow_set_state,
+    .continue_as_new = pgqrs_workflow_continue_as_new,
+    .step_sql = pgqrs_workflow_step_sql,
+    .step_error = pgqrs_workflow_step_error,
 };
 
 /* ---- around run ---- */
@@ -284,7 +266,17 @@ static void have_it_looked_at(struct pgqrs_job_host *host)
     }
 }
 
-struct pgqrs_job *pgqrs_host_begin(struct pgqrs_job_host *host, const struct pgqrs_lease *lease)
+/* What a trigger of pgqrs has wrapped, or all of it. */
+static void find_input(struct pgqrs_job *view)
+{
+    struct pgqrs_bytes all = {.data = view->payload, .len = view->payload_len};
+    struct pgqrs_bytes input = all;
+    (void)pgqrs_json_member(all, "input", &input);
+    view->input = input.data;
+    view->input_len = input.len;
+}
+
+struct pgqrs_job *pgqrs_host_begin(struct pgqrs_job_host *host, const struct worker_lease *lease)
 {
     host->view = (struct pgqrs_job){
         .size = sizeof host->view,
@@ -299,9 +291,10 @@ struct pgqrs_job *pgqrs_host_begin(struct pgqrs_job_host *host, const struct pgq
         .timeout_ms = host->timeout_ms,
         .host = &pgqrs_host_functions,
     };
+    find_input(&host->view);
     host->error_len = 0;
     host->delay_ms = -1;
-    drop_enqueues(host);
+    pgqrs_host_drop_enqueues(host);
     if (host->result.cap > RESULT_KEEP) {
         pgqrs_buf_fini(&host->result);
     }
@@ -357,6 +350,9 @@ static enum pgqrs_job_outcome translate(struct pgqrs_job_host *host, enum pgqrs_
         return PGQRS_JOB_FAIL;
     case PGQRS_SNOOZE:
         return PGQRS_JOB_SNOOZE;
+    case PGQRS_PASS: /* a workflow's is worker/workflow_end.c's */
+        explain(host, "the handler returned PGQRS_PASS, which is for workflows");
+        return PGQRS_JOB_FAIL;
     case PGQRS_CANCELLED:
         if (cancelled != PGQRS_CANCEL_NONE && cancelled != PGQRS_CANCEL_TIMEOUT) {
             return PGQRS_JOB_CANCELLED;

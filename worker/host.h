@@ -27,7 +27,7 @@ void pgqrs_host_set_limit(struct pgqrs_job_host *host, int64_t timeout_ms, int64
 extern const struct pgqrs_host pgqrs_host_functions;
 
 /* Main thread: the job for the plugin's run. lease is borrowed until the end. */
-struct pgqrs_job *pgqrs_host_begin(struct pgqrs_job_host *host, const struct pgqrs_lease *lease);
+struct pgqrs_job *pgqrs_host_begin(struct pgqrs_job_host *host, const struct worker_lease *lease);
 /* Main thread: what run returned, made into what the broker wants to know. The result borrows from
  * the host until the next begin. */
 void pgqrs_host_end(struct pgqrs_job_host *host, enum pgqrs_outcome outcome,

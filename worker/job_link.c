@@ -45,6 +45,11 @@ int pgqrs_job_link_create(const struct pgqrs_job_link_setup *setup,
     return 0;
 }
 
+void pgqrs_job_link_set_workflow(struct pgqrs_job_link *link)
+{
+    link->workflow = true;
+}
+
 void pgqrs_job_link_destroy(struct pgqrs_job_link **link_ptr)
 {
     struct pgqrs_job_link *link = *link_ptr;
@@ -58,6 +63,7 @@ void pgqrs_job_link_destroy(struct pgqrs_job_link **link_ptr)
     (void)close(link->drain_fd);
     pgqrs_held_fini(&link->held);
     pgqrs_buf_fini(&link->in);
+    pgqrs_buf_fini(&link->answer);
     pgqrs_buf_fini(&link->out);
     (void)pthread_cond_destroy(&link->changed);
     (void)pthread_mutex_destroy(&link->mutex);
@@ -139,7 +145,7 @@ int pgqrs_job_link_open(struct pgqrs_job_link *link, struct pgqrs_error *err)
     return rc;
 }
 
-int pgqrs_job_link_next(struct pgqrs_job_link *link, const struct pgqrs_lease **lease_out,
+int pgqrs_job_link_next(struct pgqrs_job_link *link, const struct worker_lease **lease_out,
                         struct pgqrs_error *err)
 {
     int rc;
@@ -156,7 +162,7 @@ int pgqrs_job_link_next(struct pgqrs_job_link *link, const struct pgqrs_lease **
         pgqrs_job_wire_connect(link);
         /* While the broker does not take our outcomes, or is away, nothing new is begun. */
         bool ready = link->fd >= 0 && link->out.len == 0;
-        const struct pgqrs_lease *lease = ready ? pgqrs_held_run_next(&link->held) : NULL;
+        const struct worker_lease *lease = ready ? pgqrs_held_run_next(&link->held) : NULL;
         if (lease != NULL) {
             *lease_out = lease;
             rc = 1;
@@ -170,18 +176,51 @@ int pgqrs_job_link_next(struct pgqrs_job_link *link, const struct pgqrs_lease **
     return rc;
 }
 
-int pgqrs_job_link_finish(struct pgqrs_job_link *link, const struct pgqrs_job_result *result,
-                          struct pgqrs_error *err)
+/* What is left of it is sent as the socket takes it, by whoever reads and writes. */
+static void send_now(struct pgqrs_job_link *link, const struct pgqrs_unsettled *outcome)
+{
+    pgqrs_job_wire_send(link, outcome);
+    if (link->draining) {
+        notify(link->wake_fd);
+    }
+}
+
+int pgqrs_job_link_ask(struct pgqrs_job_link *link, struct pgqrs_job_key key, uint32_t seq,
+                       const struct pgqrs_buf *frame, const struct pgqrs_buf **answer_out,
+                       struct pgqrs_error *err)
 {
     lock(link);
-    const struct pgqrs_unsettled *outcome = pgqrs_held_outcome(&link->held, result);
+    const struct pgqrs_unsettled *ask = pgqrs_held_frame(&link->held, key, seq, frame);
+    if (ask != NULL) {
+        send_now(link, ask);
+    }
+    while (ask != NULL && !link->refused && link->answered != seq) {
+        if (link->draining) { /* the control thread reads */
+            (void)pthread_cond_wait(&link->changed, &link->mutex);
+            continue;
+        }
+        pgqrs_job_wire_connect(link);
+        if (link->fd < 0 || !pgqrs_job_wire_receive(link)) {
+            wait_for_broker(link);
+        }
+    }
+    int rc = ask == NULL ? pgqrs_error_memory(err) : link->refused ? refused(link, err) : 0;
+    *answer_out = &link->answer;
+    unlock(link);
+    return rc;
+}
+
+int pgqrs_job_link_finish(struct pgqrs_job_link *link, const struct pgqrs_job_result *result,
+                          const struct pgqrs_buf *frame, struct pgqrs_error *err)
+{
+    lock(link);
+    const struct pgqrs_unsettled *outcome =
+        frame == NULL ? pgqrs_held_outcome(&link->held, result)
+                      : pgqrs_held_frame(&link->held, result->key, 0, frame);
     pgqrs_held_run_ended(&link->held);
     if (outcome != NULL) {
         link->sent++;
-        pgqrs_job_wire_send(link, outcome);
-        if (link->draining) {
-            notify(link->wake_fd);
-        }
+        send_now(link, outcome);
     }
     unlock(link);
     return outcome != NULL ? 0 : pgqrs_error_memory(err);

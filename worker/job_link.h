@@ -26,6 +26,9 @@ struct pgqrs_job_link_setup {
     int wake_fd; /* an eventfd, written when the control thread should call serve */
 };
 
+/* Before open: the handler is a workflow, which the broker is told. */
+void pgqrs_job_link_set_workflow(struct pgqrs_job_link *link);
+
 /* Copies the setup; does not connect. */
 int pgqrs_job_link_create(const struct pgqrs_job_link_setup *setup,
                           struct pgqrs_job_link **link_out,
@@ -37,11 +40,18 @@ void pgqrs_job_link_destroy(struct pgqrs_job_link **link);
 /* Connects, for as long as it takes. 1: the broker said welcome. 0: a drain began. -1: refused. */
 int pgqrs_job_link_open(struct pgqrs_job_link *link, struct pgqrs_error *err) PGQRS_MUST_CHECK;
 /* Waits for the next job. 1: *lease_out is valid until finish. 0: a drain began. -1: refused. */
-int pgqrs_job_link_next(struct pgqrs_job_link *link, const struct pgqrs_lease **lease_out,
+int pgqrs_job_link_next(struct pgqrs_job_link *link, const struct worker_lease **lease_out,
                         struct pgqrs_error *err) PGQRS_MUST_CHECK;
-/* Sends the outcome of the job that next gave. Fails only for want of memory. */
+/* Sends a JOB_FLOW message of the job that next gave, and waits for its answer, for as long as it
+ * takes, a drain included. seq is above that of the one before. *answer_out: the body of
+ * JOB_FLOWED, until the next ask. -1: refused. */
+int pgqrs_job_link_ask(struct pgqrs_job_link *link, struct pgqrs_job_key key, uint32_t seq,
+                       const struct pgqrs_buf *frame, const struct pgqrs_buf **answer_out,
+                       struct pgqrs_error *err) PGQRS_MUST_CHECK;
+/* Sends the outcome of the job that next gave; frame, unless null, is a JOB_FLOW that says it, and
+ * of result only the key counts. Fails only for want of memory. */
 int pgqrs_job_link_finish(struct pgqrs_job_link *link, const struct pgqrs_job_result *result,
-                          struct pgqrs_error *err) PGQRS_MUST_CHECK;
+                          const struct pgqrs_buf *frame, struct pgqrs_error *err) PGQRS_MUST_CHECK;
 /* In a drain: waits until the broker has settled every outcome. -1: refused. */
 int pgqrs_job_link_settle_all(struct pgqrs_job_link *link,
                               struct pgqrs_error *err) PGQRS_MUST_CHECK;

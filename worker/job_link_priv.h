@@ -19,6 +19,7 @@ struct pgqrs_job_link {
     uint64_t generation;
     uint8_t token[PGQRS_TOKEN_SIZE];
     uint32_t prefetch;
+    bool workflow;
     int wake_fd;  /* borrowed */
     int drain_fd; /* an eventfd, readable from the moment a drain begins */
 
@@ -30,9 +31,11 @@ struct pgqrs_job_link {
     int64_t connect_at_ms; /* not before; monotonic */
     int64_t pause_ms;      /* before the next try */
     uint64_t sent;
-    bool welcomed;     /* on this connection */
-    bool was_welcomed; /* ever */
-    bool outage_told;  /* this outage is in the log */
+    struct pgqrs_buf answer; /* the body of the last JOB_FLOWED */
+    uint32_t answered;       /* its seq; 0: none */
+    bool welcomed;           /* on this connection */
+    bool was_welcomed;       /* ever */
+    bool outage_told;        /* this outage is in the log */
     bool draining;
     bool main_polls; /* the main thread is in poll() on fd: nobody else may close it */
     bool refused;    /* for good; refusal says why */

@@ -45,6 +45,7 @@ static int put_hello(struct pgqrs_job_link *link, struct pgqrs_error *err)
         .minor = PGQRS_IPC_MINOR,
         .generation = link->generation,
         .capacity = link->draining ? 0 : link->prefetch,
+        .workflow = link->workflow ? 1 : 0,
     };
     memcpy(hello.token, link->token, sizeof hello.token);
     if (pgqrs_held_list(&link->held, &hello, err) < 0) {
@@ -202,6 +203,24 @@ static int on_settled(struct pgqrs_job_link *link, const struct pgqrs_frame *fra
     return got;
 }
 
+/* Who asked decodes it. */
+static int on_flowed(struct pgqrs_job_link *link, const struct pgqrs_frame *frame,
+                     struct pgqrs_error *err)
+{
+    struct pgqrs_reader r = pgqrs_reader_of(frame->body, frame->len);
+    struct pgqrs_job_key key = {.id = (int64_t)pgqrs_read_u64(&r)};
+    key.attempt = pgqrs_read_u32(&r);
+    key.crashes = pgqrs_read_u32(&r);
+    uint32_t seq = pgqrs_read_u32(&r);
+    if (!pgqrs_held_answered(&link->held, key, seq)) {
+        return 0; /* twice, since it was asked again */
+    }
+    pgqrs_buf_clear(&link->answer);
+    pgqrs_buf_put(&link->answer, frame->body, frame->len);
+    link->answered = seq;
+    return link->answer.failed ? pgqrs_error_memory(err) : 0;
+}
+
 static int on_refuse(struct pgqrs_job_link *link, const struct pgqrs_frame *frame,
                      struct pgqrs_error *err)
 {
@@ -227,6 +246,9 @@ static int on_frame(struct pgqrs_job_link *link, const struct pgqrs_frame *frame
     }
     if (frame->type == PGQRS_MSG_JOB_LEASES) {
         return on_leases(link, frame, err);
+    }
+    if (frame->type == PGQRS_MSG_JOB_FLOWED) {
+        return on_flowed(link, frame, err);
     }
     return on_settled(link, frame, err); /* the table lets nothing else through */
 }

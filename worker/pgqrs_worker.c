@@ -4,6 +4,7 @@
  * never knows where the jobs are stored: they come from the broker, over a socket.
  */
 #include "worker/worker.h"
+#include "worker/workflow.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -106,6 +107,9 @@ static int serve(struct pgqrs_worker *worker, struct pgqrs_error *err)
     }
     if (strcmp(worker->plugin_path, PGQRS_FD_PLUGIN_PATH) == 0) {
         (void)close(PGQRS_FD_PLUGIN); /* it is mapped */
+    }
+    if (pgqrs_workflow_open(worker->host, worker->link, worker->plugin.handler.flags, err) < 0) {
+        return -1;
     }
     if (pgqrs_plugin_init(&worker->plugin, worker->queue, worker->settings, &pgqrs_host_functions,
                           err) < 0) {

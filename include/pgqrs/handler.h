@@ -48,7 +48,46 @@ enum pgqrs_outcome {
     PGQRS_CANCELLED = 4, /* stopped early because cancelled() was true; given back unspent on a
                             shutdown or an interruption, ended when somebody cancelled the job. At
                             the time limit, and without a cancellation, it counts as PGQRS_RETRY. */
+    PGQRS_PASS = 5, /* a workflow's: whatever the function said that did not return PGQRS_RC_OK,
+                       see PGQRS_TRY */
 };
+
+/*
+ * Durable workflows.
+ *
+ * A handler with PGQRS_WORKFLOW in its flags is run again from the top each time its run goes on:
+ * after a crash, a sleep, a wait or a deploy, on any worker of any host. What it does it puts into
+ * steps. A step that has been stored is not run again; its function is skipped and its result
+ * returned. So everything between the steps must do the same each time: it may depend on the input
+ * and on results of steps, and not on clocks, random numbers or files.
+ *
+ * Each step has a name that is used once in a run (or has a number: "poll#1", "poll#2"), and is
+ * asked for in the same order each time. A run that asks for others than were stored has been
+ * changed under way: it fails, and the error names both. Put new steps behind the old ones, or give
+ * the new workflow a new name.
+ *
+ * The functions below return PGQRS_RC_OK, or why the workflow should return: it passes that up with
+ * PGQRS_TRY, or handles PGQRS_RC_FAILED and PGQRS_RC_TIMED_OUT itself.
+ */
+enum pgqrs_rc {
+    PGQRS_RC_OK = 0,
+    PGQRS_RC_SUSPENDED = 1, /* the run waits, and holds no worker meanwhile: pass it up */
+    PGQRS_RC_FAILED = 2,    /* for good: pgqrs_step_error says why. Passed up, the run has failed */
+    PGQRS_RC_CANCELLED = 3, /* the run is to be cancelled: undo what has to be undone in steps with
+                               PGQRS_STEP_ON_CANCEL, then pass it up */
+    PGQRS_RC_TIMED_OUT = 4, /* the event did not come. Passed up, the run has failed */
+    PGQRS_RC_STOPPED = 5,   /* the worker is being shut down, or has lost the job, or the call was
+                               wrong (the log says so): pass it up */
+};
+
+/* In a workflow's run, or in a function that returns enum pgqrs_outcome:
+ *     PGQRS_TRY(pgqrs_step(job, "charge", charge, &order, &receipt)); */
+#define PGQRS_TRY(call)                                                                            \
+    do {                                                                                           \
+        if ((call) != PGQRS_RC_OK) {                                                               \
+            return PGQRS_PASS;                                                                     \
+        }                                                                                          \
+    } while (0)
 
 enum pgqrs_level { /* of a log line */
                    PGQRS_LEVEL_DEBUG = 1,
@@ -66,6 +105,25 @@ enum pgqrs_cancel { /* why a job should stop; more may come */
 };
 
 struct pgqrs_job;
+
+/* The body of a step. The host functions say what came of it, as they do for a job: set_result is
+ * the step's result, enqueue adds a job that exists if and only if the result is stored.
+ * PGQRS_DONE: stored, before pgqrs_step returns. PGQRS_RETRY: failed, runs again after set_delay or
+ * by the options; the run is suspended until then. PGQRS_FAIL: failed for good. PGQRS_SNOOZE: not
+ * now: again after set_delay, which is no failure. PGQRS_CANCELLED: stopped early, as a job. */
+typedef enum pgqrs_outcome (*pgqrs_step_fn)(struct pgqrs_job *job, void *arg);
+
+#define PGQRS_STEP_ON_CANCEL 1u  /* runs although the run is being cancelled */
+#define PGQRS_STEP_SAME_DELAY 2u /* retries after base_ms each time, else doubling */
+
+struct pgqrs_step_options {
+    uint32_t size;   /* of this struct */
+    uint32_t flags;  /* PGQRS_STEP_... */
+    uint32_t number; /* not 0: the step's name is NAME#NUMBER */
+    int32_t retries; /* of PGQRS_RETRY at most; 0: 3; below 0: none */
+    int64_t base_ms,
+        max_ms; /* of the delay before a retry, which varies by a quarter; 0: 1 s, 60 s */
+};
 
 /* What the host does for a handler. abi and size as in struct pgqrs_handler. */
 struct pgqrs_host {
@@ -98,6 +156,46 @@ struct pgqrs_host {
     int (*enqueue)(struct pgqrs_job *job, const char *queue, const char *payload, size_t len,
                    int64_t delay_ms, int32_t priority);
     /* ABI 1 as first released ends here. */
+
+    /* Workflows. The strings that come back are JSON, terminated, and valid until run returns; null
+     * when nobody wants them. */
+
+    /* Runs the step, or returns what it returned. options null: the usual. */
+    enum pgqrs_rc (*step)(struct pgqrs_job *job, const char *name,
+                          const struct pgqrs_step_options *options, pgqrs_step_fn fn, void *arg,
+                          const char **result_out);
+    /* The run goes on ms milliseconds after it came here first. */
+    enum pgqrs_rc (*sleep)(struct pgqrs_job *job, const char *name, int64_t ms);
+    /* The event of this name that was sent to the run, now or before; the first of that name
+     * counts. Waits timeout_ms for it; below 0: for ever. */
+    enum pgqrs_rc (*wait_event)(struct pgqrs_job *job, const char *name, int64_t timeout_ms,
+                                const char **payload_out);
+    /* To a run of any workflow, which is named by its job's id. Not only for workflows. payload is
+     * one JSON value. *first_out (may be null): 1, or 0 when there was one of that name: nothing
+     * has changed then. PGQRS_RC_FAILED: there is no such run, or it has ended. */
+    enum pgqrs_rc (*send_event)(struct pgqrs_job *job, int64_t run, const char *name,
+                                const char *payload, size_t len, int *first_out);
+    /* Starts a run of a workflow, once. *child_out: its name for join and send_event. */
+    enum pgqrs_rc (*run_child)(struct pgqrs_job *job, const char *name, const char *workflow,
+                               const char *input, size_t len, int64_t *child_out);
+    /* Waits for the child's end and gives its output. PGQRS_RC_FAILED: it has failed or was
+     * cancelled. */
+    enum pgqrs_rc (*join)(struct pgqrs_job *job, const char *name, int64_t child,
+                          const char **output_out);
+    /* A value that can be read from outside while the job runs, and after it: `pgqrs run state`.
+     * Stored before it returns. Not only for workflows. */
+    enum pgqrs_rc (*set_state)(struct pgqrs_job *job, const char *key, const char *json,
+                               size_t len);
+    /* Ends the run and begins another with this input, without the steps. Pass it up. */
+    enum pgqrs_rc (*continue_as_new)(struct pgqrs_job *job, const char *input, size_t len);
+    /* In a step: a statement for the database that keeps the queue (SQLite, PostgreSQL), run in the
+     * transaction that stores the step, with $1, $2, ... as texts; null: NULL. The queue's `sql`
+     * has to allow it. When the database refuses it the step has failed for good. 0, or -1: not in
+     * a step, too many (100), or too large (1 MiB in all). */
+    int (*step_sql)(struct pgqrs_job *job, const char *statement, const char *const *params,
+                    size_t count);
+    /* Of the last function that returned PGQRS_RC_FAILED: JSON. */
+    const char *(*step_error)(struct pgqrs_job *job);
 };
 
 struct pgqrs_job {
@@ -114,6 +212,9 @@ struct pgqrs_job {
     const struct pgqrs_host *host;
     int64_t timeout_ms; /* the queue's limit for this attempt, from when run is called; 0: none */
     /* ABI 1 as first released ends here. */
+    const char *input; /* of a workflow: the value of "input" in the payload, or all of it when
+                          there is none. Not terminated */
+    size_t input_len;
 };
 
 /* What init is given. */
@@ -137,7 +238,13 @@ struct pgqrs_handler {
     enum pgqrs_outcome (*run)(void *state, struct pgqrs_job *job);
     void (*fini)(void *state); /* may be null; not called when the worker is killed */
     /* ABI 1 as first released ends here. */
+    uint32_t flags; /* PGQRS_WORKFLOW, ... */
 };
+
+#define PGQRS_WORKFLOW 1u /* its queue is a workflow's, which is made when there is none */
+/* A run that is cancelled after it has begun is run once more, so that it can undo what it has
+ * done: also steps that have stored nothing, since they may have been cut short. */
+#define PGQRS_COMPENSATES 2u
 
 #if defined(__GNUC__)
 #define PGQRS_EXPORT __attribute__((visibility("default")))
@@ -201,6 +308,75 @@ static inline enum pgqrs_outcome pgqrs_snooze(struct pgqrs_job *job, int64_t del
 static inline int pgqrs_cancelled(const struct pgqrs_job *job)
 {
     return job->host->cancelled(job);
+}
+
+static inline enum pgqrs_rc pgqrs_step(struct pgqrs_job *job, const char *name, pgqrs_step_fn fn,
+                                       void *arg, const char **result_out)
+{
+    return job->host->step(job, name, NULL, fn, arg, result_out);
+}
+
+static inline enum pgqrs_rc pgqrs_step_with(struct pgqrs_job *job, const char *name,
+                                            struct pgqrs_step_options options, pgqrs_step_fn fn,
+                                            void *arg, const char **result_out)
+{
+    options.size = (uint32_t)sizeof options;
+    return job->host->step(job, name, &options, fn, arg, result_out);
+}
+
+static inline enum pgqrs_rc pgqrs_sleep(struct pgqrs_job *job, const char *name, int64_t ms)
+{
+    return job->host->sleep(job, name, ms);
+}
+
+static inline enum pgqrs_rc pgqrs_wait_event(struct pgqrs_job *job, const char *name,
+                                             int64_t timeout_ms, const char **payload_out)
+{
+    return job->host->wait_event(job, name, timeout_ms, payload_out);
+}
+
+static inline enum pgqrs_rc pgqrs_send_event(struct pgqrs_job *job, int64_t run, const char *name,
+                                             const char *payload, size_t len)
+{
+    return job->host->send_event(job, run, name, payload, len, NULL);
+}
+
+static inline enum pgqrs_rc pgqrs_run_child(struct pgqrs_job *job, const char *name,
+                                            const char *workflow, const char *input, size_t len,
+                                            int64_t *child_out)
+{
+    return job->host->run_child(job, name, workflow, input, len, child_out);
+}
+
+static inline enum pgqrs_rc pgqrs_join(struct pgqrs_job *job, const char *name, int64_t child,
+                                       const char **output_out)
+{
+    return job->host->join(job, name, child, output_out);
+}
+
+static inline enum pgqrs_rc pgqrs_set_state(struct pgqrs_job *job, const char *key,
+                                            const char *json, size_t len)
+{
+    return job->host->set_state(job, key, json, len);
+}
+
+/* A number from 0 to 100 under the key "progress". */
+static inline enum pgqrs_rc pgqrs_set_progress(struct pgqrs_job *job, unsigned percent)
+{
+    char text[16];
+    int n = snprintf(text, sizeof text, "%u", percent);
+    return job->host->set_state(job, "progress", text, (size_t)n);
+}
+
+static inline enum pgqrs_rc pgqrs_continue_as_new(struct pgqrs_job *job, const char *input,
+                                                  size_t len)
+{
+    return job->host->continue_as_new(job, input, len);
+}
+
+static inline const char *pgqrs_step_error(struct pgqrs_job *job)
+{
+    return job->host->step_error(job);
 }
 
 #ifdef __cplusplus

@@ -12,8 +12,9 @@
  *
  * Outcomes. A failed call has changed nothing, with one exception: PGQRS_E_UNKNOWN. The connection
  * broke while the database was committing, and what was asked for may have been done or not.
- *   - Enqueueing: look the message up by its unique key, or repeat the call if the item has one and
- *     the job has surely not ended since; without a key a repetition may enqueue it twice.
+ *   - Enqueueing and triggering: look the message up by its unique key, or repeat the call if the
+ *     item has one and the job has surely not ended since; without a key a repetition may enqueue
+ *     it twice. A fork may be there twice, too.
  *   - What ends a delivery (acknowledge, retry, ...): repeat the call. It is fenced: it can not be
  *     applied twice. PGQRS_E_LOST then says that the message is not this consumer's any more, since
  *     the first call had worked or somebody has taken it; pgqrs_message_get shows which.
@@ -681,5 +682,7 @@ PGQRS_API_CHECK int64_t pgqrs_prune(struct pgqrs_client *client, const char *que
 #ifdef __cplusplus
 }
 #endif
+
+#include <pgqrs/client_workflow.h>
 
 #endif

@@ -24,10 +24,11 @@ _pgqrs_store()
     done
 }
 
+# The names of queues, or of what $2 says.
 _pgqrs_queues()
 {
     _pgqrs_store
-    "$1" "${_pgqrs_store_options[@]}" queue list -o json 2>/dev/null </dev/null |
+    "$1" "${_pgqrs_store_options[@]}" "${2:-queue}" list -o json 2>/dev/null </dev/null |
         grep -o '"name":"[^"\\]*"' | cut -d'"' -f4
 }
 
@@ -45,6 +46,13 @@ _pgqrs_option_value()
     local program=$1 option=$2 group=$3 word=$4
     case $option in
     --queue) _pgqrs_offer "$word" < <(_pgqrs_queues "$program") ;;
+    --workflow) _pgqrs_offer "$word" < <(_pgqrs_queues "$program" workflow) ;;
+    --catch-up) _pgqrs_offer "$word" < <(printf '%s\n' skip once all) ;;
+    --overlap) _pgqrs_offer "$word" < <(printf '%s\n' allow skip) ;;
+    --status)
+        _pgqrs_offer "$word" < <(printf '%s\n' QUEUED RUNNING PAUSED SUCCESS ERROR CANCELLING \
+            CANCELLED)
+        ;;
     -o | --output) _pgqrs_offer "$word" < <(printf '%s\n' table json) ;;
     --outcome) _pgqrs_offer "$word" < <(printf '%s\n' done failed cancelled) ;;
     --what) _pgqrs_offer "$word" < <(printf '%s\n' archived pending leased all) ;;
@@ -64,7 +72,8 @@ _pgqrs()
     local program=$1 word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]}
     local i words=() values=' -o --output --dsn --config --schema --delay --at --priority --batch
         --wrap --queue --state --outcome --limit --before --timeout --worker --key --unique-key
-        --what --older-than --socket '
+        --what --older-than --socket --workflow --status --from --input --cron --zone --payload
+        --catch-up --overlap -n --count '
     COMPREPLY=()
     for ((i = 1; i < COMP_CWORD; i++)); do
         case ${COMP_WORDS[i]} in
@@ -98,6 +107,12 @@ _pgqrs()
             'ctl deaths 2')
             _pgqrs_offer "$word" < <(_pgqrs_queues "$program")
             ;;
+        'schedule create '*) ;;
+        'schedule pause '* | 'schedule resume '* | 'schedule delete '* | 'schedule run 2' | \
+            'schedule next 2')
+            _pgqrs_offer "$word" < <(_pgqrs_queues "$program" schedule)
+            ;;
+        'workflow trigger 2') _pgqrs_offer "$word" < <(_pgqrs_queues "$program" workflow) ;;
         esac
     fi
 }

@@ -75,6 +75,20 @@ static const struct pg_stmt act_replay = {
     .types = {PG_INT8_ARRAY},
 };
 
+/* A run that has failed goes on, with what had failed for good; what waits for ever goes on to. */
+static const struct pg_stmt act_replay_runs = {
+    .name = "act_replay_runs",
+    .sql = "WITH run AS (UPDATE pgqrs_workflow_runs SET status = 'QUEUED', error = NULL,"
+           " completed_at = NULL, updated_at = pgqrsd_now() WHERE status::text = 'ERROR'"
+           " AND message_id = ANY(ARRAY(SELECT id FROM pgqrs_messages WHERE id = ANY($1)"
+           " AND " PG_IS_LIVE ")) RETURNING id)"
+           " UPDATE pgqrs_workflow_steps SET retry_count = 0, retry_at = pgqrsd_now()"
+           " WHERE run_id = ANY(ARRAY(SELECT id FROM run)) AND status::text = 'ERROR'"
+           " AND retry_at IS NULL AND coalesce(error ->> 'code', '') <> 'PAUSED'",
+    .param_count = 1,
+    .types = {PG_INT8_ARRAY},
+};
+
 /* What a message must be. */
 static bool may(enum pgqrs_act act, enum pgqrs_acted is)
 {
@@ -226,9 +240,10 @@ static int carry_out(struct pg_store *s, enum pgqrs_act act, const int64_t *ids,
     case PGQRS_ACT_FREE:
         return change(s, &act_free, ids, count, met, there, err);
     case PGQRS_ACT_REPLAY:
-        return run_about(s, &cancel_forget, ids, count, err) < 0
+        return run_about(s, &cancel_forget, ids, count, err) < 0 ? -1
+               : change(s, &act_replay, ids, count, met, there, err) < 0
                    ? -1
-                   : change(s, &act_replay, ids, count, met, there, err);
+                   : run_about(s, &act_replay_runs, ids, count, err);
     case PGQRS_ACT_NONE:
     case PGQRS_ACT_COUNT:
         break;

@@ -147,6 +147,25 @@ void pgqrs_pg_arg_array_end(struct pg_args *args)
     end(args);
 }
 
+void pgqrs_pg_arg_leases(struct pg_args *args, const struct pgqrs_lease_ref *leases, size_t count)
+{
+    pgqrs_pg_arg_array_begin(args, PG_INT8, count);
+    for (size_t i = 0; i < count; i++) {
+        pgqrs_pg_arg_array_int8(args, leases[i].message_id);
+    }
+    pgqrs_pg_arg_array_end(args);
+    pgqrs_pg_arg_array_begin(args, PG_INT8, count);
+    for (size_t i = 0; i < count; i++) {
+        pgqrs_pg_arg_array_int8(args, leases[i].worker_id);
+    }
+    pgqrs_pg_arg_array_end(args);
+    pgqrs_pg_arg_array_begin(args, PG_INT4, count);
+    for (size_t i = 0; i < count; i++) {
+        pgqrs_pg_arg_array_int4(args, (int32_t)leases[i].attempt);
+    }
+    pgqrs_pg_arg_array_end(args);
+}
+
 void pgqrs_pg_args_fini(struct pg_args *args)
 {
     pgqrs_buf_fini(&args->data);

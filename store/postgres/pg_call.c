@@ -91,6 +91,10 @@ static bool send_step(struct pg_store *s, struct step *step)
         formats[i] = 1;
     }
     const int *lengths = n == 0 ? NULL : step->args->lengths;
+    if (stmt->texts != NULL) {
+        return PQsendQueryParams(s->conn, stmt->sql, stmt->text_count, NULL, stmt->texts, NULL,
+                                 NULL, 0) == 1;
+    }
     bool named = stmt->name != NULL && !s->pooled && !s->borrowed;
     if (named && !is_prepared(s, stmt) && s->prepared_count < PG_PREPARED_MAX) {
         if (PQsendPrepare(s->conn, stmt->name, stmt->sql, stmt->param_count, stmt->types) != 1) {

@@ -117,7 +117,26 @@ const char pgqrs_pg_ddl_tables[] =
     "CREATE TABLE IF NOT EXISTS pgqrsd_schema (version integer PRIMARY KEY,"
     " installed_at timestamptz NOT NULL DEFAULT now());"
     "CREATE TABLE IF NOT EXISTS pgqrsd_cancel_requests (message_id bigint PRIMARY KEY,"
-    " requested_at timestamptz NOT NULL DEFAULT now())";
+    " requested_at timestamptz NOT NULL DEFAULT now());"
+    "CREATE TABLE IF NOT EXISTS pgqrsd_schedules (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY"
+    " KEY, name text NOT NULL UNIQUE, queue_id bigint NOT NULL REFERENCES pgqrs_queues (id),"
+    " cron text NOT NULL, zone text NOT NULL, payload jsonb NOT NULL,"
+    " priority integer NOT NULL DEFAULT 0, catch_up text NOT NULL DEFAULT 'skip',"
+    " overlap text NOT NULL DEFAULT 'allow', config text,"
+    " created_at timestamptz NOT NULL DEFAULT now(), paused_at timestamptz,"
+    " next_at timestamptz NOT NULL, planned boolean NOT NULL DEFAULT false,"
+    " last_at timestamptz, last_message_id bigint);"
+    "CREATE INDEX IF NOT EXISTS pgqrsd_schedules_next ON pgqrsd_schedules (next_at)"
+    " WHERE paused_at IS NULL;"
+    "CREATE TABLE IF NOT EXISTS pgqrsd_schedule_ticks ("
+    "schedule_id bigint NOT NULL REFERENCES pgqrsd_schedules (id) ON DELETE CASCADE,"
+    " tick_at timestamptz NOT NULL, message_id bigint, PRIMARY KEY (schedule_id, tick_at));"
+    "CREATE TABLE IF NOT EXISTS pgqrsd_workflow_events (message_id bigint NOT NULL, name text NOT"
+    " NULL, payload jsonb NOT NULL, created_at timestamptz NOT NULL DEFAULT now(),"
+    " PRIMARY KEY (message_id, name));"
+    "CREATE TABLE IF NOT EXISTS pgqrsd_workflow_state (message_id bigint NOT NULL, key text NOT"
+    " NULL, value jsonb NOT NULL, updated_at timestamptz NOT NULL DEFAULT now(),"
+    " PRIMARY KEY (message_id, key))";
 
 const char pgqrs_pg_ddl_labels[] =
     "ALTER TYPE pgqrs_workflow_status ADD VALUE IF NOT EXISTS 'CANCELLING';"
@@ -130,11 +149,16 @@ const char pgqrs_pg_ddl_columns[] =
     " ADD COLUMN IF NOT EXISTS pgqrsd_crash_ct integer NOT NULL DEFAULT 0,"
     " ADD COLUMN IF NOT EXISTS pgqrsd_outcome text, ADD COLUMN IF NOT EXISTS pgqrsd_result json,"
     " ADD COLUMN IF NOT EXISTS pgqrsd_error text,"
-    " ADD COLUMN IF NOT EXISTS pgqrsd_unique_key text;"
+    " ADD COLUMN IF NOT EXISTS pgqrsd_unique_key text,"
+    " ADD COLUMN IF NOT EXISTS pgqrsd_flow boolean NOT NULL DEFAULT false,"
+    " ADD COLUMN IF NOT EXISTS pgqrsd_parent_id bigint;"
     "ALTER TABLE pgqrs_queues ADD COLUMN IF NOT EXISTS pgqrsd_paused_at timestamptz;"
     "ALTER TABLE pgqrs_workers ADD COLUMN IF NOT EXISTS pgqrsd_instance text,"
     " ADD COLUMN IF NOT EXISTS pgqrsd_generation bigint,"
-    " ADD COLUMN IF NOT EXISTS pgqrsd_pid bigint";
+    " ADD COLUMN IF NOT EXISTS pgqrsd_pid bigint;"
+    "ALTER TABLE pgqrs_workflow_runs ADD COLUMN IF NOT EXISTS pgqrsd_event text;"
+    "ALTER TABLE pgqrs_workflow_steps ADD COLUMN IF NOT EXISTS pgqrsd_kind text NOT NULL"
+    " DEFAULT 'step'";
 
 const struct pg_index pgqrs_pg_indexes[] = {
     {"pgqrsd_messages_lease", "", "pgqrs_messages",
@@ -145,6 +169,8 @@ const struct pg_index pgqrs_pg_indexes[] = {
     {"pgqrsd_messages_unique", "UNIQUE ", "pgqrs_messages",
      "(queue_id, pgqrsd_unique_key)"
      " WHERE archived_at IS NULL AND pgqrsd_unique_key IS NOT NULL"},
+    {"pgqrsd_messages_parent", "", "pgqrs_messages",
+     "(pgqrsd_parent_id, id) WHERE pgqrsd_parent_id IS NOT NULL"},
 };
 const size_t pgqrs_pg_index_count = sizeof pgqrs_pg_indexes / sizeof *pgqrs_pg_indexes;
 
@@ -155,9 +181,20 @@ const char pgqrs_pg_ddl_settings[] =
     " autovacuum_vacuum_insert_scale_factor = 0.2, autovacuum_analyze_scale_factor = 0,"
     " autovacuum_analyze_threshold = 200000, fillfactor = 70)";
 
-const char pgqrs_pg_ddl_trigger[] =
-    "CREATE TRIGGER pgqrsd_wake AFTER INSERT ON pgqrs_messages FOR EACH STATEMENT"
-    " EXECUTE FUNCTION pgqrsd_wake()";
+/* What tells a message that has no run, events or state of ours from one that has is in the row: of
+ * plain jobs nothing is asked. */
+const struct pg_trigger pgqrs_pg_triggers[] = {
+    {"pgqrsd_wake", "AFTER INSERT ON pgqrs_messages FOR EACH STATEMENT"},
+    {"pgqrsd_message_archived",
+     "AFTER UPDATE OF archived_at ON pgqrs_messages FOR EACH ROW WHEN (NEW.pgqrsd_flow"
+     " AND NEW.archived_at IS NOT NULL AND OLD.archived_at IS NULL)"},
+    {"pgqrsd_message_deleted",
+     "AFTER DELETE ON pgqrs_messages FOR EACH ROW WHEN (OLD.pgqrsd_flow)"},
+    {"pgqrsd_run_cancelling",
+     "AFTER UPDATE OF status ON pgqrs_workflow_runs FOR EACH ROW WHEN (NEW.status::text ="
+     " 'CANCELLING' AND OLD.status::text <> 'CANCELLING')"},
+};
+const size_t pgqrs_pg_trigger_count = sizeof pgqrs_pg_triggers / sizeof *pgqrs_pg_triggers;
 
 /*
  * pgqrsd_now has no settings of its own, so that it is inlined. The others find the tables whatever

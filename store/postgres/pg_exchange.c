@@ -37,7 +37,7 @@ const struct pg_stmt pgqrs_pg_renew_leases = {
     .types = {PG_INT8_ARRAY, PG_INT8_ARRAY, PG_INT4_ARRAY, PG_INT8},
 };
 
-static const struct pg_stmt unsynced = {
+const struct pg_stmt pgqrs_pg_unsynced = {
     .name = "unsynced",
     .sql = "SELECT set_config('synchronous_commit', 'off', true)",
 };
@@ -87,7 +87,7 @@ static int wait_for_no_disk(const struct pg_store *s, struct pg_exchange *e,
     if (s->borrowed || e->x->settlement_count > 0 || e->x->want_count == 0) {
         return 0;
     }
-    if (pgqrs_pg_batch_add(&e->batch, &unsynced) == NULL) {
+    if (pgqrs_pg_batch_add(&e->batch, &pgqrs_pg_unsynced) == NULL) {
         return pgqrs_error_memory(err);
     }
     e->settle_count = e->batch.count;
@@ -384,21 +384,7 @@ static int add_renewal(struct pg_batch *batch, const struct pgqrs_lease_ref *lea
     if (args == NULL) {
         return pgqrs_error_set(err, PGQRS_ERR_INVALID, "renew: found more leases than fit");
     }
-    pgqrs_pg_arg_array_begin(args, PG_INT8, count);
-    for (size_t i = 0; i < count; i++) {
-        pgqrs_pg_arg_array_int8(args, leases[i].message_id);
-    }
-    pgqrs_pg_arg_array_end(args);
-    pgqrs_pg_arg_array_begin(args, PG_INT8, count);
-    for (size_t i = 0; i < count; i++) {
-        pgqrs_pg_arg_array_int8(args, leases[i].worker_id);
-    }
-    pgqrs_pg_arg_array_end(args);
-    pgqrs_pg_arg_array_begin(args, PG_INT4, count);
-    for (size_t i = 0; i < count; i++) {
-        pgqrs_pg_arg_array_int4(args, (int32_t)leases[i].attempt);
-    }
-    pgqrs_pg_arg_array_end(args);
+    pgqrs_pg_arg_leases(args, leases, count);
     pgqrs_pg_arg_int8(args, lease_ms);
     return 0;
 }

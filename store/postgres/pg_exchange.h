@@ -42,6 +42,10 @@ int pgqrs_pg_settle_and_follow(struct pg_store *s, struct pgqrs_exchange *x,
                                struct pgqrs_settlement **sorted,
                                struct pgqrs_error *err) PGQRS_MUST_CHECK;
 
+/* ---- pg_exchange.c ---- */
+/* Should the server forget this transaction when it crashes, no harm is done. */
+extern const struct pg_stmt pgqrs_pg_unsynced;
+
 /* ---- pg_settle.c ---- */
 int pgqrs_pg_add_settlements(struct pg_exchange *e, struct pgqrs_settlement *items, size_t count,
                              struct pgqrs_error *err) PGQRS_MUST_CHECK;

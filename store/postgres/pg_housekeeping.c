@@ -20,7 +20,7 @@
 #define TOO_OLD "< pgqrsd_now() - " PG_MS("$3")
 #define NO_RUN                                                                                     \
     "NOT EXISTS (SELECT 1 FROM pgqrs_workflow_runs r WHERE r.message_id = m.id"                    \
-    " AND " PG_RUN_UNFINISHED("r.status") ")"
+    " AND " PG_RUN_UNFINISHED("r.status") " OFFSET 0)"
 #define OF_QUEUES " FROM (SELECT id FROM pgqrs_queues WHERE $1 = 0 OR id = $1) q CROSS JOIN LATERAL"
 #define PRUNE_TYPES .param_count = 5, .types = {PG_INT8, PG_INT8, PG_INT8, PG_INT8, PG_INT8}
 

@@ -48,6 +48,8 @@ struct pg_stmt {
     const char *sql;
     int param_count;
     unsigned types[PG_PARAMS_MAX]; /* enum pg_type */
+    const char *const *texts;      /* the parameters, of types that the server finds; else null */
+    int text_count;
 };
 
 /* The parameters of one call, in binary. Build with the pgqrs_pg_arg_ functions, in order, from an
@@ -82,6 +84,8 @@ void pgqrs_pg_arg_array_int4(struct pg_args *args, int32_t value);
 void pgqrs_pg_arg_array_bool(struct pg_args *args, bool value);
 void pgqrs_pg_arg_array_bytes(struct pg_args *args, struct pgqrs_bytes bytes, bool jsonb);
 void pgqrs_pg_arg_array_end(struct pg_args *args);
+/* Three arrays: messages, workers, attempts. */
+void pgqrs_pg_arg_leases(struct pg_args *args, const struct pgqrs_lease_ref *leases, size_t count);
 void pgqrs_pg_args_fini(struct pg_args *args);
 
 /* Values of a binary result. A NULL is 0, false or an empty run with null data. Borrowed from the
@@ -217,5 +221,8 @@ int64_t pgqrs_pg_worker_purge(struct pgqrs_store *store, int64_t older_ms, uint3
                               struct pgqrs_error *err);
 int pgqrs_pg_worker_stats(struct pgqrs_store *store, int64_t queue_id, int64_t stale_ms,
                           struct pgqrs_worker_stats *stats_out, struct pgqrs_error *err);
+
+/* pg_schedule.c */
+extern const struct pgqrs_schedule_ops pgqrs_pg_schedule_ops;
 
 #endif

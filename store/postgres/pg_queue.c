@@ -157,7 +157,8 @@ static const struct pg_stmt queue_in_the_way = {
            " EXISTS (SELECT 1 FROM pgqrs_messages WHERE queue_id = $1"
            " AND archived_at IS NOT NULL),"
            " (SELECT count(*) FROM pgqrs_workers WHERE queue_id = $1 AND status <> 'stopped'),"
-           " EXISTS (SELECT 1 FROM pgqrs_workflows WHERE queue_id = $1)",
+           " EXISTS (SELECT 1 FROM pgqrs_workflows WHERE queue_id = $1),"
+           " EXISTS (SELECT 1 FROM pgqrsd_schedules WHERE queue_id = $1)",
     .param_count = 1,
     .types = {PG_INT8},
 };
@@ -206,10 +207,11 @@ static int check_way(const PGresult *row, int64_t queue_id, struct pgqrs_error *
                        count == 1 ? " that is" : "s that are");
     }
     char found[200];
-    int len =
-        snprintf(found, sizeof found, "%s%s%s%s", pgqrs_pg_bool(row, 0, 0) ? ", live messages" : "",
-                 pgqrs_pg_bool(row, 0, 1) ? ", archived messages" : "", workers,
-                 pgqrs_pg_bool(row, 0, 3) ? ", a workflow definition" : "");
+    int len = snprintf(found, sizeof found, "%s%s%s%s%s",
+                       pgqrs_pg_bool(row, 0, 0) ? ", live messages" : "",
+                       pgqrs_pg_bool(row, 0, 1) ? ", archived messages" : "", workers,
+                       pgqrs_pg_bool(row, 0, 3) ? ", a workflow definition" : "",
+                       pgqrs_pg_bool(row, 0, 4) ? ", a schedule" : "");
     if (len == 0) {
         return 0;
     }

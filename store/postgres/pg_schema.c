@@ -38,11 +38,15 @@ static const struct pg_stmt state_stmt = {
     .sql = "SELECT to_regclass('pgqrs_messages') IS NOT NULL,"
            " (SELECT count(*) FROM pg_attribute WHERE attname LIKE 'pgqrsd\\_%' AND attnum > 0"
            " AND NOT attisdropped AND attrelid IN (to_regclass('pgqrs_messages'),"
-           " to_regclass('pgqrs_queues'), to_regclass('pgqrs_workers'))) = 11,"
+           " to_regclass('pgqrs_queues'), to_regclass('pgqrs_workers'),"
+           " to_regclass('pgqrs_workflow_runs'), to_regclass('pgqrs_workflow_steps'))) = 15,"
            " (SELECT count(*) FROM pg_enum WHERE enumtypid = to_regtype('pgqrs_workflow_status')"
-           " AND enumlabel IN ('CANCELLING', 'CANCELLED')) = 2,"
-           " EXISTS (SELECT 1 FROM pg_trigger WHERE tgrelid = to_regclass('pgqrs_messages')"
-           " AND tgname = 'pgqrsd_wake')"};
+           " AND enumlabel IN ('CANCELLING', 'CANCELLED')) = 2"};
+static const struct pg_stmt trigger_stmt = {
+    .sql = "SELECT EXISTS (SELECT 1 FROM pg_trigger WHERE tgrelid IN (to_regclass('pgqrs_messages'),"
+           " to_regclass('pgqrs_workflow_runs')) AND tgname = $1)",
+    .param_count = 1,
+    .types = {PG_TEXT}};
 static const struct pg_stmt migration_stmt = {
     .sql = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)"
            " VALUES ($1, $2, true, decode($3, 'hex'), 0)",
@@ -192,7 +196,7 @@ static int migrate(struct pg_store *s, unsigned have, struct pgqrs_error *err)
 }
 
 struct state {
-    bool messages, columns, labels, trigger;
+    bool messages, columns, labels;
 };
 
 static int look(struct pg_store *s, struct state *state_out, struct pgqrs_error *err)
@@ -203,9 +207,23 @@ static int look(struct pg_store *s, struct state *state_out, struct pgqrs_error 
     }
     *state_out = (struct state){.messages = pgqrs_pg_bool(result, 0, 0),
                                 .columns = pgqrs_pg_bool(result, 0, 1),
-                                .labels = pgqrs_pg_bool(result, 0, 2),
-                                .trigger = pgqrs_pg_bool(result, 0, 3)};
+                                .labels = pgqrs_pg_bool(result, 0, 2)};
     PQclear(result);
+    return 0;
+}
+
+static int add_triggers(struct pg_store *s, struct pgqrs_error *err)
+{
+    for (size_t i = 0; i < pgqrs_pg_trigger_count; i++) {
+        const struct pg_trigger *t = &pgqrs_pg_triggers[i];
+        char sql[512];
+        int has = ask_bool(s, &trigger_stmt, t->name, err);
+        (void)snprintf(sql, sizeof sql, "CREATE TRIGGER %s %s EXECUTE FUNCTION %s()", t->name,
+                       t->when, t->name);
+        if (has < 0 || (has == 0 && pgqrs_pg_script(s, sql, err) < 0)) {
+            return -1;
+        }
+    }
     return 0;
 }
 
@@ -217,7 +235,7 @@ static int add_ours(struct pg_store *s, int64_t version, struct pgqrs_error *err
         (!has.labels && pgqrs_pg_script(s, pgqrs_pg_ddl_labels, err) < 0) ||
         (!has.columns && pgqrs_pg_script(s, pgqrs_pg_ddl_columns, err) < 0) ||
         pgqrs_pg_script(s, pgqrs_pg_ddl_functions, err) < 0 ||
-        (!has.trigger && pgqrs_pg_script(s, pgqrs_pg_ddl_trigger, err) < 0)) {
+        pgqrs_pg_script(s, pgqrs_pg_ddl_flow_functions, err) < 0 || add_triggers(s, err) < 0) {
         return -1;
     }
     return version > 0 ? 0 : pgqrs_pg_script(s, pgqrs_pg_ddl_settings, err);

@@ -6,7 +6,7 @@
 
 #include "store/postgres/pg_conn.h"
 
-enum { PG_SCHEMA_VERSION = 1 };
+enum { PG_SCHEMA_VERSION = 2 }; /* 1: no workflows */
 
 /* A migration of pgqrs: its row in the ledger, and what makes the same objects. */
 struct pg_migration {
@@ -27,13 +27,21 @@ struct pg_index {
 extern const struct pg_index pgqrs_pg_indexes[];
 extern const size_t pgqrs_pg_index_count;
 
+/* It calls the function of its name. */
+struct pg_trigger {
+    const char *name;
+    const char *when;
+};
+extern const struct pg_trigger pgqrs_pg_triggers[];
+extern const size_t pgqrs_pg_trigger_count;
+
 extern const char pgqrs_pg_ddl_ledger[];
 extern const char pgqrs_pg_ddl_tables[];  /* our own tables */
 extern const char pgqrs_pg_ddl_labels[];  /* those that the older of the two checksums lacks */
 extern const char pgqrs_pg_ddl_columns[]; /* our own */
 extern const char pgqrs_pg_ddl_functions[];
-extern const char pgqrs_pg_ddl_trigger[];  /* which calls one of them */
-extern const char pgqrs_pg_ddl_settings[]; /* of the tables */
+extern const char pgqrs_pg_ddl_flow_functions[]; /* pg_ddl_flow.c: those of workflows */
+extern const char pgqrs_pg_ddl_settings[];       /* of the tables */
 
 /* One statement: a row for each thing that is missing or not as it must be, as text. */
 extern const struct pg_stmt pgqrs_pg_verify_stmt;

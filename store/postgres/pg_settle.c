@@ -11,16 +11,12 @@
 /*
  * Outcomes of many messages in a few statements, one for each way to end. The arrays are parallel,
  * in the order of ids, no id twice; the place of a row's id in the first one is its place in the
- * others. What a lease is, and thereby what fences: worker and attempt in that place, and that the
- * message has not ended.
+ * others.
  */
 
-#define AT PG_PLACE("m.id", "$1")
-#define FENCE                                                                                      \
-    " WHERE m.id = ANY($1) AND coalesce(m.consumer_worker_id, 0) = ($2)[" AT "]"                   \
-    " AND coalesce(m.read_ct, 0) = ($3)[" AT "] AND " PG_IS_LIVE
-
-#define FENCE_TYPES PG_INT8_ARRAY, PG_INT8_ARRAY, PG_INT4_ARRAY
+#define AT PG_AT
+#define FENCE PG_FENCE
+#define FENCE_TYPES PG_FENCE_TYPES
 
 const struct pg_stmt pgqrs_pg_archive = {
     .name = "archive",

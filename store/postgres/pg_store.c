@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "store/postgres/pg_flow.h"
 #include "store/postgres/pg_wake.h"
 
 #define CALL_MS 30000
@@ -24,6 +25,8 @@ static void close_store(struct pgqrs_store *store)
 
 static const struct pgqrs_store_ops postgres_ops = {
     .name = "postgres",
+    .schedule = &pgqrs_pg_schedule_ops,
+    .workflow = &pgqrs_pg_workflow_ops,
     .close = close_store,
     .claim = pgqrs_pg_claim,
     .install = pgqrs_pg_install,

@@ -24,7 +24,9 @@
 #define PG_IS_PENDING PG_IS_LIVE " AND coalesce(consumer_worker_id, 0) = 0"
 #define PG_IS_LEASED PG_IS_LIVE " AND coalesce(consumer_worker_id, 0) <> 0"
 
-#define PG_RUN_UNFINISHED(status) status " IN ('QUEUED', 'RUNNING', 'PAUSED', 'CANCELLING')"
+/* As a text, which no index has: rows are found by what they belong to. */
+#define PG_RUN_UNFINISHED(status) status "::text IN ('QUEUED', 'RUNNING', 'PAUSED', 'CANCELLING')"
+#define PG_RUN_ENDED(status) status "::text IN ('SUCCESS', 'ERROR', 'CANCELLED')"
 
 /*
  * Before a statement that makes messages ready without inserting any: who sleeps is woken when it
@@ -51,5 +53,13 @@
 
 /* Where a value is in an array that is sorted and has it. */
 #define PG_PLACE(value, array) "width_bucket(" value ", " array ")"
+
+/* What a lease is, and thereby what fences: worker ($2) and attempt ($3) in the place that the id
+ * has in $1, which is sorted and has no id twice, and that the message has not ended. */
+#define PG_AT PG_PLACE("m.id", "$1")
+#define PG_FENCE                                                                                   \
+    " WHERE m.id = ANY($1) AND coalesce(m.consumer_worker_id, 0) = ($2)[" PG_AT "]"                \
+    " AND coalesce(m.read_ct, 0) = ($3)[" PG_AT "] AND " PG_IS_LIVE
+#define PG_FENCE_TYPES PG_INT8_ARRAY, PG_INT8_ARRAY, PG_INT4_ARRAY
 
 #endif

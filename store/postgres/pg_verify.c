@@ -34,7 +34,9 @@
     "('pgqrs_messages', 'pgqrsd_outcome', 'text'), "                                               \
     "('pgqrs_messages', 'pgqrsd_result', 'json'), "                                                \
     "('pgqrs_messages', 'pgqrsd_error', 'text'), "                                                 \
-    "('pgqrs_messages', 'pgqrsd_unique_key', 'text'), ('pgqrs_workflows', 'id', 'bigint'), "       \
+    "('pgqrs_messages', 'pgqrsd_unique_key', 'text'), "                                            \
+    "('pgqrs_messages', 'pgqrsd_flow', 'boolean'), "                                               \
+    "('pgqrs_messages', 'pgqrsd_parent_id', 'bigint'), ('pgqrs_workflows', 'id', 'bigint'), "      \
     "('pgqrs_workflows', 'name', 'character varying(255)'), "                                      \
     "('pgqrs_workflows', 'queue_id', 'bigint'), ('pgqrs_workflows', 'created_at', '" TZ "'), "     \
     "('pgqrs_workflow_runs', 'id', 'bigint'), "                                                    \
@@ -49,6 +51,7 @@
     "('pgqrs_workflow_runs', 'paused_at', '" TZ "'), "                                             \
     "('pgqrs_workflow_runs', 'completed_at', '" TZ "'), "                                          \
     "('pgqrs_workflow_runs', 'worker_id', 'bigint'), "                                             \
+    "('pgqrs_workflow_runs', 'pgqrsd_event', 'text'), "                                            \
     "('pgqrs_workflow_steps', 'id', 'bigint'), ('pgqrs_workflow_steps', 'run_id', 'bigint'), "     \
     "('pgqrs_workflow_steps', 'step_name', 'character varying(255)'), "                            \
     "('pgqrs_workflow_steps', 'status', 'pgqrs_workflow_status'), "                                \
@@ -62,8 +65,35 @@
     "('pgqrs_workflow_steps', 'retry_count', 'integer'), "                                         \
     "('pgqrs_workflow_steps', 'retry_at', '" TZ "'), "                                             \
     "('pgqrs_workflow_steps', 'last_retry_at', '" TZ "'), "                                        \
+    "('pgqrs_workflow_steps', 'pgqrsd_kind', 'text'), "                                            \
+    "('pgqrsd_workflow_events', 'message_id', 'bigint'), "                                         \
+    "('pgqrsd_workflow_events', 'name', 'text'), "                                                 \
+    "('pgqrsd_workflow_events', 'payload', 'jsonb'), "                                             \
+    "('pgqrsd_workflow_events', 'created_at', '" TZ "'), "                                         \
+    "('pgqrsd_workflow_state', 'message_id', 'bigint'), "                                          \
+    "('pgqrsd_workflow_state', 'key', 'text'), ('pgqrsd_workflow_state', 'value', 'jsonb'), "      \
+    "('pgqrsd_workflow_state', 'updated_at', '" TZ "'), "                                          \
     "('pgqrsd_cancel_requests', 'message_id', 'bigint'), "                                         \
-    "('pgqrsd_cancel_requests', 'requested_at', '" TZ "')"
+    "('pgqrsd_cancel_requests', 'requested_at', '" TZ "'), "                                       \
+    "('pgqrsd_schedules', 'id', 'bigint'), "                                                       \
+    "('pgqrsd_schedules', 'name', 'text'), "                                                       \
+    "('pgqrsd_schedules', 'queue_id', 'bigint'), "                                                 \
+    "('pgqrsd_schedules', 'cron', 'text'), "                                                       \
+    "('pgqrsd_schedules', 'zone', 'text'), "                                                       \
+    "('pgqrsd_schedules', 'payload', 'jsonb'), "                                                   \
+    "('pgqrsd_schedules', 'priority', 'integer'), "                                                \
+    "('pgqrsd_schedules', 'catch_up', 'text'), "                                                   \
+    "('pgqrsd_schedules', 'overlap', 'text'), "                                                    \
+    "('pgqrsd_schedules', 'config', 'text'), "                                                     \
+    "('pgqrsd_schedules', 'created_at', '" TZ "'), "                                               \
+    "('pgqrsd_schedules', 'paused_at', '" TZ "'), "                                                \
+    "('pgqrsd_schedules', 'next_at', '" TZ "'), "                                                  \
+    "('pgqrsd_schedules', 'planned', 'boolean'), "                                                 \
+    "('pgqrsd_schedules', 'last_at', '" TZ "'), "                                                  \
+    "('pgqrsd_schedules', 'last_message_id', 'bigint'), "                                          \
+    "('pgqrsd_schedule_ticks', 'schedule_id', 'bigint'), "                                         \
+    "('pgqrsd_schedule_ticks', 'tick_at', '" TZ "'), "                                             \
+    "('pgqrsd_schedule_ticks', 'message_id', 'bigint')"
 
 /* Foreign keys: table, column, what it refers to. */
 #define REFERENCES                                                                                 \
@@ -87,7 +117,8 @@
     "('idx_pgqrs_workers_queue_status'), ('idx_pgqrs_workers_heartbeat'), "                        \
     "('idx_pgqrs_messages_hot_path'), ('idx_pgqrs_messages_consumer_worker_id_active'), "          \
     "('idx_pgqrs_messages_archived_at'), ('pgqrsd_messages_lease'), "                              \
-    "('pgqrsd_messages_failed'), ('pgqrsd_messages_unique')"
+    "('pgqrsd_messages_failed'), ('pgqrsd_messages_unique'), ('pgqrsd_messages_parent'), "         \
+    "('pgqrsd_schedules_next')"
 
 #define LABELS                                                                                     \
     "('worker_status', 'ready'), ('worker_status', 'polling'), "                                   \
@@ -101,7 +132,10 @@
     "('pgqrsd_now()'), ('pgqrsd_wake()'), "                                                        \
     "('pgqrs_enqueue(text,jsonb,interval,integer,text,timestamptz)'), "                            \
     "('pgqrs_enqueue_batch(text,jsonb[],interval,integer)'), ('pgqrs_cancel(bigint)'), "           \
-    "('pgqrs_backlog(text)')"
+    "('pgqrs_backlog(text)'), ('pgqrsd_send_event(bigint,text,jsonb)'), "                          \
+    "('pgqrsd_message_archived()'), ('pgqrsd_message_deleted()')"
+
+#define TRIGGERS "('pgqrsd_wake'), ('pgqrsd_message_archived'), ('pgqrsd_message_deleted')"
 
 /* Names without a schema are found through search_path, like those in our statements. */
 const struct pg_stmt pgqrs_pg_verify_stmt = {
@@ -139,9 +173,9 @@ const struct pg_stmt pgqrs_pg_verify_stmt = {
         "SELECT 'function ' || v.n FROM (VALUES " FUNCTIONS ") v (n)"
         " WHERE to_regprocedure(v.n) IS NULL"
         " UNION ALL "
-        "SELECT 'trigger pgqrsd_wake on pgqrs_messages' WHERE NOT EXISTS (SELECT 1 FROM pg_trigger"
-        " WHERE tgrelid = to_regclass('pgqrs_messages') AND tgname = 'pgqrsd_wake'"
-        " AND tgenabled IN ('O', 'A'))"};
+        "SELECT 'trigger ' || v.n || ' on pgqrs_messages' FROM (VALUES " TRIGGERS ") v (n)"
+        " WHERE NOT EXISTS (SELECT 1 FROM pg_trigger WHERE tgrelid = to_regclass('pgqrs_messages')"
+        " AND tgname = v.n AND tgenabled IN ('O', 'A'))"};
 
 int pgqrs_pg_check_objects(struct pg_store *s, struct pgqrs_error *err)
 {

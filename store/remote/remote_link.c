@@ -213,6 +213,9 @@ static int say_hello(struct remote_store *s, int64_t deadline_ms, struct pgqrs_e
     struct pgqrs_error unread;
     /* A broker that refuses may have closed before it read the hello: its reason is there. */
     if (receive_frame(s, &frame, deadline_ms, rc < 0 ? &unread : err) < 0) {
+        if (rc < 0 && unread.code == PGQRS_ERR_PROTOCOL) {
+            *err = unread; /* it has said something that no broker says */
+        }
         return -1;
     }
     return read_welcome(s, &frame, err);

@@ -25,6 +25,9 @@ struct remote_store {
     char pgqrs_schema[64]; /* what info tells */
 };
 
+extern const struct pgqrs_workflow_ops pgqrs_remote_workflow_ops;
+extern const struct pgqrs_schedule_ops pgqrs_remote_schedule_ops;
+
 /*
  * Fills number, sends the call and waits for its reply, which is what the store answered: -1 with
  * *err when that failed, or PGQRS_ERR_AGAIN when the call was not sent or changes nothing,

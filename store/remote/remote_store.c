@@ -481,6 +481,8 @@ static void close_store(struct pgqrs_store *store)
 
 static const struct pgqrs_store_ops remote_ops = {
     .name = "broker",
+    .workflow = &pgqrs_remote_workflow_ops,
+    .schedule = &pgqrs_remote_schedule_ops,
     .close = close_store,
     .claim = claim,
     .install = install,

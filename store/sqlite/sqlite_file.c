@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "store/sqlite/sqlite_priv.h"
+#include "store/sqlite/sqlite_flow.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -185,6 +185,7 @@ static void attach(struct sqlite_store *s)
 {
     (void)sqlite3_busy_handler(s->db, on_busy, s); /* can not fail on an open connection */
     (void)sqlite3_wal_hook(s->db, on_committed, s);
+    pgqrs_sqlite_guest_attach(s);
 }
 
 static int configure(struct sqlite_store *s, struct pgqrs_error *err)

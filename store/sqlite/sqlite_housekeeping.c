@@ -224,16 +224,28 @@ static int find_used_up(struct sqlite_store *s, int64_t queue_id, uint32_t max_a
     return 0;
 }
 
+static int64_t bury_one(struct sqlite_store *s, enum sqlite_stmt_id stmt_id, int64_t id,
+                        uint32_t max_attempts, const struct moment *now, struct pgqrs_error *err)
+{
+    sqlite3_stmt *stmt = pgqrs_sqlite_stmt(s, stmt_id, err);
+    if (stmt == NULL) {
+        return -1;
+    }
+    pgqrs_sqlite_bind_int(stmt, 1, id);
+    pgqrs_sqlite_bind_text(stmt, 2, now->text);
+    pgqrs_sqlite_bind_int(stmt, 3, max_attempts);
+    return pgqrs_sqlite_run(s, stmt, err);
+}
+
 static int64_t bury_them(struct sqlite_store *s, const struct sqlite_ids *ids,
                          uint32_t max_attempts, const struct moment *now, struct pgqrs_error *err)
 {
-    sqlite3_stmt *stmt = pgqrs_sqlite_stmt(s, STMT_BURY, err);
-    int64_t buried = stmt == NULL ? -1 : 0;
+    int64_t buried = 0;
     for (size_t i = 0; buried >= 0 && i < ids->count; i++) {
-        pgqrs_sqlite_bind_int(stmt, 1, ids->items[i]);
-        pgqrs_sqlite_bind_text(stmt, 2, now->text);
-        pgqrs_sqlite_bind_int(stmt, 3, max_attempts);
-        int64_t changed = pgqrs_sqlite_run(s, stmt, err);
+        int64_t id = ids->items[i];
+        int64_t changed = bury_one(s, STMT_RUN_FAILS_BURIED, id, max_attempts, now, err) < 0
+                              ? -1
+                              : bury_one(s, STMT_BURY, id, max_attempts, now, err);
         buried = changed < 0 ? -1 : buried + changed;
     }
     return buried;

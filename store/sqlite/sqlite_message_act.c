@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "store/sqlite/sqlite_priv.h"
+#include "store/sqlite/sqlite_flow.h"
 
 #include <stdlib.h>
 
@@ -88,6 +88,16 @@ static int look(struct sqlite_store *s, int64_t id, bool *ours_out, struct pgqrs
     return is;
 }
 
+/* The failed run of a message that is replayed goes on: what had failed in it for good is due. */
+static int go_on(struct sqlite_store *s, int64_t id, const char *now, struct pgqrs_error *err)
+{
+    int64_t runs = pgqrs_sqlite_run_at(s, STMT_REPLAY_RUN, id, now, err);
+    if (runs <= 0) {
+        return (int)runs;
+    }
+    return pgqrs_sqlite_run_at(s, STMT_REPLAY_STEPS, id, now, err) < 0 ? -1 : 0;
+}
+
 int64_t pgqrs_sqlite_replay(struct sqlite_store *s, int64_t id, const char *now,
                             struct pgqrs_error *err)
 {
@@ -100,7 +110,11 @@ int64_t pgqrs_sqlite_replay(struct sqlite_store *s, int64_t id, const char *now,
     }
     pgqrs_sqlite_bind_int(stmt, 1, id);
     pgqrs_sqlite_bind_text(stmt, 2, now);
-    return pgqrs_sqlite_run(s, stmt, err);
+    int64_t replayed = pgqrs_sqlite_run(s, stmt, err);
+    if (replayed > 0 && go_on(s, id, now, err) < 0) {
+        return -1;
+    }
+    return replayed;
 }
 
 /* Changes nothing when the message is not in a state that allows it. */
@@ -116,6 +130,9 @@ static int64_t carry_out(struct sqlite_store *s, enum pgqrs_act act, int64_t id,
     }
     if (act == PGQRS_ACT_REPLAY) {
         return pgqrs_sqlite_replay(s, id, now, err);
+    }
+    if (act == PGQRS_ACT_CANCEL && pgqrs_sqlite_run_about(s, STMT_RUN_FAILS_WAITING, id, err) < 0) {
+        return -1;
     }
     sqlite3_stmt *stmt = pgqrs_sqlite_stmt(s, stmts[act], err);
     if (stmt == NULL) {

@@ -52,7 +52,11 @@ static int read_states(struct sqlite_store *s, struct pgqrs_orders *orders, stru
 
 static int end_waiting(struct sqlite_store *s, const struct moment *now, struct pgqrs_error *err)
 {
-    sqlite3_stmt *stmt = pgqrs_sqlite_stmt(s, STMT_ORDERS_END, err);
+    sqlite3_stmt *stmt = pgqrs_sqlite_stmt(s, STMT_RUN_FAILS_ORDERED, err);
+    if (stmt == NULL || pgqrs_sqlite_run(s, stmt, err) < 0) {
+        return -1;
+    }
+    stmt = pgqrs_sqlite_stmt(s, STMT_ORDERS_END, err);
     if (stmt == NULL) {
         return -1;
     }

@@ -94,6 +94,67 @@ enum sqlite_stmt_id {
     STMT_TAKE,
     STMT_LATER,
     STMT_REPAIR_VT,
+    STMT_SCHEDULE_INSERT,
+    STMT_SCHEDULE_CHANGE,
+    STMT_SCHEDULE_LIST,
+    STMT_SCHEDULE_FIND,
+    STMT_SCHEDULE_DUE,
+    STMT_SCHEDULE_PAUSE,
+    STMT_SCHEDULE_DELETE,
+    STMT_SCHEDULE_OTHERS,
+    STMT_SCHEDULE_LOOK,
+    STMT_SCHEDULE_FIRED,
+    STMT_TICK_INSERT,
+    STMT_TICK_MESSAGE,
+    STMT_TICKS_OLD,
+    STMT_TICKS_DELETE,
+    STMT_RUN_FAILS,
+    STMT_RUN_FAILS_WAITING,
+    STMT_RUN_FAILS_BURIED,
+    STMT_RUN_FAILS_ORDERED,
+    STMT_FLOW_FIRST, /* of sqlite_flow_sql.c */
+    STMT_WORKFLOW_FIND = STMT_FLOW_FIRST,
+    STMT_WORKFLOW_LIST,
+    STMT_WORKFLOW_CREATE,
+    STMT_RUN_GET,
+    STMT_RUN_LIST,
+    STMT_RUN_LIST_STATUS,
+    STMT_RUN_LIST_PARENT,
+    STMT_RUN_LIST_END,
+    STMT_RUN_LIST_STATUS_END,
+    STMT_RUN_STEPS,
+    STMT_RUN_STATE,
+    STMT_RUN_EVENTS,
+    STMT_RUN_LOOK,
+    STMT_RUN_CANCEL,
+    STMT_MESSAGE_WAKE,
+    STMT_MESSAGE_MARK,
+    STMT_RESUME_STEPS,
+    STMT_EVENT_ADD,
+    STMT_EVENT_WAKE,
+    STMT_EVENT_THERE,
+    STMT_STEP_FIND,
+    STMT_MESSAGE_AGAIN,
+    STMT_FORK_RUN,
+    STMT_FORK_STEPS,
+    STMT_OPEN_MESSAGE,
+    STMT_OPEN_RUN,
+    STMT_FLOW_LOOK,
+    STMT_STEP_STORED,
+    STMT_STEP_PUT,
+    STMT_STATE_PUT,
+    STMT_RUN_END,
+    STMT_RUN_PAUSE,
+    STMT_RUN_AWAIT,
+    STMT_MESSAGE_ADOPT,
+    STMT_CONTINUE_EVENTS,
+    STMT_JSON_VALID,
+    STMT_JSON_TEXT,
+    STMT_REPLAY_RUN,
+    STMT_REPLAY_STEPS,
+    STMT_ITEM,
+    STMT_ITEM_RELEASE,
+    STMT_ITEM_ROLLBACK,
     STMT_COUNT
 };
 
@@ -121,6 +182,8 @@ struct sqlite_store {
     bool syncs; /* the level the connection is at */
     ino_t wal_inode;
     struct sqlite_wake wake;
+    bool guest;             /* what is prepared and stepped is a handler's statement */
+    char guest_refused[80]; /* what it may not */
     sqlite3_stmt *stmts[STMT_COUNT];
 };
 
@@ -139,6 +202,10 @@ static inline struct sqlite_store *sqlite_of(struct pgqrs_store *store)
     " pgqrsd_result, pgqrsd_error, coalesce(producer_worker_id, 0), pgqrsd_unique_key"
 
 const char *pgqrs_sqlite_sql(enum sqlite_stmt_id id);
+
+/* ---- sqlite_schedule.c ---- */
+
+extern const struct pgqrs_schedule_ops pgqrs_sqlite_schedule_ops;
 
 /* ---- sqlite_dsn.c ---- */
 
@@ -324,6 +391,16 @@ int64_t pgqrs_sqlite_renew(struct pgqrs_store *store, const struct pgqrs_lease_r
 /* sqlite_settle.c, sqlite_lease.c: the two halves of an exchange, in the caller's transaction. */
 int pgqrs_sqlite_settle(struct sqlite_store *s, struct pgqrs_settlement *item,
                         const struct moment *now, struct pgqrs_error *err);
+/* Writes to trouble why a follow-up can not be added; leaves it empty when all can. */
+int pgqrs_sqlite_check_follow_ups(struct sqlite_store *s, const struct pgqrs_follow_up *follow_ups,
+                                  size_t count, char *trouble, size_t size,
+                                  struct pgqrs_error *err);
+/* After that. *first_out: the id of the first one. */
+int pgqrs_sqlite_add_follow_ups(struct sqlite_store *s, const struct pgqrs_follow_up *follow_ups,
+                                size_t count, const struct moment *now, int64_t *first_out,
+                                struct pgqrs_error *err);
+/* A text of somebody else's: SQLite's functions, and ours, end it at a zero byte. */
+struct pgqrs_bytes pgqrs_sqlite_until_zero(struct pgqrs_bytes text);
 /* Gives back one lease, unspent, as it was before. Returns 1 when it held, else 0. */
 int64_t pgqrs_sqlite_give_back(struct sqlite_store *s, const struct pgqrs_lease_ref *lease,
                                const struct moment *now, struct pgqrs_error *err);

@@ -49,10 +49,11 @@ static int check_way(struct sqlite_store *s, int64_t queue_id, struct pgqrs_erro
                        count == 1 ? " that is" : "s that are");
     }
     char found[200];
-    int len = snprintf(found, sizeof found, "%s%s%s%s",
+    int len = snprintf(found, sizeof found, "%s%s%s%s%s",
                        sqlite3_column_int(stmt, 0) != 0 ? ", live messages" : "",
                        sqlite3_column_int(stmt, 1) != 0 ? ", archived messages" : "", workers,
-                       sqlite3_column_int(stmt, 3) != 0 ? ", a workflow definition" : "");
+                       sqlite3_column_int(stmt, 3) != 0 ? ", a workflow definition" : "",
+                       sqlite3_column_int(stmt, 4) != 0 ? ", a schedule" : "");
     (void)sqlite3_reset(stmt); /* the row was read */
     if (len == 0) {
         return 0;

@@ -88,12 +88,74 @@ const struct sqlite_column pgqrs_sqlite_columns[] = {
     {"pgqrs_messages", "pgqrsd_result", "TEXT"},
     {"pgqrs_messages", "pgqrsd_error", "TEXT"},
     {"pgqrs_messages", "pgqrsd_unique_key", "TEXT"},
+    /* Not 0: it has a run that we began, or events, or state. */
+    {"pgqrs_messages", "pgqrsd_flow", "INTEGER NOT NULL DEFAULT 0"},
+    {"pgqrs_messages", "pgqrsd_parent_id", "INTEGER"},
     {"pgqrs_queues", "pgqrsd_paused_at", "TEXT"},
     {"pgqrs_workers", "pgqrsd_instance", "TEXT"},
     {"pgqrs_workers", "pgqrsd_generation", "INTEGER"},
     {"pgqrs_workers", "pgqrsd_pid", "INTEGER"},
+    {"pgqrs_workflow_runs", "pgqrsd_event", "TEXT"}, /* which it waits for */
+    {"pgqrs_workflow_steps", "pgqrsd_kind", "TEXT NOT NULL DEFAULT 'step'"},
 };
 const size_t pgqrs_sqlite_column_count = sizeof pgqrs_sqlite_columns / sizeof *pgqrs_sqlite_columns;
+
+/*
+ * What other programs' statements set off, too. Whether there is anything to do they decide by the
+ * row alone. They call no function: with one, SQLite would keep a journal for each row that any
+ * message's end changes, half of the time of that. So an error that needs to be made JSON is
+ * written to the run beforehand, by STMT_RUN_FAILS and the like.
+ */
+#define ENDED(run) run "status IN ('SUCCESS', 'ERROR', 'CANCELLED')"
+#define TRIGGER_MESSAGE_ARCHIVED                                                                   \
+    "CREATE TRIGGER IF NOT EXISTS pgqrsd_message_archived"                                         \
+    " AFTER UPDATE OF archived_at ON pgqrs_messages"                                               \
+    " WHEN NEW.pgqrsd_flow <> 0 AND NEW.archived_at IS NOT NULL AND OLD.archived_at IS NULL"       \
+    " BEGIN UPDATE pgqrs_workflow_runs SET status = CASE WHEN status = 'CANCELLING'"               \
+    " OR NEW.pgqrsd_outcome IS 'cancelled' THEN 'CANCELLED' ELSE 'ERROR' END,"                     \
+    " error = CASE WHEN NEW.pgqrsd_outcome IS NULL OR error IS NULL"                               \
+    " OR (NEW.pgqrsd_outcome = 'done' AND NEW.pgqrsd_error IS NULL)"                               \
+    " THEN '\"its message was archived before it ended\"' ELSE error END,"                         \
+    " completed_at = NEW.archived_at, updated_at = NEW.archived_at, pgqrsd_event = NULL"           \
+    " WHERE message_id = NEW.id AND NOT " ENDED("") "; END"
+#define TRIGGER_MESSAGE_DELETED                                                                    \
+    "CREATE TRIGGER IF NOT EXISTS pgqrsd_message_deleted AFTER DELETE ON pgqrs_messages"           \
+    " WHEN OLD.pgqrsd_flow <> 0 BEGIN"                                                             \
+    " DELETE FROM pgqrs_workflow_steps WHERE run_id IN"                                            \
+    " (SELECT id FROM pgqrs_workflow_runs WHERE message_id = OLD.id);"                             \
+    " DELETE FROM pgqrs_workflow_runs WHERE message_id = OLD.id;"                                  \
+    " DELETE FROM pgqrsd_workflow_events WHERE message_id = OLD.id;"                               \
+    " DELETE FROM pgqrsd_workflow_state WHERE message_id = OLD.id; END"
+/* Tells the run that started it. */
+#define RUN_END_TIME "coalesce(NEW.completed_at, NEW.updated_at)"
+#define TRIGGER_RUN_ENDED                                                                          \
+    "CREATE TRIGGER IF NOT EXISTS pgqrsd_run_ended"                                                \
+    " AFTER UPDATE OF status ON pgqrs_workflow_runs"                                               \
+    " WHEN " ENDED("NEW.") " AND NOT " ENDED(                                                      \
+        "OLD.") " BEGIN INSERT INTO pgqrsd_workflow_events (message_id, name, payload, "           \
+                "created_at)"                                                                      \
+                " SELECT p.id, 'child:' || c.id, '{\"status\": \"' || NEW.status || CASE "         \
+                "NEW.status"                                                                       \
+                " WHEN 'SUCCESS' THEN '\", \"output\": ' || coalesce(NEW.output, 'null')"          \
+                " ELSE '\", \"error\": ' || coalesce(NEW.error, 'null') END || '}', " RUN_END_TIME \
+                " FROM pgqrs_messages c JOIN pgqrs_messages p ON p.id = c.pgqrsd_parent_id"        \
+                " WHERE c.id = NEW.message_id AND p.archived_at IS NULL"                           \
+                " AND NOT EXISTS (SELECT 1 FROM pgqrsd_workflow_events e"                          \
+                " WHERE e.message_id = p.id AND e.name = 'child:' || c.id);"                       \
+                " UPDATE pgqrs_messages SET vt = " RUN_END_TIME " WHERE id ="                      \
+                " (SELECT pgqrsd_parent_id FROM pgqrs_messages WHERE id = NEW.message_id)"         \
+                " AND +archived_at IS NULL AND +consumer_worker_id IS NULL AND vt > " RUN_END_TIME \
+                " AND EXISTS (SELECT 1 FROM pgqrs_workflow_runs r WHERE r.message_id = "           \
+                "pgqrs_messages.id"                                                                \
+                " AND r.pgqrsd_event = 'child:' || NEW.message_id); END"
+
+/* A client of pgqrs only says so in the run: it is seen when its message is delivered. */
+#define TRIGGER_RUN_CANCELLING                                                                     \
+    "CREATE TRIGGER IF NOT EXISTS pgqrsd_run_cancelling"                                           \
+    " AFTER UPDATE OF status ON pgqrs_workflow_runs"                                               \
+    " WHEN NEW.status = 'CANCELLING' AND OLD.status <> 'CANCELLING'"                               \
+    " BEGIN UPDATE pgqrs_messages SET vt = NEW.updated_at WHERE id = NEW.message_id"               \
+    " AND +archived_at IS NULL AND +consumer_worker_id IS NULL AND vt > NEW.updated_at; END"
 
 static const char *const pgqrsd_ddl[] = {
     /* What is ready or delayed, in the order in which it is served. */
@@ -107,6 +169,30 @@ static const char *const pgqrsd_ddl[] = {
     " WHERE archived_at IS NULL AND pgqrsd_unique_key IS NOT NULL",
     "CREATE TABLE IF NOT EXISTS pgqrsd_cancel_requests ("
     "message_id INTEGER PRIMARY KEY, requested_at TEXT NOT NULL DEFAULT (datetime('now')))",
+    "CREATE TABLE IF NOT EXISTS pgqrsd_schedules ("
+    "id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE,"
+    " queue_id INTEGER NOT NULL REFERENCES pgqrs_queues(id), cron TEXT NOT NULL,"
+    " zone TEXT NOT NULL, payload TEXT NOT NULL, priority INTEGER NOT NULL DEFAULT 0,"
+    " catch_up TEXT NOT NULL DEFAULT 'skip', overlap TEXT NOT NULL DEFAULT 'allow',"
+    " config TEXT, created_at " NOW_TEXT ", paused_at TEXT, next_at TEXT NOT NULL,"
+    " planned INTEGER NOT NULL DEFAULT 0, last_at TEXT, last_message_id INTEGER)",
+    "CREATE INDEX IF NOT EXISTS pgqrsd_schedules_next ON pgqrsd_schedules(next_at)"
+    " WHERE paused_at IS NULL",
+    "CREATE TABLE IF NOT EXISTS pgqrsd_schedule_ticks ("
+    "schedule_id INTEGER NOT NULL REFERENCES pgqrsd_schedules(id), tick_at TEXT NOT NULL,"
+    " message_id INTEGER, PRIMARY KEY (schedule_id, tick_at)) WITHOUT ROWID",
+    "CREATE INDEX IF NOT EXISTS pgqrsd_messages_parent ON pgqrs_messages(pgqrsd_parent_id)"
+    " WHERE pgqrsd_parent_id IS NOT NULL",
+    "CREATE TABLE IF NOT EXISTS pgqrsd_workflow_events (message_id INTEGER NOT NULL,"
+    " name TEXT NOT NULL, payload TEXT NOT NULL, created_at TEXT NOT NULL,"
+    " PRIMARY KEY (message_id, name)) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS pgqrsd_workflow_state (message_id INTEGER NOT NULL,"
+    " key TEXT NOT NULL, value TEXT NOT NULL, updated_at TEXT NOT NULL,"
+    " PRIMARY KEY (message_id, key)) WITHOUT ROWID",
+    TRIGGER_MESSAGE_ARCHIVED,
+    TRIGGER_MESSAGE_DELETED,
+    TRIGGER_RUN_ENDED,
+    TRIGGER_RUN_CANCELLING,
     "CREATE TABLE IF NOT EXISTS pgqrsd_schema ("
     "version INTEGER PRIMARY KEY, installed_at TEXT NOT NULL)",
 };

@@ -6,7 +6,7 @@
 
 #include "store/sqlite/sqlite_priv.h"
 
-#define PGQRS_SQLITE_SCHEMA_VERSION 2 /* 1: no unique keys, no paused queues */
+#define PGQRS_SQLITE_SCHEMA_VERSION 3 /* 1: no unique keys, no paused queues; 2: no workflows */
 
 /* A row of the ledger in which pgqrs' clients note what they have installed. */
 struct sqlite_migration {

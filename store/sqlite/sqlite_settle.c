@@ -4,8 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* A text of somebody else's: SQLite's functions, and ours, end it at a zero byte. */
-static struct pgqrs_bytes until_zero(struct pgqrs_bytes text)
+struct pgqrs_bytes pgqrs_sqlite_until_zero(struct pgqrs_bytes text)
 {
     const char *zero = text.len == 0 ? NULL : memchr(text.data, 0, text.len);
     text.len = zero == NULL ? text.len : (size_t)(zero - text.data);
@@ -22,24 +21,41 @@ static sqlite3_stmt *fenced(struct sqlite_store *s, enum sqlite_stmt_id id,
         pgqrs_sqlite_bind_int(stmt, 1, item->message_id);
         pgqrs_sqlite_bind_int(stmt, 2, item->worker_id);
         pgqrs_sqlite_bind_int(stmt, 3, item->attempt);
+        if (id == STMT_SETTLE_END || id == STMT_SETTLE_RELEASE || id == STMT_RUN_FAILS) {
+            pgqrs_sqlite_bind_bytes(stmt, 4, pgqrs_sqlite_until_zero(item->error));
+        }
         if (id == STMT_SETTLE_END || id == STMT_SETTLE_RELEASE) {
-            pgqrs_sqlite_bind_bytes(stmt, 4, until_zero(item->error));
             pgqrs_sqlite_bind_int(stmt, 5, item->crashed ? 1 : 0);
         }
     }
     return stmt;
 }
 
+/* A run that the message may have gets the error that it ends with. */
+static int tell_run(struct sqlite_store *s, const struct pgqrs_settlement *item,
+                    struct pgqrs_error *err)
+{
+    if (item->error.len == 0 && item->how != PGQRS_SETTLE_DEAD &&
+        item->how != PGQRS_SETTLE_CANCEL) {
+        return 0;
+    }
+    sqlite3_stmt *stmt = fenced(s, STMT_RUN_FAILS, item, err);
+    return stmt == NULL || pgqrs_sqlite_run(s, stmt, err) < 0 ? -1 : 0;
+}
+
 static int64_t end_message(struct sqlite_store *s, const struct pgqrs_settlement *item,
                            const char *outcome, const struct moment *now, struct pgqrs_error *err)
 {
+    if (tell_run(s, item, err) < 0) {
+        return -1;
+    }
     sqlite3_stmt *stmt = fenced(s, STMT_SETTLE_END, item, err);
     if (stmt == NULL) {
         return -1;
     }
     pgqrs_sqlite_bind_text(stmt, 6, now->text);
     pgqrs_sqlite_bind_text(stmt, 7, outcome);
-    pgqrs_sqlite_bind_bytes(stmt, 8, until_zero(item->result));
+    pgqrs_sqlite_bind_bytes(stmt, 8, pgqrs_sqlite_until_zero(item->result));
     return pgqrs_sqlite_run(s, stmt, err);
 }
 
@@ -112,12 +128,11 @@ static int look(struct sqlite_store *s, struct pgqrs_settlement *item, struct pg
 
 /* ---- follow-ups ---- */
 
-/* Writes to trouble why a follow-up can not be added; leaves it empty when all can. */
-static int check_follow_ups(struct sqlite_store *s, const struct pgqrs_settlement *item,
-                            char *trouble, size_t size, struct pgqrs_error *err)
+int pgqrs_sqlite_check_follow_ups(struct sqlite_store *s, const struct pgqrs_follow_up *follow_ups,
+                                  size_t count, char *trouble, size_t size, struct pgqrs_error *err)
 {
-    for (size_t i = 0; i < item->follow_up_count; i++) {
-        const struct pgqrs_follow_up *f = &item->follow_ups[i];
+    for (size_t i = 0; i < count; i++) {
+        const struct pgqrs_follow_up *f = &follow_ups[i];
         struct pgqrs_error why;
         int64_t id;
         if (pgqrs_store_check_item(&f->item, i, &why) == 0 &&
@@ -134,17 +149,21 @@ static int check_follow_ups(struct sqlite_store *s, const struct pgqrs_settlemen
     return 0;
 }
 
-static int add_follow_ups(struct sqlite_store *s, const struct pgqrs_settlement *item,
-                          const struct moment *now, struct pgqrs_error *err)
+int pgqrs_sqlite_add_follow_ups(struct sqlite_store *s, const struct pgqrs_follow_up *follow_ups,
+                                size_t count, const struct moment *now, int64_t *first_out,
+                                struct pgqrs_error *err)
 {
-    for (size_t i = 0; i < item->follow_up_count; i++) {
-        const struct pgqrs_follow_up *f = &item->follow_ups[i];
+    for (size_t i = 0; i < count; i++) {
+        const struct pgqrs_follow_up *f = &follow_ups[i];
         int64_t queue_id;
         bool existed;
-        if (pgqrs_sqlite_queue_find(&s->base, f->queue, &queue_id, err) < 0 ||
-            pgqrs_sqlite_insert(s, queue_id, &f->item, now, &existed, err) < 0) {
+        int64_t id = pgqrs_sqlite_queue_find(&s->base, f->queue, &queue_id, err) < 0
+                         ? -1
+                         : pgqrs_sqlite_insert(s, queue_id, &f->item, now, &existed, err);
+        if (id < 0) {
             return -1;
         }
+        *first_out = i == 0 ? id : *first_out;
     }
     return 0;
 }
@@ -153,7 +172,9 @@ static int64_t apply_with_follow_ups(struct sqlite_store *s, const struct pgqrs_
                                      const struct moment *now, struct pgqrs_error *err)
 {
     char trouble[sizeof err->text] = "";
-    if (check_follow_ups(s, item, trouble, sizeof trouble, err) < 0) {
+    int64_t first;
+    if (pgqrs_sqlite_check_follow_ups(s, item->follow_ups, item->follow_up_count, trouble,
+                                      sizeof trouble, err) < 0) {
         return -1;
     }
     if (trouble[0] != 0) {
@@ -164,7 +185,8 @@ static int64_t apply_with_follow_ups(struct sqlite_store *s, const struct pgqrs_
         return apply(s, &dead, now, err);
     }
     int64_t changed = apply(s, item, now, err);
-    if (changed > 0 && add_follow_ups(s, item, now, err) < 0) {
+    if (changed > 0 && pgqrs_sqlite_add_follow_ups(s, item->follow_ups, item->follow_up_count, now,
+                                                   &first, err) < 0) {
         return -1;
     }
     return changed;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "store/sqlite/sqlite_priv.h"
+#include "store/sqlite/sqlite_flow.h"
 
 /*
  * Every statement that is prepared once and kept. The hot ones name their index: statistics that
@@ -28,12 +28,19 @@
 #define REAPABLE "(?3 OR w.pgqrsd_instance IS NOT NULL)"
 /* The three that fence, and that the message has not ended. */
 #define FENCE "id = ?1 AND consumer_worker_id = ?2 AND read_ct = ?3 AND archived_at IS NULL"
+#define UNENDED "status NOT IN ('SUCCESS', 'ERROR', 'CANCELLED')"
 #define FAILURE "pgqrsd_error = coalesce(?4, pgqrsd_error), pgqrsd_crash_ct = pgqrsd_crash_ct + ?5"
 
 /* Somebody else's row may hold no count, or one that is no count. */
 /* A crash is counted apart. */
 #define ATTEMPTS "(coalesce(read_ct, 0) - pgqrsd_crash_ct)"
 #define NEXT_READ_CT "max(coalesce(read_ct, 0), 0) + 1"
+
+#define SCHEDULE                                                                                   \
+    "SELECT s.id, s.name, q.queue_name, s.queue_id, s.cron, s.zone, s.payload, s.priority,"        \
+    " s.catch_up, s.overlap, s.config, s.created_at, s.paused_at, s.next_at, s.planned,"           \
+    " s.last_at, s.last_message_id FROM pgqrsd_schedules s"
+#define OF_QUEUE " JOIN pgqrs_queues q ON q.id = s.queue_id"
 
 static const char *const texts[] =
     {
@@ -61,7 +68,8 @@ static const char *const texts[] =
             " EXISTS (SELECT 1 FROM pgqrs_messages INDEXED BY idx_messages_archived_at"
             " WHERE queue_id = ?1 AND archived_at IS NOT NULL),"
             " (SELECT count(*) FROM pgqrs_workers WHERE queue_id = ?1 AND status <> 'stopped'),"
-            " EXISTS (SELECT 1 FROM pgqrs_workflows WHERE queue_id = ?1)",
+            " EXISTS (SELECT 1 FROM pgqrs_workflows WHERE queue_id = ?1),"
+            " EXISTS (SELECT 1 FROM pgqrsd_schedules WHERE queue_id = ?1)",
         [STMT_QUEUE_WORKERS] =
             "DELETE FROM pgqrs_workers WHERE queue_id = ?1 AND id NOT IN (" NAMED ")",
         [STMT_QUEUE_LEAVE] = "UPDATE pgqrs_workers SET queue_id = NULL WHERE queue_id = ?1",
@@ -272,8 +280,11 @@ static const char *const texts[] =
             " AND NOT EXISTS (SELECT 1 FROM pgqrs_messages INDEXED BY idx_messages_consumer_active"
             " WHERE consumer_worker_id = w.id AND archived_at IS NULL) ORDER BY w.id LIMIT ?4",
 
-        [STMT_SETTLE_END] = "UPDATE pgqrs_messages SET archived_at = ?6, pgqrsd_outcome = ?7,"
-                            " pgqrsd_result = ?8, " FAILURE " WHERE " FENCE,
+        /* OR FAIL: whoever calls it rolls back in any case, and SQLite keeps no journal
+         * for that, as it would because of the trigger. */
+        [STMT_SETTLE_END] =
+            "UPDATE OR FAIL pgqrs_messages SET archived_at = ?6, pgqrsd_outcome = ?7,"
+            " pgqrsd_result = ?8, " FAILURE " WHERE " FENCE,
         [STMT_SETTLE_DELETE] = "DELETE FROM pgqrs_messages WHERE " FENCE
                                " AND NOT EXISTS (SELECT 1 FROM pgqrs_workflow_runs"
                                " WHERE message_id = ?1)",
@@ -321,10 +332,76 @@ static const char *const texts[] =
         [STMT_REPAIR_VT] =
             "UPDATE pgqrs_messages INDEXED BY pgqrsd_messages_lease SET vt = ?3"
             " WHERE queue_id = ?1 AND pgqrsd_priority = ?2 AND " PENDING " AND vt IS NULL",
+
+        [STMT_SCHEDULE_INSERT] =
+            "INSERT INTO pgqrsd_schedules (name, queue_id, cron, zone, payload, priority, catch_up,"
+            " overlap, config, paused_at, next_at, created_at)"
+            " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, CASE WHEN ?10 = 1 THEN ?11 END,"
+            " ?11, ?11)",
+        /* ?10: paused, 1 yes, 2 no, 0 as it is. In an assignment a column is what it was. */
+        [STMT_SCHEDULE_CHANGE] =
+            "UPDATE pgqrsd_schedules SET queue_id = ?2, cron = ?3, zone = ?4, payload = ?5,"
+            " priority = ?6, catch_up = ?7, overlap = ?8, config = ?9,"
+            " paused_at = CASE ?10 WHEN 1 THEN coalesce(paused_at, ?11) WHEN 0 THEN paused_at END,"
+            " next_at = CASE WHEN cron <> ?3 OR zone <> ?4"
+            " OR (?10 = 2 AND paused_at IS NOT NULL) THEN ?11 ELSE next_at END,"
+            " planned = planned AND cron = ?3 AND zone = ?4"
+            " AND NOT (?10 = 2 AND paused_at IS NOT NULL)"
+            " WHERE name = ?1 AND (queue_id <> ?2 OR cron <> ?3 OR zone <> ?4 OR payload <> ?5"
+            " OR priority <> ?6 OR catch_up <> ?7 OR overlap <> ?8 OR config IS NOT ?9"
+            " OR (?10 = 1 AND paused_at IS NULL) OR (?10 = 2 AND paused_at IS NOT NULL))",
+        [STMT_SCHEDULE_LIST] = SCHEDULE OF_QUEUE " WHERE s.name > ?1 ORDER BY s.name LIMIT ?2",
+        [STMT_SCHEDULE_FIND] = SCHEDULE OF_QUEUE " WHERE s.name = ?1",
+        /* As many as are read. */
+        [STMT_SCHEDULE_DUE] = SCHEDULE " INDEXED BY pgqrsd_schedules_next CROSS" OF_QUEUE
+                                       " WHERE s.paused_at IS NULL ORDER BY s.next_at",
+        [STMT_SCHEDULE_PAUSE] =
+            "UPDATE pgqrsd_schedules SET paused_at = CASE WHEN ?2 THEN coalesce(paused_at, ?3) END,"
+            " next_at = CASE WHEN NOT ?2 AND paused_at IS NOT NULL THEN ?3 ELSE next_at END,"
+            " planned = planned AND (?2 OR paused_at IS NULL) WHERE name = ?1",
+        [STMT_SCHEDULE_DELETE] = "DELETE FROM pgqrsd_schedules WHERE id = ?1",
+        [STMT_SCHEDULE_OTHERS] = "SELECT id FROM pgqrsd_schedules WHERE config = ?1"
+                                 " AND name NOT IN (SELECT value FROM json_each(?2))",
+        [STMT_SCHEDULE_LOOK] =
+            "SELECT queue_id, payload, priority, overlap = 'skip', EXISTS (SELECT 1"
+            " FROM pgqrs_messages WHERE id = last_message_id AND archived_at IS NULL)"
+            " FROM pgqrsd_schedules WHERE id = ?1 AND next_at = ?2 AND paused_at IS NULL",
+        [STMT_SCHEDULE_FIRED] = "UPDATE pgqrsd_schedules SET next_at = ?2, planned = ?3,"
+                                " last_at = coalesce(?4, last_at),"
+                                " last_message_id = coalesce(?5, last_message_id) WHERE id = ?1",
+        [STMT_TICK_INSERT] =
+            "INSERT OR IGNORE INTO pgqrsd_schedule_ticks (schedule_id, tick_at) VALUES (?1, ?2)",
+        [STMT_TICK_MESSAGE] = "UPDATE pgqrsd_schedule_ticks SET message_id = ?3"
+                              " WHERE schedule_id = ?1 AND tick_at = ?2",
+        [STMT_TICKS_OLD] =
+            "DELETE FROM pgqrsd_schedule_ticks WHERE schedule_id = ?1"
+            " AND tick_at <= (SELECT tick_at"
+            " FROM pgqrsd_schedule_ticks WHERE schedule_id = ?1 ORDER BY tick_at DESC"
+            " LIMIT 1 OFFSET ?2)",
+        [STMT_TICKS_DELETE] = "DELETE FROM pgqrsd_schedule_ticks WHERE schedule_id = ?1",
+        /* The error of a run whose message the next statement archives: the trigger's part. */
+        [STMT_RUN_FAILS] = "UPDATE pgqrs_workflow_runs SET error = (SELECT"
+                           " json_quote(coalesce(?4, pgqrsd_error, 'failed')) FROM pgqrs_messages"
+                           " WHERE " FENCE ") WHERE message_id = ?1 AND " UNENDED
+                           " AND EXISTS (SELECT 1 FROM pgqrs_messages WHERE " FENCE ")",
+        [STMT_RUN_FAILS_WAITING] =
+            "UPDATE pgqrs_workflow_runs SET error = (SELECT"
+            " json_quote(coalesce(pgqrsd_error, 'cancelled')) FROM pgqrs_messages WHERE id = ?1)"
+            " WHERE message_id = ?1 AND " UNENDED,
+        [STMT_RUN_FAILS_BURIED] =
+            "UPDATE pgqrs_workflow_runs SET error = (SELECT json_quote(" USED_UP ")"
+            " FROM pgqrs_messages WHERE id = ?1) WHERE message_id = ?1 AND " UNENDED
+            " AND EXISTS (SELECT 1 FROM pgqrs_messages WHERE id = ?1 AND +archived_at IS NULL"
+            " AND +consumer_worker_id IS NULL AND " ATTEMPTS " >= ?3)",
+        [STMT_RUN_FAILS_ORDERED] =
+            "UPDATE pgqrs_workflow_runs SET error = '\"" PGQRS_CANCELLED_TEXT "\"'"
+            " WHERE message_id IN (SELECT r.message_id FROM pgqrsd_cancel_requests r"
+            " CROSS JOIN pgqrs_messages m ON m.id = r.message_id"
+            " WHERE +m.archived_at IS NULL AND +m.consumer_worker_id IS NULL) AND " UNENDED,
 };
-_Static_assert(sizeof texts / sizeof *texts == STMT_COUNT, "every statement has its text");
+_Static_assert(sizeof texts / sizeof *texts == STMT_FLOW_FIRST, "every statement has its text");
 
 const char *pgqrs_sqlite_sql(enum sqlite_stmt_id id)
 {
-    return texts[id];
+    return id < STMT_FLOW_FIRST ? texts[id] : pgqrs_sqlite_flow_sql(id);
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "store/sqlite/sqlite_flow.h"
 #include "store/sqlite/sqlite_schema.h"
 #include "store/store_borrow.h"
 
@@ -24,8 +25,27 @@ static void close_store(struct pgqrs_store *store)
     free(s);
 }
 
+static const struct pgqrs_workflow_ops workflow_ops = {
+    .create = pgqrs_sqlite_workflow_create,
+    .list = pgqrs_sqlite_workflow_list,
+    .find = pgqrs_sqlite_workflow_find,
+    .run_get = pgqrs_sqlite_run_get,
+    .run_list = pgqrs_sqlite_run_list,
+    .run_steps = pgqrs_sqlite_run_steps,
+    .run_state = pgqrs_sqlite_run_state,
+    .run_events = pgqrs_sqlite_run_events,
+    .run_cancel = pgqrs_sqlite_run_cancel,
+    .run_resume = pgqrs_sqlite_run_resume,
+    .run_fork = pgqrs_sqlite_run_fork,
+    .event_send = pgqrs_sqlite_event_send,
+    .run_open = pgqrs_sqlite_run_open,
+    .flow = pgqrs_sqlite_flow,
+};
+
 static const struct pgqrs_store_ops sqlite_ops = {
     .name = "sqlite",
+    .schedule = &pgqrs_sqlite_schedule_ops,
+    .workflow = &workflow_ops,
     .close = close_store,
     .claim = pgqrs_sqlite_claim,
     .install = pgqrs_sqlite_install,

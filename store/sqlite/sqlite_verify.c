@@ -26,11 +26,21 @@ static const struct {
 #define TABLE_COUNT (sizeof tables / sizeof *tables)
 
 static const char *const indexes[] = {
-    "idx_messages_hot_path", "idx_messages_consumer_active", "idx_messages_archived_at",
-    "pgqrsd_messages_lease", "pgqrsd_messages_failed",       "pgqrsd_messages_unique",
+    "idx_messages_hot_path",  "idx_messages_consumer_active", "idx_messages_archived_at",
+    "pgqrsd_messages_lease",  "pgqrsd_messages_failed",       "pgqrsd_messages_unique",
+    "pgqrsd_messages_parent", "pgqrsd_schedules_next",
 };
 
 #define INDEX_COUNT (sizeof indexes / sizeof *indexes)
+
+static const char *const triggers[] = {
+    "pgqrsd_message_archived",
+    "pgqrsd_message_deleted",
+    "pgqrsd_run_ended",
+    "pgqrsd_run_cancelling",
+};
+
+#define TRIGGER_COUNT (sizeof triggers / sizeof *triggers)
 
 static sqlite3_stmt *prepare(struct sqlite_store *s, const char *sql, struct pgqrs_error *err)
 {
@@ -199,19 +209,19 @@ int pgqrs_sqlite_check_columns(struct sqlite_store *s, struct pgqrs_error *err)
     return 0;
 }
 
-static int check_indexes(struct sqlite_store *s, struct pgqrs_error *err)
+static int check_there(struct sqlite_store *s, const char *type, const char *const *names,
+                       size_t count, struct pgqrs_error *err)
 {
-    for (size_t i = 0; i < INDEX_COUNT; i++) {
-        int there =
-            pgqrs_sqlite_has(s, "SELECT 1 FROM sqlite_master WHERE type = 'index' AND name = ?1",
-                             indexes[i], NULL, err);
+    for (size_t i = 0; i < count; i++) {
+        int there = pgqrs_sqlite_has(s, "SELECT 1 FROM sqlite_master WHERE type = ?1 AND name = ?2",
+                                     type, names[i], err);
         if (there < 0) {
             return -1;
         }
         if (there == 0) {
             return pgqrs_error_set(err, PGQRS_ERR_SCHEMA,
-                                   "store \"%s\": found no index %s; install the schema", s->shown,
-                                   indexes[i]);
+                                   "store \"%s\": found no %s %s; install the schema", s->shown,
+                                   type, names[i]);
         }
     }
     return 0;
@@ -244,8 +254,20 @@ int pgqrs_sqlite_verify(struct pgqrs_store *store, struct pgqrs_error *err)
     struct sqlite_store *s = sqlite_of(store);
     if (pgqrs_sqlite_check_columns(s, err) < 0 ||
         check_selectable(s, "pgqrsd_cancel_requests", "message_id, requested_at", err) < 0 ||
+        check_selectable(s, "pgqrsd_schedules",
+                         "id, name, queue_id, cron, zone, payload, priority, catch_up, overlap,"
+                         " config, created_at, paused_at, next_at, planned, last_at,"
+                         " last_message_id",
+                         err) < 0 ||
+        check_selectable(s, "pgqrsd_schedule_ticks", "schedule_id, tick_at, message_id", err) < 0 ||
+        check_selectable(s, "pgqrsd_workflow_events", "message_id, name, payload, created_at",
+                         err) < 0 ||
+        check_selectable(s, "pgqrsd_workflow_state", "message_id, key, value, updated_at", err) <
+            0 ||
         pgqrs_sqlite_check_ledger(s, true, err) < 0 ||
-        pgqrs_sqlite_check_version(s, true, err) < 0 || check_indexes(s, err) < 0) {
+        pgqrs_sqlite_check_version(s, true, err) < 0 ||
+        check_there(s, "index", indexes, INDEX_COUNT, err) < 0 ||
+        check_there(s, "trigger", triggers, TRIGGER_COUNT, err) < 0) {
         return -1;
     }
     return check_orphans(s, err);

@@ -97,9 +97,9 @@ static enum pgqrs_job_outcome run(struct handler_rig *rig, const char *payload, 
                                   const char *file)
 {
     size_t len = strlen(payload);
-    struct pgqrs_lease *lease = malloc(sizeof *lease + len + 1);
+    struct worker_lease *lease = malloc(sizeof *lease + len + 1);
     assert_non_null(lease);
-    *lease = (struct pgqrs_lease){.key = {.id = 17, .attempt = 2}, .payload_len = len};
+    *lease = (struct worker_lease){.key = {.id = 17, .attempt = 2}, .payload_len = len};
     memcpy(lease->payload, payload, len + 1);
     forget_result(rig);
     pthread_t thread;

@@ -85,11 +85,23 @@ static int64_t rows_read(const json_t *node)
            number(node, "Actual Loops");
 }
 
+/* Of a table that grows with the work. */
+static bool reads_much(const json_t *node)
+{
+    static const char *const grow[] = {"pgqrs_messages", "pgqrs_workflow_", "pgqrsd_workflow_"};
+    const char *table = word(node, "Relation Name");
+    for (size_t i = 0; i < sizeof grow / sizeof *grow; i++) {
+        if (strncmp(table, grow[i], strlen(grow[i])) == 0) {
+            return strstr(word(node, "Node Type"), "Scan") != NULL;
+        }
+    }
+    return false;
+}
+
 static void check_node(const struct watch *w, const json_t *node)
 {
     const char *type = word(node, "Node Type");
-    bool scan =
-        strstr(type, "Scan") != NULL && strcmp(word(node, "Relation Name"), "pgqrs_messages") == 0;
+    bool scan = reads_much(node);
     if (scan && strcmp(type, "Seq Scan") == 0) {
         too_much(w, node, "scans of the whole table", 1, 0);
     }

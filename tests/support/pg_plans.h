@@ -11,7 +11,7 @@
 #include "tests/support/pg_rig.h"
 
 struct pg_plan_bounds {
-    int64_t rows;    /* of each scan of pgqrs_messages, and of each sort */
+    int64_t rows;    /* of each scan of messages, runs and what they have; of each sort */
     int64_t buffers; /* of each statement */
 };
 
@@ -21,8 +21,8 @@ void pg_plans_role(struct pg_rig *rig, const char *mode);
 const char *pg_plans_dsn(const char *mode);
 /* Forgets what the log has so far. */
 void pg_plans_begin(void);
-/* Asserts that each statement since then kept within the bounds and read no table of messages from
- * end to end. Returns how many statements there were. */
+/* Asserts that each statement since then kept within the bounds and read no table of messages, or
+ * of what runs have, from end to end. Returns how many statements there were. */
 int pg_plans_check(const char *what, const struct pg_plan_bounds *bounds);
 
 #endif

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "broker/store_service.h"
+#include "store/store_priv.h"
 
 /* ---- the socket and the thread ---- */
 
@@ -236,12 +237,53 @@ static struct pgqrs_store *open_client(void *arg)
     return store;
 }
 
+/* What only a broker does to runs, the cases do on the store that is served. */
+
+static struct remote_rig *served; /* by the backend that is open */
+static struct pgqrs_workflow_ops workflow_ops;
+static struct pgqrs_store_ops store_ops;
+
+static int run_open(struct pgqrs_store *store, int64_t workflow_id, struct pgqrs_run_open *opens,
+                    size_t count, int64_t *now_us_out, struct pgqrs_error *err)
+{
+    (void)store;
+    (void)pthread_mutex_lock(&served->lock);
+    int rc = pgqrs_store_run_open(served->store, workflow_id, opens, count, now_us_out, err);
+    (void)pthread_mutex_unlock(&served->lock);
+    return rc;
+}
+
+static int flow(struct pgqrs_store *store, struct pgqrs_flow *items, size_t count,
+                struct pgqrs_error *err)
+{
+    (void)store;
+    (void)pthread_mutex_lock(&served->lock);
+    int rc = pgqrs_store_flow(served->store, items, count, err);
+    (void)pthread_mutex_unlock(&served->lock);
+    return rc;
+}
+
+static struct pgqrs_store *add_broker(struct remote_rig *rig, struct pgqrs_store *store)
+{
+    const struct pgqrs_workflow_ops *inner = rig->store->ops->workflow;
+    if (inner != NULL && inner->run_open != NULL && inner->flow != NULL) {
+        served = rig;
+        workflow_ops = *store->ops->workflow;
+        workflow_ops.run_open = run_open;
+        workflow_ops.flow = flow;
+        store_ops = *store->ops;
+        store_ops.workflow = &workflow_ops;
+        store->ops = &store_ops;
+    }
+    return store;
+}
+
 static struct pgqrs_store *open_backend(void *arg)
 {
     struct remote_backend *b = arg;
     b->rig.store = b->inner->open(b->inner->arg);
     remote_rig_start(&b->rig, remote_rig_serve_store, NULL);
-    return open_client(arg);
+    return add_broker(&b->rig, open_client(arg));
 }
 
 static void close_backend(void *arg, struct pgqrs_store *store)

@@ -76,6 +76,31 @@ static const struct pgqrs_store_call calls[PGQRS_STORE_OP_COUNT] = {
     [PGQRS_STORE_RENEW] = {.u.renew = {.leases = refs, .count = 2, .lease_ms = 110}},
     [PGQRS_STORE_WORKER_ORDERS] =
         {.u.orders = {.ids = ids, .count = 3, .beat = true, .cancel_max = 111}},
+    [PGQRS_STORE_WORKFLOW_CREATE] = {.u.name = "mail"},
+    [PGQRS_STORE_WORKFLOW_LIST] = {.u.queue_list = {.after_id = 112, .limit = 113}},
+    [PGQRS_STORE_WORKFLOW_FIND] = {.u.name = "mail"},
+    [PGQRS_STORE_RUN_GET] = {.u.id = 71},
+    [PGQRS_STORE_RUN_LIST] = {.u.runs = {114, PGQRS_RUN_PAUSED, 115, 116, 117}},
+    [PGQRS_STORE_RUN_STEPS] = {.u.id = 71},
+    [PGQRS_STORE_RUN_STATE] = {.u.id = 71},
+    [PGQRS_STORE_RUN_EVENTS] = {.u.id = 71},
+    [PGQRS_STORE_RUN_CANCEL] = {.u.id = 71},
+    [PGQRS_STORE_RUN_RESUME] = {.u.id = 71},
+    [PGQRS_STORE_RUN_FORK] = {.u.fork = {118, "pack", {"[1]", 3}}},
+    [PGQRS_STORE_EVENT_SEND] = {.u.event = {119, "approved", {"true", 4}}},
+    [PGQRS_STORE_SCHEDULE_CREATE] = {.u.schedule = {.name = "nightly",
+                                                    .queue = "mail",
+                                                    .cron = "@daily",
+                                                    .zone = "Europe/Berlin",
+                                                    .payload = {"{}", 2},
+                                                    .priority = -120,
+                                                    .catch_up = PGQRS_CATCH_UP_ALL,
+                                                    .overlap = PGQRS_OVERLAP_SKIP,
+                                                    .pause = PGQRS_SCHEDULE_PAUSE}},
+    [PGQRS_STORE_SCHEDULE_LIST] = {.u.schedules = {"monthly", 121}},
+    [PGQRS_STORE_SCHEDULE_FIND] = {.u.name = "nightly"},
+    [PGQRS_STORE_SCHEDULE_PAUSE] = {.u.schedule_pause = {"nightly", true}},
+    [PGQRS_STORE_SCHEDULE_DELETE] = {.u.name = "nightly"},
 };
 
 struct pgqrs_store_call store_call_example(enum pgqrs_store_op op)
@@ -127,6 +152,39 @@ static const struct pgqrs_lease leases[] = {
     {0, 245, 246, 247, 250, 248, {"\"x\"", 3}},
 };
 
+static struct pgqrs_workflow workflows[] = {{301, 302, name, 303}, {304, 305, key, 306}};
+static struct pgqrs_run runs[] = {
+    {.id = 311,
+     .message_id = 312,
+     .workflow_id = 313,
+     .parent_id = 314,
+     .worker_id = 315,
+     .status = PGQRS_RUN_CANCELLED,
+     .workflow = name,
+     .input = payload,
+     .output = result,
+     .error = error,
+     .created_at_us = 316,
+     .updated_at_us = 317,
+     .started_at_us = 318,
+     .paused_at_us = 319,
+     .completed_at_us = 320,
+     .due_at_us = 321},
+    {.id = 322, .workflow = key},
+};
+static struct pgqrs_step steps[] = {
+    {name, PGQRS_STEP_CLEANUP, PGQRS_STEP_ERROR, result, error, 331, 332, 333, 334},
+    {.name = key},
+};
+static struct pgqrs_pair pairs[] = {{name, payload, 341}, {key, result, 342}};
+
+static struct pgqrs_schedule schedules[] = {
+    {351, name, key, 352, outcome, error, payload, -353, PGQRS_CATCH_UP_ONCE, PGQRS_OVERLAP_SKIP,
+     result, 354, 355, 356, true, 357, 358},
+    {361, key, name, 362, error, outcome, result, 363, PGQRS_CATCH_UP_ALL, PGQRS_OVERLAP_ALLOW,
+     NULL, 364, 0, 366, false, 0, 0},
+};
+
 static const struct pgqrs_store_reply replies[PGQRS_STORE_OP_COUNT] = {
     [PGQRS_STORE_QUEUE_CREATE] = {.u.id = 252},
     [PGQRS_STORE_QUEUE_FIND] = {.u.id = 252},
@@ -149,6 +207,21 @@ static const struct pgqrs_store_reply replies[PGQRS_STORE_OP_COUNT] = {
     [PGQRS_STORE_RENEW] = {.u.renewed = {.held = flags, .count = 3}},
     [PGQRS_STORE_WORKER_ORDERS] =
         {.u.orders = {.states = states, .state_count = 2, .cancels = refs, .cancel_count = 2}},
+    [PGQRS_STORE_WORKFLOW_CREATE] = {.u.workflow = {343, true}},
+    [PGQRS_STORE_WORKFLOW_LIST] = {.u.workflows = {workflows, 2}},
+    [PGQRS_STORE_WORKFLOW_FIND] = {.u.workflows = {workflows, 1}},
+    [PGQRS_STORE_RUN_GET] = {.u.runs = {runs, 1, 0}},
+    [PGQRS_STORE_RUN_LIST] = {.u.runs = {runs, 2, 344}},
+    [PGQRS_STORE_RUN_STEPS] = {.u.steps = {steps, 2}},
+    [PGQRS_STORE_RUN_STATE] = {.u.pairs = {pairs, 2}},
+    [PGQRS_STORE_RUN_EVENTS] = {.u.pairs = {pairs, 1}},
+    [PGQRS_STORE_RUN_CANCEL] = {.u.status = PGQRS_RUN_CANCELLING},
+    [PGQRS_STORE_RUN_RESUME] = {.u.flag = true},
+    [PGQRS_STORE_RUN_FORK] = {.u.id = 252},
+    [PGQRS_STORE_EVENT_SEND] = {.u.flag = true},
+    [PGQRS_STORE_SCHEDULE_CREATE] = {.u.id = 252},
+    [PGQRS_STORE_SCHEDULE_LIST] = {.u.schedules = {schedules, 2, 371}},
+    [PGQRS_STORE_SCHEDULE_FIND] = {.u.schedules = {schedules, 1, 372}},
 };
 
 struct pgqrs_store_reply store_reply_example(enum pgqrs_store_op op)

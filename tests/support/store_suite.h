@@ -126,6 +126,14 @@ extern const struct CMUnitTest suite_housekeeping_cases[];
 extern const size_t suite_housekeeping_count;
 extern const struct CMUnitTest suite_fault_cases[];
 extern const size_t suite_fault_count;
+extern const struct CMUnitTest suite_flow_cases[];
+extern const size_t suite_flow_count;
+extern const struct CMUnitTest suite_flow_step_cases[];
+extern const size_t suite_flow_step_count;
+extern const struct CMUnitTest suite_flow_event_cases[];
+extern const size_t suite_flow_event_count;
+extern const struct CMUnitTest suite_flow_run_cases[];
+extern const size_t suite_flow_run_count;
 
 int suite_case_setup(void **state);
 int suite_case_teardown(void **state);
