@@ -130,7 +130,7 @@ static const struct pgqrs_setting queue_rows[] = {
     {"max_attempts", PGQRS_SETTING_INTEGER, "5", NULL, 1, 1000000, NULL, OF_QUEUE(max_attempts),
      "Attempts after which a job that does not succeed has failed for good."},
     {"on_crash", PGQRS_SETTING_INTEGER, "3", NULL, 1, 1000000, NULL, OF_QUEUE(max_crashes),
-     "Quarantine a job that has crashed its worker so often; 0: when its attempts are used up."},
+     "Quarantine a job that has crashed its worker so often, whatever attempts it has left."},
     {"timeout", PGQRS_SETTING_DURATION, "0", NULL, 0, 365 * DAY, NULL, OF_QUEUE(timeout_ms),
      "How long one attempt may take before it is told to cancel; 0: as long as it likes."},
     {"cancel_grace", PGQRS_SETTING_DURATION, "3s", NULL, 0, HOUR, NULL, OF_QUEUE(cancel_grace_ms),
