@@ -116,8 +116,9 @@ static void enqueue(const struct target *t, int64_t count, const char *format, i
     for (int64_t done = 0; done < count;) {
         size_t n = (size_t)(count - done < BATCH ? count - done : BATCH);
         for (size_t i = 0; i < n; i++, done++) {
+            long long value = first + done * spread_us;
             (void)snprintf(payloads[i], sizeof payloads[i], "{\"input\": {\"%s\": %lld}}", format,
-                           (long long)(first + done * spread_us));
+                           value);
             items[i] = (struct pgqrs_enqueue){.payload = pgqrs_bytes_from(payloads[i])};
         }
         bench_check(pgqrs_store_enqueue(store, t->queue, items, n, ids, NULL, &err), &err);
