@@ -189,9 +189,11 @@ static void steps_of(struct target *t, const struct options *o, bool full, const
         int consumers = consumer_counts[i];
         t->reset(t);
         start(t, &d, consumers, full);
+        int64_t before = t->transactions == NULL ? 0 : t->transactions(t);
         enqueue(t, o->runs * consumers, "steps", STEPS, 0);
         await(t, DONE_SQL, o->runs * consumers);
         stop(&d);
+        int64_t transactions = t->transactions == NULL ? 0 : t->transactions(t) - before;
         read_ledger(t);
         double rate = (double)ledger.count / ledger.seconds;
         t->floor_steps(t, full, floor_us, FLOOR_STEPS);
@@ -209,6 +211,10 @@ static void steps_of(struct target *t, const struct options *o, bool full, const
                                                      : "< 0.5");
         (void)snprintf(name, sizeof name, "steps, workers %d", consumers);
         put_value(name, "1/s", rate, floor_rate, "");
+        if (transactions > 0) {
+            (void)snprintf(name, sizeof name, "transactions by step, workers %d", consumers);
+            put_value(name, "", (double)transactions / (double)ledger.count, 0, "");
+        }
     }
 }
 
