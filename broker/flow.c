@@ -135,7 +135,8 @@ static void note_answered(struct flows *f, struct worker *worker)
     }
 }
 
-static bool is_gathering(const struct flows *f)
+/* True: not yet. The timer says when. */
+static bool wait_for_more(const struct flows *f)
 {
     int64_t us = f->gather_until_us - pgqrs_mono_us();
     const struct itimerspec in = {
@@ -491,7 +492,7 @@ void pgqrs_flows_turn(struct broker *b)
         return;
     }
     if (f->running.count == 0) {
-        if (f->waiting.count > 0 && is_gathering(f)) {
+        if (f->waiting.count > 0 && wait_for_more(f)) {
             return;
         }
         struct entries empty = f->running;
