@@ -98,7 +98,8 @@ static void read_sql(struct pgqrs_reader *r, struct pgqrs_step_sql *q, struct pg
 {
     q->text = pgqrs_read_text(r, PGQRS_FLOW_SQL_BYTES_MAX);
     size_t count = pgqrs_read_u32(r);
-    if (r->failed || count > PGQRS_FLOW_PARAMS_MAX || count > room - *used) {
+    if (r->failed || count > PGQRS_FLOW_PARAMS_MAX || count > room - *used ||
+        (count > 0 && m->params == NULL)) {
         r->failed = true;
         return;
     }

@@ -175,7 +175,7 @@ static enum pgqrs_rc store_failure(struct pgqrs_job_host *host, const struct bod
 {
     struct workflow *w = host->workflow;
     struct pgqrs_flow item = {0};
-    struct pgqrs_job_flowed flowed;
+    struct pgqrs_job_flowed flowed = {0};
     struct pgqrs_step_put *put = pgqrs_workflow_put(w, body->name, body->kind);
     if (put == NULL) {
         return PGQRS_RC_STOPPED;
@@ -198,7 +198,7 @@ static enum pgqrs_rc store_result(struct pgqrs_job_host *host, const struct body
                                   const char **result_out)
 {
     struct workflow *w = host->workflow;
-    struct pgqrs_job_flowed flowed;
+    struct pgqrs_job_flowed flowed = {0};
     size_t before = w->put_count;
     struct pgqrs_step_put *put = pgqrs_workflow_put(w, body->name, body->kind);
     struct pgqrs_follow_up *follow_ups = calloc(host->enqueue_count + 1, sizeof *follow_ups);
@@ -251,7 +251,7 @@ static enum pgqrs_rc store_cleanup_later(struct pgqrs_job_host *host, int64_t de
 {
     struct workflow *w = host->workflow;
     struct pgqrs_flow item = {0};
-    struct pgqrs_job_flowed flowed;
+    struct pgqrs_job_flowed flowed = {0};
     enum pgqrs_rc rc = pgqrs_workflow_ask(host, PGQRS_FLOW_STEP, &item, 0, &flowed);
     if (rc != PGQRS_RC_OK) {
         return rc;

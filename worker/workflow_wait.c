@@ -81,7 +81,7 @@ static enum pgqrs_rc store_event(struct pgqrs_job_host *host, const char *name,
     struct workflow *w = host->workflow;
     struct pgqrs_buf output = {0};
     struct pgqrs_flow item = {0};
-    struct pgqrs_job_flowed flowed;
+    struct pgqrs_job_flowed flowed = {0};
     struct pgqrs_step_put *put = pgqrs_workflow_put(w, name, PGQRS_STEP_EVENT);
     if (put == NULL) {
         return PGQRS_RC_STOPPED;
@@ -188,7 +188,7 @@ enum pgqrs_rc pgqrs_workflow_send_event(struct pgqrs_job *job, int64_t run, cons
 {
     struct pgqrs_job_host *host = pgqrs_host_of(job);
     struct workflow *w = host == NULL ? NULL : host->workflow;
-    struct pgqrs_job_flowed flowed;
+    struct pgqrs_job_flowed flowed = {0};
     if (w == NULL || w->said == PGQRS_RC_SUSPENDED || w->said == PGQRS_RC_STOPPED) {
         return PGQRS_RC_STOPPED;
     }
@@ -222,7 +222,7 @@ enum pgqrs_rc pgqrs_workflow_run_child(struct pgqrs_job *job, const char *name,
     enum pgqrs_rc rc;
     struct workflow *w = pgqrs_workflow_enter(job, &host, &rc);
     const struct pgqrs_flow_step *step = NULL;
-    struct pgqrs_job_flowed flowed;
+    struct pgqrs_job_flowed flowed = {0};
     const char *kept;
     int64_t ignored;
     int64_t wait_ms = 0;
@@ -333,7 +333,7 @@ enum pgqrs_rc pgqrs_workflow_set_state(struct pgqrs_job *job, const char *key, c
 {
     struct pgqrs_job_host *host = pgqrs_host_of(job);
     struct workflow *w = host == NULL ? NULL : host->workflow;
-    struct pgqrs_job_flowed flowed;
+    struct pgqrs_job_flowed flowed = {0};
     if (w == NULL || w->said == PGQRS_RC_SUSPENDED || w->said == PGQRS_RC_STOPPED) {
         return PGQRS_RC_STOPPED;
     }
