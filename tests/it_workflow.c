@@ -240,6 +240,31 @@ static void test_what_a_step_brings_is_stored_with_it(void **state)
     stop(f);
 }
 
+/* The steps behind it say other things. */
+static void test_what_a_run_says_is_kept_until_its_end(void **state)
+{
+    struct fixture *f = *state;
+    start(f, "");
+    trigger(f, "said:early:flow add:b:flow step:c");
+    await_status(f, 1, "SUCCESS");
+    assert_int_equal(db_number(&f->scratch, MESSAGES("payload = '{\"from\":\"early\"}'")), 1);
+    assert_int_equal(db_number(&f->scratch, MESSAGES("payload = '{\"from\":\"b\"}'")), 1);
+    assert_int_equal(db_number(&f->scratch, RUNS("message_id = 1 and output = '{\"said\":true}'")),
+                     1);
+    stop(f);
+}
+
+static void test_a_step_that_does_not_return_fails_the_run(void **state)
+{
+    struct fixture *f = *state;
+    start(f, "");
+    trigger(f, "step:a jump:b");
+    await_status(f, 1, "ERROR");
+    assert_int_equal(db_number(&f->scratch, MESSAGES("pgqrsd_error = 'a step did not return'")), 1);
+    assert_int_equal(db_number(&f->scratch, STEPS("1 = 1")), 1);
+    stop(f);
+}
+
 static void test_statements_have_to_be_allowed(void **state)
 {
     struct fixture *f = *state;
@@ -274,6 +299,17 @@ static void test_a_sleep_holds_no_worker(void **state)
     assert_times(f, "step a ", 1);
     assert_times(f, "step b ", 1);
     assert_int_equal(db_number(&f->scratch, RUNS("id = 1 and error is null")), 1);
+    stop(f);
+}
+
+static void test_many_sleeps_that_are_over_are_stored(void **state)
+{
+    struct fixture *f = *state;
+    start(f, "");
+    trigger(f, "naps:z:1100 step:a");
+    await_status(f, 1, "SUCCESS");
+    assert_int_equal(db_number(&f->scratch, STEPS("pgqrsd_kind = 'sleep' and status = 'SUCCESS'")),
+                     1100);
     stop(f);
 }
 
@@ -493,8 +529,11 @@ int main(void)
         WITH_SCRATCH(test_a_run_that_was_changed_says_so),
         WITH_SCRATCH(test_a_run_that_asks_for_less_says_so),
         WITH_SCRATCH(test_what_a_step_brings_is_stored_with_it),
+        WITH_SCRATCH(test_what_a_run_says_is_kept_until_its_end),
+        WITH_SCRATCH(test_a_step_that_does_not_return_fails_the_run),
         WITH_SCRATCH(test_statements_have_to_be_allowed),
         WITH_SCRATCH(test_a_sleep_holds_no_worker),
+        WITH_SCRATCH(test_many_sleeps_that_are_over_are_stored),
         WITH_SCRATCH(test_events_are_never_lost),
         WITH_SCRATCH(test_children_are_started_once_and_joined),
         WITH_SCRATCH(test_a_child_that_continues_as_new_is_joined_at_its_end),

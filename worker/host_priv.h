@@ -15,6 +15,16 @@
                                              */
 #define SNOOZE_DEFAULT_MS 1000
 
+/* What a handler has said about its job, or about a step; main thread only. */
+struct pgqrs_said {
+    struct pgqrs_buf result;
+    char error[PGQRS_ERROR_TEXT_MAX + 1];
+    size_t error_len;
+    int64_t delay_ms; /* -1: not set */
+    struct pgqrs_job_enqueue *enqueues;
+    size_t enqueue_count, enqueue_cap, enqueue_bytes;
+};
+
 struct pgqrs_job_host {
     struct pgqrs_job view; /* what the plugin sees; it may write to it, so begin fills all of it */
     char *queue;
@@ -32,13 +42,7 @@ struct pgqrs_job_host {
     struct pgqrs_job_key key;
     enum pgqrs_cancel was_cancelled; /* main thread: of the job that ended last */
 
-    /* What the handler has said; main thread only. */
-    struct pgqrs_buf result;
-    char error[PGQRS_ERROR_TEXT_MAX + 1];
-    size_t error_len;
-    int64_t delay_ms; /* -1: not set */
-    struct pgqrs_job_enqueue *enqueues;
-    size_t enqueue_count, enqueue_cap, enqueue_bytes;
+    struct pgqrs_said said;
 
     struct workflow *workflow; /* null: the handler is none */
 };
@@ -46,6 +50,6 @@ struct pgqrs_job_host {
 /* Null: this is not the job that runs. */
 struct pgqrs_job_host *pgqrs_host_of(const struct pgqrs_job *job);
 bool pgqrs_host_is_json(const char *text, size_t len);
-void pgqrs_host_drop_enqueues(struct pgqrs_job_host *host);
+void pgqrs_said_fini(struct pgqrs_said *said);
 
 #endif
