@@ -22,7 +22,8 @@ struct entry {
     char *queue; /* OPEN: its name */
     /* Out: */
     bool done;
-    char *failed; /* why it can not be done; null: it is */
+    bool refused; /* it can not be done */
+    char *failed; /* why; null: for want of memory */
     bool first;
     struct pgqrs_run_open open;
     int64_t now_us;
@@ -82,6 +83,13 @@ static void heed_order(struct entry *e)
     }
 }
 
+/* The entry alone fails; the worker is told. */
+static void refuse_entry(struct entry *e, const char *why)
+{
+    e->failed = strdup(why);
+    e->refused = e->done = true;
+}
+
 int pgqrs_flows_add(struct broker *b, struct worker *worker, void *data,
                     const struct pgqrs_frame *frame, struct pgqrs_error *err)
 {
@@ -103,7 +111,7 @@ int pgqrs_flows_add(struct broker *b, struct worker *worker, void *data,
         .worker = worker, .data = data, .ask = ask, .queue_id = worker->queue->id, .queue = queue};
     e->ask.item.lease = (struct pgqrs_lease_ref){
         .message_id = ask.key.id, .worker_id = worker->row_id, .attempt = ask.key.attempt};
-    f->waiting.bytes += frame->len;
+    f->waiting.bytes += frame->len + sizeof *e;
     worker->unsettled++;
     if (!is_ask(e)) {
         heed_order(e);
@@ -113,8 +121,7 @@ int pgqrs_flows_add(struct broker *b, struct worker *worker, void *data,
         pgqrs_worker_flush(worker);
     }
     if (e->ask.item.sql_count > 0 && worker->queue->settings.sql == 0) {
-        e->failed = strdup("statements are not allowed: `sql` of the queue is not true");
-        e->done = true;
+        refuse_entry(e, "statements are not allowed: `sql` of the queue is not true");
     }
     if (f->waiting.bytes > FLOW_BYTES_MAX && !b->paused) {
         pgqrs_peers_pause(b, true);
@@ -147,14 +154,7 @@ bool pgqrs_flows_idle(const struct broker *b)
 static bool may_pass(const struct pgqrs_error *err)
 {
     return err->code == PGQRS_ERR_AGAIN || err->code == PGQRS_ERR_UNKNOWN ||
-           err->code == PGQRS_ERR_UNAVAILABLE;
-}
-
-/* The entry alone fails; the worker is told. */
-static void refuse_entry(struct entry *e, const struct pgqrs_error *err)
-{
-    e->failed = strdup(err->text);
-    e->done = true;
+           err->code == PGQRS_ERR_UNAVAILABLE || err->code == PGQRS_ERR_MEMORY;
 }
 
 /* All that begin runs of one queue. */
@@ -184,7 +184,7 @@ static int open_runs(struct pgqrs_store *store, struct flows *f, size_t first,
             continue;
         }
         if (rc < 0) {
-            refuse_entry(e, err);
+            refuse_entry(e, err->text);
             continue;
         }
         e->open = opens[n++];
@@ -204,7 +204,7 @@ static int send_event(struct pgqrs_store *store, struct entry *e, struct pgqrs_e
         return -1;
     }
     if (rc < 0) {
-        refuse_entry(e, err);
+        refuse_entry(e, err->text);
     }
     e->done = true;
     return 0;
@@ -305,10 +305,10 @@ static void answer_ask(struct worker *worker, const struct entry *e)
     const struct pgqrs_flow *item = &e->ask.item;
     bool opens = e->ask.what == PGQRS_ASK_OPEN;
     bool lost = opens ? !e->open.held : item->settled_out == PGQRS_SETTLED_REFUSED;
-    const char *why = e->failed != NULL ? e->failed : item->failed_out ? item->error_out : NULL;
-    m.verdict = why != NULL ? PGQRS_FLOWED_FAILED
-                : lost      ? PGQRS_FLOWED_REFUSED
-                            : PGQRS_FLOWED_STORED;
+    const char *why = e->refused ? e->failed : item->failed_out ? item->error_out : NULL;
+    m.verdict = e->refused || item->failed_out ? PGQRS_FLOWED_FAILED
+                : lost                         ? PGQRS_FLOWED_REFUSED
+                                               : PGQRS_FLOWED_STORED;
     m.status = opens ? e->open.status : item->status_out;
     m.output = pgqrs_bytes_from(item->output_out);
     if (m.verdict == PGQRS_FLOWED_STORED && opens && put_opened(e, &m) < 0) {
@@ -331,7 +331,10 @@ static struct pgqrs_settlement settlement_of(const struct pgqrs_flow *item)
         [PGQRS_FLOW_CANCEL] = PGQRS_SETTLE_CANCEL,    [PGQRS_FLOW_SUSPEND] = PGQRS_SETTLE_SNOOZE,
         [PGQRS_FLOW_CONTINUE] = PGQRS_SETTLE_ARCHIVE,
     };
-    return (struct pgqrs_settlement){.how = hows[item->what],
+    enum pgqrs_settle how = item->status_out == PGQRS_RUN_ERROR       ? PGQRS_SETTLE_DEAD
+                            : item->status_out == PGQRS_RUN_CANCELLED ? PGQRS_SETTLE_CANCEL
+                                                                      : hows[item->what];
+    return (struct pgqrs_settlement){.how = how,
                                      .message_id = item->lease.message_id,
                                      .attempt = item->lease.attempt,
                                      .error = item->error,
@@ -382,7 +385,7 @@ static void on_flows_done(void *arg, struct store_task *task)
             continue;
         }
         worker->unsettled--;
-        if (e->ask.what == PGQRS_ASK_OPEN && e->failed == NULL) {
+        if (e->ask.what == PGQRS_ASK_OPEN && !e->refused) {
             worker->queue->workflow_id = f->workflow_ids[i];
         }
         if (!is_ask(e)) {

@@ -255,7 +255,7 @@ static int64_t due_ms(struct pgqrs_job_host *host)
 {
     switch ((enum pgqrs_cancel)atomic_load_explicit(&host->cancelled, memory_order_relaxed)) {
     case PGQRS_CANCEL_NONE:
-        return host->timeout_ms > 0 ? host->began_ms + host->timeout_ms : INT64_MAX;
+        return host->limit_ms > 0 && !host->waits ? host->limit_ms : INT64_MAX;
     case PGQRS_CANCEL_SHUTDOWN:
         return INT64_MAX; /* who shuts down has a limit of their own */
     default:
@@ -272,6 +272,23 @@ static void have_it_looked_at(struct pgqrs_job_host *host)
         host->look_ms = due;
         (void)!write(host->wake_fd, &one, sizeof one); /* fails only when it is readable already */
     }
+}
+
+void pgqrs_host_wait(struct pgqrs_job_host *host)
+{
+    (void)pthread_mutex_lock(&host->mutex);
+    host->waits = true;
+    host->waits_ms = pgqrs_mono_ms();
+    (void)pthread_mutex_unlock(&host->mutex);
+}
+
+void pgqrs_host_go_on(struct pgqrs_job_host *host)
+{
+    (void)pthread_mutex_lock(&host->mutex);
+    host->limit_ms += host->limit_ms > 0 ? pgqrs_mono_ms() - host->waits_ms : 0;
+    host->waits = false;
+    have_it_looked_at(host);
+    (void)pthread_mutex_unlock(&host->mutex);
 }
 
 /* What a trigger of pgqrs has wrapped, or all of it. */
@@ -312,6 +329,8 @@ struct pgqrs_job *pgqrs_host_begin(struct pgqrs_job_host *host, const struct wor
     host->key = lease->key;
     host->running_id = lease->key.id;
     host->began_ms = now;
+    host->limit_ms = host->timeout_ms > 0 ? now + host->timeout_ms : 0;
+    host->waits = false;
     if (is_key(&host->stop_key, &host->key)) {
         cancel(host, host->stop_why);
     }

@@ -33,10 +33,13 @@ struct pgqrs_job_host {
     int cancel_fd;         /* an eventfd, readable while cancelled is not 0 */
     atomic_int cancelled;  /* enum pgqrs_cancel; written with the mutex held */
     int wake_fd;           /* the control thread's */
-    pthread_mutex_t mutex; /* guards the next seven against the control thread */
+    pthread_mutex_t mutex; /* guards the next ten against the control thread */
     int64_t look_ms;       /* when that looks again */
     int64_t running_id;    /* 0: none */
     int64_t began_ms, cancelled_ms;
+    int64_t limit_ms; /* when its time is over, while it does not wait for the broker; 0: never */
+    bool waits;       /* for the broker, which is not its time */
+    int64_t waits_ms; /* since then */
     struct pgqrs_job_key stop_key; /* to be cancelled when it begins; id 0: none */
     enum pgqrs_cancel stop_why;
     struct pgqrs_job_key key;
@@ -50,6 +53,9 @@ struct pgqrs_job_host {
 /* Null: this is not the job that runs. */
 struct pgqrs_job_host *pgqrs_host_of(const struct pgqrs_job *job);
 bool pgqrs_host_is_json(const char *text, size_t len);
+/* Around what takes as long as the store does: the job's time does not run meanwhile. */
+void pgqrs_host_wait(struct pgqrs_job_host *host);
+void pgqrs_host_go_on(struct pgqrs_job_host *host);
 void pgqrs_said_fini(struct pgqrs_said *said);
 
 #endif
