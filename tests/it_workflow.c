@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#include <sqlite3.h>
 
 #include "tests/support/daemon.h"
 
@@ -240,6 +241,31 @@ static void test_what_a_step_brings_is_stored_with_it(void **state)
     stop(f);
 }
 
+/* The steps behind it say other things. */
+static void test_what_a_run_says_is_kept_until_its_end(void **state)
+{
+    struct fixture *f = *state;
+    start(f, "");
+    trigger(f, "said:early:flow add:b:flow step:c");
+    await_status(f, 1, "SUCCESS");
+    assert_int_equal(db_number(&f->scratch, MESSAGES("payload = '{\"from\":\"early\"}'")), 1);
+    assert_int_equal(db_number(&f->scratch, MESSAGES("payload = '{\"from\":\"b\"}'")), 1);
+    assert_int_equal(db_number(&f->scratch, RUNS("message_id = 1 and output = '{\"said\":true}'")),
+                     1);
+    stop(f);
+}
+
+static void test_a_step_that_does_not_return_fails_the_run(void **state)
+{
+    struct fixture *f = *state;
+    start(f, "");
+    trigger(f, "step:a jump:b");
+    await_status(f, 1, "ERROR");
+    assert_int_equal(db_number(&f->scratch, MESSAGES("pgqrsd_error = 'a step did not return'")), 1);
+    assert_int_equal(db_number(&f->scratch, STEPS("1 = 1")), 1);
+    stop(f);
+}
+
 static void test_statements_have_to_be_allowed(void **state)
 {
     struct fixture *f = *state;
@@ -274,6 +300,17 @@ static void test_a_sleep_holds_no_worker(void **state)
     assert_times(f, "step a ", 1);
     assert_times(f, "step b ", 1);
     assert_int_equal(db_number(&f->scratch, RUNS("id = 1 and error is null")), 1);
+    stop(f);
+}
+
+static void test_many_sleeps_that_are_over_are_stored(void **state)
+{
+    struct fixture *f = *state;
+    start(f, "");
+    trigger(f, "naps:z:1100 step:a");
+    await_status(f, 1, "SUCCESS");
+    assert_int_equal(db_number(&f->scratch, STEPS("pgqrsd_kind = 'sleep' and status = 'SUCCESS'")),
+                     1100);
     stop(f);
 }
 
@@ -404,6 +441,30 @@ static void test_a_run_survives_a_stop(void **state)
     stop(f);
 }
 
+/* A store that is away is no fault of the job's. */
+static void test_waiting_for_the_store_is_not_a_jobs_time(void **state)
+{
+    struct fixture *f = *state;
+    sqlite3 *db = NULL;
+    start(f, ", timeout: 1s, cancel_grace: 100ms, max_attempts: 1");
+    trigger(f, "slow:b:200 step:c");
+    effects_await(&f->scratch, "slow b ", 1);
+    assert_int_equal(sqlite3_open(f->scratch.db, &db), SQLITE_OK);
+    (void)sqlite3_busy_timeout(db, WAIT_MS);
+    assert_int_equal(sqlite3_exec(db, "begin immediate", NULL, NULL, NULL), SQLITE_OK);
+    (void)usleep(1500 * 1000);
+    assert_int_equal(sqlite3_exec(db, "rollback", NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_close(db), SQLITE_OK);
+    await_status(f, 1, "SUCCESS");
+    assert_times(f, "slow b ", 1);
+    assert_times(f, "begin ", 1);
+    assert_int_equal(db_number(&f->scratch, MESSAGES("read_ct = 1 and pgqrsd_crash_ct = 0")), 1);
+    trigger(f, "sleep:z:1 slow:d:60000 step:e"); /* while its time does run out */
+    await_status(f, 2, "ERROR");
+    assert_int_equal(db_number(&f->scratch, MESSAGES("pgqrsd_error like 'timeout: stopped%'")), 1);
+    stop(f);
+}
+
 /* Somebody takes the lease away while a step runs: what it says then is not stored. */
 static void test_a_worker_that_lost_its_run_stores_nothing(void **state)
 {
@@ -493,8 +554,11 @@ int main(void)
         WITH_SCRATCH(test_a_run_that_was_changed_says_so),
         WITH_SCRATCH(test_a_run_that_asks_for_less_says_so),
         WITH_SCRATCH(test_what_a_step_brings_is_stored_with_it),
+        WITH_SCRATCH(test_what_a_run_says_is_kept_until_its_end),
+        WITH_SCRATCH(test_a_step_that_does_not_return_fails_the_run),
         WITH_SCRATCH(test_statements_have_to_be_allowed),
         WITH_SCRATCH(test_a_sleep_holds_no_worker),
+        WITH_SCRATCH(test_many_sleeps_that_are_over_are_stored),
         WITH_SCRATCH(test_events_are_never_lost),
         WITH_SCRATCH(test_children_are_started_once_and_joined),
         WITH_SCRATCH(test_a_child_that_continues_as_new_is_joined_at_its_end),
@@ -502,6 +566,7 @@ int main(void)
         WITH_SCRATCH(test_a_cancelled_run_undoes_what_it_did),
         WITH_SCRATCH(test_a_run_that_waits_is_cancelled_at_once),
         WITH_SCRATCH(test_a_run_survives_a_stop),
+        WITH_SCRATCH(test_waiting_for_the_store_is_not_a_jobs_time),
         WITH_SCRATCH(test_a_worker_that_lost_its_run_stores_nothing),
         WITH_SCRATCH(test_the_message_of_a_run_that_has_ended_is_archived),
         WITH_SCRATCH(test_a_workflow_is_known_before_its_first_run),

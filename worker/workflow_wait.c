@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/utf8.h"
 
+#define SLEPT_MAX 256 /* sleeps that are over and wait to be stored */
 #define CHILD_EVENT "child:%" PRId64
 
 /* Stored as a step that is due later, with the suspension, in one transaction. */
@@ -28,6 +29,27 @@ static enum pgqrs_rc wait_for(struct workflow *w, const char *name, enum pgqrs_s
     put->error = pgqrs_bytes_from(pgqrs_workflow_step_failure(w, true, "PAUSED", why, ms));
     put->retry_ms = ms;
     return pgqrs_workflow_suspend(w, ms, true, why, event);
+}
+
+/* That a time has passed needs no haste: it is stored with what comes next. */
+static enum pgqrs_rc store_slept(struct pgqrs_job_host *host, const char *name)
+{
+    struct workflow *w = host->workflow;
+    struct pgqrs_flow item = {0};
+    struct pgqrs_job_flowed flowed;
+    if (pgqrs_workflow_put(w, name, PGQRS_STEP_SLEEP) == NULL) {
+        return PGQRS_RC_STOPPED;
+    }
+    if (w->put_count < SLEPT_MAX) {
+        return PGQRS_RC_OK;
+    }
+    enum pgqrs_rc rc = pgqrs_workflow_ask(host, PGQRS_FLOW_STEP, &item, 0, &flowed);
+    if (rc == PGQRS_RC_OK) {
+        bool stored = flowed.verdict == PGQRS_FLOWED_STORED;
+        pgqrs_job_flowed_fini(&flowed);
+        rc = stored ? rc : pgqrs_workflow_break(w, "sleep \"%s\": it can not be stored", name);
+    }
+    return rc;
 }
 
 enum pgqrs_rc pgqrs_workflow_sleep(struct pgqrs_job *job, const char *name, int64_t ms)
@@ -57,8 +79,7 @@ enum pgqrs_rc pgqrs_workflow_sleep(struct pgqrs_job *job, const char *name, int6
     case LOOK_FAILED:
         break;
     }
-    /* That a time has passed needs no haste: it is stored with what comes next. */
-    return pgqrs_workflow_put(w, kept, PGQRS_STEP_SLEEP) == NULL ? PGQRS_RC_STOPPED : PGQRS_RC_OK;
+    return store_slept(host, kept);
 }
 
 /* ---- events ---- */
@@ -307,7 +328,8 @@ enum pgqrs_rc pgqrs_workflow_join(struct pgqrs_job *job, const char *name, int64
     }
     rc = join_one(host, name, child, &ended, &next);
     while (rc == PGQRS_RC_OK && next != 0) {
-        (void)snprintf(step, sizeof step, "%.230s>%" PRId64, name, next);
+        size_t len = pgqrs_utf8_copy(step, sizeof step - 24, name);
+        (void)snprintf(step + len, sizeof step - len, ">%" PRId64, next);
         rc = join_one(host, step, next, &ended, &next);
     }
     if (rc != PGQRS_RC_OK) {
