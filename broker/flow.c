@@ -12,6 +12,8 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include <jansson.h>
+
 #include "base/clock.h"
 #include "base/log.h"
 #include "ipc/msg_flow.h"
@@ -414,16 +416,34 @@ static struct pgqrs_settlement settlement_of(const struct pgqrs_flow *item)
                                      .settled_out = item->settled_out};
 }
 
+/* A person reads the error: of JSON, what it says. */
+static void tell_who_waits(struct broker *b, struct worker *worker, const struct pgqrs_flow *item)
+{
+    if (worker->only_message == 0) {
+        return;
+    }
+    struct pgqrs_settlement settlement = settlement_of(item);
+    json_t *error = item->error.len == 0
+                        ? NULL
+                        : json_loadb(item->error.data, item->error.len, JSON_DECODE_ANY, NULL);
+    const char *text =
+        json_string_value(json_is_object(error) ? json_object_get(error, "message") : error);
+    if (text != NULL) {
+        settlement.error = pgqrs_bytes_from(text);
+    }
+    pgqrs_only_settled(b, worker, &settlement);
+    json_decref(error); /* accepts null */
+}
+
 static void answer_end(struct broker *b, struct worker *worker, const struct entry *e)
 {
     bool refused = e->ask.item.settled_out == PGQRS_SETTLED_REFUSED || e->ask.item.failed_out;
-    struct pgqrs_settlement settlement = settlement_of(&e->ask.item);
     if (e->ask.item.failed_out) {
         pgqrs_log_error("broker: message %lld: the end of its run: %s", (long long)e->ask.key.id,
                         e->ask.item.error_out == NULL ? "" : e->ask.item.error_out);
     }
     b->settled += refused ? 0 : 1;
-    pgqrs_only_settled(b, worker, &settlement);
+    tell_who_waits(b, worker, &e->ask.item);
     if (worker->peer == NULL) {
         return;
     }

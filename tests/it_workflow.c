@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -484,13 +485,45 @@ static void test_a_worker_that_lost_its_run_stores_nothing(void **state)
 static void test_the_message_of_a_run_that_has_ended_is_archived(void **state)
 {
     struct fixture *f = *state;
-    start(f, "");
+    start(f, ", on_done: delete");
     trigger(f, "step:a");
     await_status(f, 1, "SUCCESS");
     db_exec(&f->scratch, "update pgqrs_messages set archived_at = null, consumer_worker_id = null,"
                          " pgqrsd_outcome = null, vt = datetime('now')");
     db_await(&f->scratch, MESSAGES("pgqrsd_outcome = 'done' and read_ct = 2"), 1);
     assert_times(f, "begin ", 1);
+    stop(f);
+}
+
+static void run_isolated(const struct fixture *f, const char *id, int status, const char *text)
+{
+    char path[128];
+    char out[512] = "";
+    (void)snprintf(path, sizeof path, "%s/run/pgqrsd.ctl", f->scratch.dir);
+    assert_int_equal(
+        cli(&f->scratch, NULL, "message", "run", id, "--isolated", "--socket", path, (char *)NULL),
+        status);
+    (void)snprintf(path, sizeof path, "%s/out", f->scratch.dir);
+    FILE *file = fopen(path, "re");
+    assert_non_null(file);
+    (void)!fgets(out, sizeof out, file);
+    (void)fclose(file);
+    if (strcmp(out, text) != 0) {
+        fail_msg("expected \"%s\", found: %s", text, out);
+    }
+}
+
+static void test_a_run_goes_on_isolated(void **state)
+{
+    struct fixture *f = *state;
+    start(f, "");
+    trigger(f, "step:a fail:d");
+    await_status(f, 1, "ERROR");
+    run_isolated(f, "1", 1, "message 1: failed: step \"d\": script: d\n");
+    cli_ok(&f->scratch, NULL, "queue", "pause", "flow");
+    trigger(f, "step:b sleep:z:1 step:c");
+    run_isolated(f, "2", 1, "message 2: snoozed: sleep \"z\"\n");
+    run_isolated(f, "2", 0, "message 2: done\n");
     stop(f);
 }
 
@@ -569,6 +602,7 @@ int main(void)
         WITH_SCRATCH(test_waiting_for_the_store_is_not_a_jobs_time),
         WITH_SCRATCH(test_a_worker_that_lost_its_run_stores_nothing),
         WITH_SCRATCH(test_the_message_of_a_run_that_has_ended_is_archived),
+        WITH_SCRATCH(test_a_run_goes_on_isolated),
         WITH_SCRATCH(test_a_workflow_is_known_before_its_first_run),
         WITH_SCRATCH(test_a_run_ends_with_its_message),
         WITH_SCRATCH(test_a_run_that_a_client_of_pgqrs_began_goes_on),
