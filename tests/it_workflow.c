@@ -267,6 +267,18 @@ static void test_a_step_that_does_not_return_fails_the_run(void **state)
     stop(f);
 }
 
+static void test_a_worker_asks_one_thing_at_a_time(void **state)
+{
+    struct fixture *f = *state;
+    start(f, "");
+    trigger(f, "step:a forge:b step:c");
+    daemon_await_log(&f->daemon, "expected it to wait for its answer", 1);
+    await_status(f, 1, "SUCCESS"); /* by the next worker */
+    assert_times(f, "step a ", 1);
+    assert_times(f, "step c ", 1);
+    stop(f);
+}
+
 static void test_statements_have_to_be_allowed(void **state)
 {
     struct fixture *f = *state;
@@ -589,6 +601,7 @@ int main(void)
         WITH_SCRATCH(test_what_a_step_brings_is_stored_with_it),
         WITH_SCRATCH(test_what_a_run_says_is_kept_until_its_end),
         WITH_SCRATCH(test_a_step_that_does_not_return_fails_the_run),
+        WITH_SCRATCH(test_a_worker_asks_one_thing_at_a_time),
         WITH_SCRATCH(test_statements_have_to_be_allowed),
         WITH_SCRATCH(test_a_sleep_holds_no_worker),
         WITH_SCRATCH(test_many_sleeps_that_are_over_are_stored),
