@@ -162,6 +162,23 @@ static void refuse_entry(struct entry *e, const char *why)
     e->refused = e->done = true;
 }
 
+/* A worker asks one thing at a time, and again when it has connected again: whoever is connected
+ * then gets the answer. 1: it is to be asked, 0: it is already, -1. */
+static int note_ask(struct worker *worker, uint32_t seq, struct pgqrs_error *err)
+{
+    if (worker->asks > 0 && worker->ask_seq != seq) {
+        return pgqrs_error_set(err, PGQRS_ERR_PROTOCOL,
+                               "JOB_FLOW: found another one, expected it to wait for its answer");
+    }
+    if (worker->asks > 0 && worker->ask_row_id == worker->row_id) {
+        return 0;
+    }
+    worker->asks++;
+    worker->ask_seq = seq;
+    worker->ask_row_id = worker->row_id;
+    return 1;
+}
+
 int pgqrs_flows_add(struct broker *b, struct worker *worker, void *data,
                     const struct pgqrs_frame *frame, struct pgqrs_error *err)
 {
@@ -171,10 +188,17 @@ int pgqrs_flows_add(struct broker *b, struct worker *worker, void *data,
         free(data);
         return -1;
     }
+    int noted = pgqrs_job_flow_ends(ask.what) ? 1 : note_ask(worker, ask.seq, err);
+    if (noted <= 0) {
+        pgqrs_job_flow_fini(&ask);
+        free(data);
+        return noted;
+    }
     struct entry *e = add_entry(&f->waiting);
     char *queue = e == NULL ? NULL : strdup(worker->queue->settings.name);
     if (queue == NULL) {
         f->waiting.count -= e == NULL ? 0 : 1;
+        worker->asks -= pgqrs_job_flow_ends(ask.what) ? 0 : 1;
         pgqrs_job_flow_fini(&ask);
         free(data);
         return pgqrs_error_memory(err);
@@ -479,6 +503,7 @@ static void on_flows_done(void *arg, struct store_task *task)
             continue;
         }
         worker->unsettled--;
+        worker->asks -= is_ask(e) ? 1 : 0;
         if (e->ask.what == PGQRS_ASK_OPEN && !e->refused) {
             worker->queue->workflow_id = f->workflow_ids[i];
         }

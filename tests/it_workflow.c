@@ -267,6 +267,18 @@ static void test_a_step_that_does_not_return_fails_the_run(void **state)
     stop(f);
 }
 
+static void test_a_worker_asks_one_thing_at_a_time(void **state)
+{
+    struct fixture *f = *state;
+    start(f, "");
+    trigger(f, "step:a forge:b step:c");
+    daemon_await_log(&f->daemon, "expected it to wait for its answer", 1);
+    await_status(f, 1, "SUCCESS"); /* by the next worker */
+    assert_times(f, "step a ", 1);
+    assert_times(f, "step c ", 1);
+    stop(f);
+}
+
 static void test_statements_have_to_be_allowed(void **state)
 {
     struct fixture *f = *state;
@@ -442,20 +454,49 @@ static void test_a_run_survives_a_stop(void **state)
     stop(f);
 }
 
+static sqlite3 *lock_store(const struct fixture *f)
+{
+    sqlite3 *db = NULL;
+    assert_int_equal(sqlite3_open(f->scratch.db, &db), SQLITE_OK);
+    (void)sqlite3_busy_timeout(db, WAIT_MS);
+    assert_int_equal(sqlite3_exec(db, "begin immediate", NULL, NULL, NULL), SQLITE_OK);
+    return db;
+}
+
+static void unlock_store(sqlite3 *db)
+{
+    assert_int_equal(sqlite3_exec(db, "rollback", NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_close(db), SQLITE_OK);
+}
+
+/* The step has ended and waits for the store; the run goes on when that works again. */
+static void test_a_stop_while_a_step_is_stored(void **state)
+{
+    struct fixture *f = *state;
+    start(f, "");
+    trigger(f, "step:a slow:b:300 step:c");
+    effects_await(&f->scratch, "slow b ", 1);
+    sqlite3 *db = lock_store(f);
+    assert_int_equal(kill(f->daemon.pid, SIGTERM), 0);
+    daemon_await_log(&f->daemon, "draining 1 workers", 1);
+    (void)usleep(300 * 1000);
+    unlock_store(db);
+    assert_int_equal(daemon_wait(&f->daemon), 0);
+    assert_int_equal(db_number(&f->scratch, RUNS("status = 'SUCCESS'")), 1);
+    assert_times(f, "begin ", 1);
+    assert_times(f, "step c ", 1);
+}
+
 /* A store that is away is no fault of the job's. */
 static void test_waiting_for_the_store_is_not_a_jobs_time(void **state)
 {
     struct fixture *f = *state;
-    sqlite3 *db = NULL;
     start(f, ", timeout: 1s, cancel_grace: 100ms, max_attempts: 1");
     trigger(f, "slow:b:200 step:c");
     effects_await(&f->scratch, "slow b ", 1);
-    assert_int_equal(sqlite3_open(f->scratch.db, &db), SQLITE_OK);
-    (void)sqlite3_busy_timeout(db, WAIT_MS);
-    assert_int_equal(sqlite3_exec(db, "begin immediate", NULL, NULL, NULL), SQLITE_OK);
+    sqlite3 *db = lock_store(f);
     (void)usleep(1500 * 1000);
-    assert_int_equal(sqlite3_exec(db, "rollback", NULL, NULL, NULL), SQLITE_OK);
-    assert_int_equal(sqlite3_close(db), SQLITE_OK);
+    unlock_store(db);
     await_status(f, 1, "SUCCESS");
     assert_times(f, "slow b ", 1);
     assert_times(f, "begin ", 1);
@@ -589,6 +630,7 @@ int main(void)
         WITH_SCRATCH(test_what_a_step_brings_is_stored_with_it),
         WITH_SCRATCH(test_what_a_run_says_is_kept_until_its_end),
         WITH_SCRATCH(test_a_step_that_does_not_return_fails_the_run),
+        WITH_SCRATCH(test_a_worker_asks_one_thing_at_a_time),
         WITH_SCRATCH(test_statements_have_to_be_allowed),
         WITH_SCRATCH(test_a_sleep_holds_no_worker),
         WITH_SCRATCH(test_many_sleeps_that_are_over_are_stored),
@@ -599,6 +641,7 @@ int main(void)
         WITH_SCRATCH(test_a_cancelled_run_undoes_what_it_did),
         WITH_SCRATCH(test_a_run_that_waits_is_cancelled_at_once),
         WITH_SCRATCH(test_a_run_survives_a_stop),
+        WITH_SCRATCH(test_a_stop_while_a_step_is_stored),
         WITH_SCRATCH(test_waiting_for_the_store_is_not_a_jobs_time),
         WITH_SCRATCH(test_a_worker_that_lost_its_run_stores_nothing),
         WITH_SCRATCH(test_the_message_of_a_run_that_has_ended_is_archived),

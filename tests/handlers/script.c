@@ -19,6 +19,7 @@
  *   said:NAME:QUEUE     enqueues {"from":"NAME"} with the run, whose result becomes {"said":true}
  *   jump:NAME           leaves the step by a jump
  *   naps:NAME:N         N sleeps of no length
+ *   forge:NAME          in the step, the first time, asks the broker twice without waiting
  *   undo:NAME           a step for when the run is cancelled
  *   again:N             continues as new with again:N-1, until 0
  *   switch:FILE:A       as the op that stands in FILE, if there is such a file, else step:A
@@ -31,11 +32,13 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <pgqrs/handler.h>
 
+#include "ipc/msg_flow.h"
 #include "tests/handlers/flat_json.h"
 
 struct state {
@@ -86,6 +89,33 @@ static void work(const struct op *op, long ms)
     }
 }
 
+/* To whatever the worker is connected with. */
+static void forge(const struct op *op)
+{
+    uint8_t frames[2][70] = {{0}};
+    for (uint32_t i = 0; i < 2; i++) {
+        uint8_t *frame = frames[i];
+        const uint32_t seq = 1000 + i;
+        frame[0] = sizeof frames[i] - PGQRS_FRAME_HEADER;
+        frame[4] = (uint8_t)PGQRS_MSG_JOB_FLOW;
+        frame[5] = (uint8_t)(PGQRS_MSG_JOB_FLOW >> 8);
+        memcpy(frame + 8, &op->job->id, 8);
+        memcpy(frame + 16, &op->job->attempt, 4);
+        memcpy(frame + 24, &seq, 4);
+        frame[28] = PGQRS_ASK_OPEN;
+    }
+    for (int fd = 3; fd < 64; fd++) {
+        struct sockaddr_storage peer = {0};
+        socklen_t len = sizeof peer;
+        int type = 0;
+        socklen_t type_len = sizeof type;
+        if (getpeername(fd, (struct sockaddr *)&peer, &len) == 0 && len > sizeof(sa_family_t) + 1 &&
+            getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &type_len) == 0 && type == SOCK_STREAM) {
+            (void)!write(fd, frames, sizeof frames);
+        }
+    }
+}
+
 static enum pgqrs_outcome step(struct pgqrs_job *job, void *arg)
 {
     const struct op *op = arg;
@@ -105,6 +135,10 @@ static enum pgqrs_outcome step(struct pgqrs_job *job, void *arg)
     }
     if (strcmp(op->what, "die") == 0 && before == 0) {
         (void)raise(SIGKILL);
+    }
+    if (strcmp(op->what, "forge") == 0 && before == 0) {
+        forge(op);
+        work(op, 60000);
     }
     if (strcmp(op->what, "jump") == 0) {
         longjmp(behind_step, 1);
