@@ -238,11 +238,12 @@ $(B)/bench/%: $(B)/obj/bench/%.o $(foreach l,bench support store ipc base,$(call
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  LINK  $@")
 	$(Q)$(LINK) -o $@ $^ $(LIBS_STORE) $(LIBS_JSON) $(call PKG,cmocka) -lm -lpthread
-# All of it takes about an hour, bench_supervisor three minutes of it;
+# All of it takes about an hour, bench_supervisor three minutes of it, bench_workflow twelve;
 # BENCH_ARGS="--store sqlite --case drain --runs 1" SUPERVISOR_ARGS="--store sqlite" two minutes.
 bench: deps
 	$(MAKE) --no-print-directory programs bench-build
-	@$(B)/bench/bench_supervisor $(SUPERVISOR_ARGS) $(B) && $(B)/bench/bench_queue $(BENCH_ARGS) $(B)
+	@$(B)/bench/bench_supervisor $(SUPERVISOR_ARGS) $(B) && \
+	    $(B)/bench/bench_workflow $(WORKFLOW_ARGS) $(B) && $(B)/bench/bench_queue $(BENCH_ARGS) $(B)
 .PHONY: bench-build
 bench-build: $(BENCHES) $(BENCH_HANDLERS)
 

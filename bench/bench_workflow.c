@@ -343,7 +343,7 @@ static void usage(FILE *to)
                       "  --case NAME     steps, sleep or event; default: all\n"
                       "  --runs N        of a hundred steps each, by worker, default 20\n"
                       "  --sleepers N    runs that sleep or wait, default 10000\n"
-                      "  --spread US     between two that wake, default 5000\n"
+                      "  --spread US     between two that wake, default 8000\n"
                       "  --idle S        how long to look at idle processes, default 10\n");
 }
 
@@ -401,7 +401,7 @@ static void run_all(struct target *t, const struct options *o)
 
 int main(int argc, char **argv)
 {
-    struct options o = {.runs = 20, .sleepers = 10000, .spread_us = 5000, .idle_s = 10};
+    struct options o = {.runs = 20, .sleepers = 10000, .spread_us = 8000, .idle_s = 10};
     parse(&o, argc, argv);
     char *build = realpath(argv[optind], NULL);
     if (build == NULL) {

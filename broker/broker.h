@@ -77,6 +77,9 @@ struct worker {
     int64_t ask_row_id;    /* of the last */
     int64_t last_us;       /* when its last outcome came, monotonic; 0: none has */
     int64_t pace_us;       /* how long it takes for a job, of late; 0: not known */
+    int64_t answered_us;   /* its last ask was, monotonic; 0: it has asked since */
+    int64_t think_us;      /* from an answer to its next ask, of late; 0: not known */
+    bool expected;         /* its next ask is, by those that wait */
     int64_t payload_bytes; /* of a job, of late */
 
     enum pgqrs_worker_state row_state; /* as it was last seen; none: not yet */
@@ -177,6 +180,7 @@ struct broker {
     bool trying;       /* all the same, to see whether it works again */
     bool paused;       /* connections are not read */
     bool unsure;       /* a commit ended in an unknown way: leases may exist that nobody knows of */
+    bool strange;      /* a row of ours is gone: the database may be another one */
     bool hinted;       /* wake_fd fired */
     bool dozing;       /* who enqueues is asked to wake us */
     int64_t due_at_us; /* when the due timer fires, monotonic; 0: it is not set */

@@ -376,8 +376,8 @@ static int64_t exchange(struct pgqrs_store *store, struct commit *c)
     return rc;
 }
 
-/* After trouble the database may be another one: restored, or made anew. Names and ids of queues do
- * not change while the broker runs, so they may be read here. */
+/* After trouble, or when a row of ours is gone, the database may be another one: restored, or made
+ * anew. Names and ids of queues do not change while the broker runs, so they may be read here. */
 static bool is_another(struct pgqrs_store *store, const struct commit *c)
 {
     for (size_t i = 0; i < c->check_count; i++) {
@@ -536,10 +536,11 @@ void on_commit_turn(evutil_socket_t fd, short what, void *arg)
         b->unsure = false;
     }
     c->hint = b->hinted;
-    c->check = b->trouble_since_ms != 0 ? b->queues : NULL;
+    c->check = b->trouble_since_ms != 0 || b->strange ? b->queues : NULL;
     c->check_count = b->queue_count;
     c->probe_id = c->probe ? some_row(b) : 0;
-    if (c->group.count == 0 && c->want_count == 0 && c->known == NULL && !c->hint && !c->probe) {
+    if (c->group.count == 0 && c->want_count == 0 && c->known == NULL && !c->hint && !c->probe &&
+        c->check == NULL) {
         pgqrs_workers_bury(b);
         pgqrs_broker_try_stop(b);
         return;
@@ -547,7 +548,7 @@ void on_commit_turn(evutil_socket_t fd, short what, void *arg)
     for (size_t i = 0; i < b->queue_count; i++) { /* what comes from here on is not in it */
         b->queues[i].maybe_ready = b->queues[i].maybe_ready && b->queues[i].wanted == 0;
     }
-    b->hinted = false;
+    b->hinted = b->strange = false;
     c->under_way = true;
     c->began_us = pgqrs_mono_us();
     c->task.run = run_commit;

@@ -6,15 +6,20 @@
  */
 #include "broker/broker.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
 
 #include <jansson.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "ipc/msg_flow.h"
 
 #define FLOW_BYTES_MAX (64u * 1024 * 1024) /* that wait, before reading stops */
+#define GATHER_MIN_US 200                  /* a store quicker than this is worth no waiting */
 
 struct entry {
     struct worker *worker; /* it stays while it has something unsettled */
@@ -42,6 +47,12 @@ struct flows {
     struct entries waiting;
     struct entries running; /* not empty and not under way: it failed and is tried again */
     int64_t *workflow_ids;  /* by entry that runs: of its queue; 0: not known */
+
+    int64_t took_us; /* how long the store takes, of late */
+    size_t expected; /* workers that will ask in a moment: what waits goes with it */
+    int64_t gather_until_us;
+    int timer_fd; /* ends that moment, which is shorter than the loop's timers can tell */
+    struct event *timer;
 };
 
 /* ---- the list ---- */
@@ -109,6 +120,64 @@ static int note_ask(struct worker *worker, uint32_t seq, struct pgqrs_error *err
     return 1;
 }
 
+/* ---- going together ----
+ *
+ * A worker whose step is stored asks again at once when its steps are short, and just misses the
+ * transaction of those that came while it waited: two workers would take turns. So those wait a
+ * moment for it, if the store takes much longer than that.
+ */
+
+static void note_asked(struct flows *f, struct worker *worker)
+{
+    if (worker->answered_us != 0) {
+        int64_t us = pgqrs_mono_us() - worker->answered_us;
+        worker->think_us = worker->think_us == 0 ? us : (3 * worker->think_us + us) / 4;
+        worker->answered_us = 0;
+    }
+    f->expected -= worker->expected ? 1 : 0;
+    worker->expected = false;
+}
+
+static void expect_nobody(struct broker *b)
+{
+    struct worker *worker;
+    TAILQ_FOREACH(worker, &b->workers, link)
+    {
+        worker->expected = false;
+    }
+    b->flows->expected = 0;
+    b->flows->gather_until_us = 0;
+}
+
+static void note_answered(struct flows *f, struct worker *worker)
+{
+    int64_t now_us = pgqrs_mono_us();
+    worker->answered_us = now_us;
+    if (f->took_us >= GATHER_MIN_US && worker->think_us > 0 && worker->think_us < f->took_us / 2 &&
+        !worker->expected) {
+        worker->expected = true;
+        f->expected++;
+        int64_t until_us = now_us + 2 * worker->think_us;
+        f->gather_until_us = until_us > f->gather_until_us ? until_us : f->gather_until_us;
+    }
+}
+
+static bool is_gathering(const struct flows *f)
+{
+    int64_t us = f->gather_until_us - pgqrs_mono_us();
+    const struct itimerspec in = {
+        .it_value = {.tv_sec = us / 1000000, .tv_nsec = us % 1000000 * 1000}};
+    return f->expected > 0 && us > 0 && timerfd_settime(f->timer_fd, 0, &in, NULL) == 0;
+}
+
+static void on_gathered(evutil_socket_t fd, short what, void *arg)
+{
+    uint64_t count;
+    (void)what;
+    (void)!read(fd, &count, sizeof count); /* the time is what counts */
+    pgqrs_commit_wake(arg);
+}
+
 int pgqrs_flows_add(struct broker *b, struct worker *worker, void *data,
                     const struct pgqrs_frame *frame, struct pgqrs_error *err)
 {
@@ -139,6 +208,7 @@ int pgqrs_flows_add(struct broker *b, struct worker *worker, void *data,
         .message_id = ask.key.id, .worker_id = worker->row_id, .attempt = ask.key.attempt};
     f->waiting.bytes += frame->len + sizeof *e;
     worker->unsettled++;
+    note_asked(f, worker);
     if (!is_ask(e)) {
         heed_order(e);
         (void)pgqrs_worker_unhold(worker, ask.key); /* sent again after a reconnect: not held */
@@ -263,6 +333,7 @@ static int store_flows(struct pgqrs_store *store, struct flows *f, struct pgqrs_
 static void run_flows(struct pgqrs_store *store, struct store_task *task)
 {
     struct flows *f = (struct flows *)task; /* its first member */
+    int64_t began_us = pgqrs_mono_us();
     task->rc = 0;
     for (size_t i = 0; task->rc == 0 && i < f->running.count; i++) {
         struct entry *e = &f->running.items[i];
@@ -278,6 +349,7 @@ static void run_flows(struct pgqrs_store *store, struct store_task *task)
     if (task->rc == 0) {
         task->rc = store_flows(store, f, &task->err);
     }
+    f->took_us = (3 * f->took_us + pgqrs_mono_us() - began_us) / 4;
 }
 _Static_assert(offsetof(struct flows, task) == 0, "run_flows takes one for the other");
 
@@ -421,6 +493,7 @@ static void on_flows_done(void *arg, struct store_task *task)
     size_t left = 0;
     bool ready = false;
     f->under_way = false;
+    expect_nobody(b);
     for (size_t i = 0; i < f->running.count; i++) {
         struct entry *e = &f->running.items[i];
         struct worker *worker = e->worker;
@@ -437,6 +510,7 @@ static void on_flows_done(void *arg, struct store_task *task)
             answer_end(b, worker, e);
         } else if (worker->peer != NULL) {
             answer_ask(worker, e);
+            note_answered(f, worker);
         }
         if (worker->held_back && worker->held_count == 0) {
             pgqrs_orders_look(b); /* one that was interrupted is suspended then */
@@ -465,6 +539,9 @@ void pgqrs_flows_turn(struct broker *b)
         return;
     }
     if (f->running.count == 0) {
+        if (f->waiting.count > 0 && is_gathering(f)) {
+            return;
+        }
         struct entries empty = f->running;
         f->running = f->waiting;
         f->waiting = empty;
@@ -491,8 +568,19 @@ void pgqrs_flows_turn(struct broker *b)
 
 int pgqrs_flows_start(struct broker *b, struct pgqrs_error *err)
 {
-    b->flows = calloc(1, sizeof *b->flows);
-    return b->flows == NULL ? pgqrs_error_memory(err) : 0;
+    struct flows *f = calloc(1, sizeof *f);
+    b->flows = f;
+    if (f == NULL) {
+        return pgqrs_error_memory(err);
+    }
+    f->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    f->timer = f->timer_fd < 0
+                   ? NULL
+                   : event_new(b->base, f->timer_fd, EV_READ | EV_PERSIST, on_gathered, b);
+    if (f->timer == NULL || event_add(f->timer, NULL) < 0) {
+        return pgqrs_error_set(err, PGQRS_ERR_FAILED, "no timer: %s", strerror(errno));
+    }
+    return 0;
 }
 
 static void entries_fini(struct entries *list)
@@ -511,6 +599,12 @@ void pgqrs_flows_fini(struct broker *b)
     }
     entries_fini(&f->waiting);
     entries_fini(&f->running);
+    if (f->timer != NULL) {
+        event_free(f->timer);
+    }
+    if (f->timer_fd >= 0) {
+        (void)close(f->timer_fd);
+    }
     free(f->workflow_ids);
     free(f);
     b->flows = NULL;

@@ -181,6 +181,8 @@ static void take_state(struct broker *b, struct worker *worker, enum pgqrs_worke
     pgqrs_log_warn("broker: worker %s/%u: its row was deleted; registering it again",
                    worker->queue->settings.name, worker->slot);
     pgqrs_worker_detach(b, worker); /* who dials again is registered again */
+    b->strange = true;
+    pgqrs_commit_wake(b);
 }
 
 static void cancel(struct broker *b, const struct pgqrs_lease_ref *ref)

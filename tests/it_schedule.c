@@ -24,8 +24,7 @@
 static void config(const struct fixture *f, const char *schedules)
 {
     daemon_config(&f->scratch,
-                  "queues:\n  work: {handler: %s, consumers: 2, settings: {file: %s}}\n"
-                  "%s",
+                  "queues:\n  work: {handler: %s, consumers: 2, settings: {file: %s}}\n%s",
                   built("tests/handlers/effect.so"), f->scratch.effects, schedules);
 }
 
@@ -71,13 +70,34 @@ static bool said(const struct fixture *f, const char *text)
     return system(command) == 0;
 }
 
+static void test_workflow(void **state)
+{
+    struct fixture *f = *state;
+    daemon_config(&f->scratch,
+                  "schedules:\n"
+                  "  nightly: {cron: '@every 1s', workflow: flow, payload: 'step:a step:b'}\n"
+                  "queues: {flow: {handler: %s, settings: {file: %s}}}\n",
+                  built("tests/handlers/script.so"), f->scratch.effects);
+    daemon_start(&f->daemon, &f->scratch);
+    await_at_least(f,
+                   "select count(*) from pgqrs_workflow_runs r join pgqrsd_schedule_ticks t"
+                   " on t.message_id = r.message_id where status = 'SUCCESS'",
+                   1);
+    cli_ok(&f->scratch, NULL, "schedule", "create", "mine", "--cron", "@every 1s", "--workflow",
+           "flow", "--payload", "\"step:c\"");
+    effects_await(&f->scratch, "step c", 1);
+    assert_int_equal(cli(&f->scratch, NULL, "schedule", "create", "none", "--cron", "@daily",
+                         "--workflow", "none", (char *)NULL),
+                     1);
+    assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
+}
+
 static void test_of_the_configuration_and_of_the_command_line(void **state)
 {
     struct fixture *f = *state;
     char broker[128];
     start(f, "schedules:\n"
-             "  tick: {cron: '@every 1s', queue: work, payload: {n: 1}, priority: 3}\n"
-             "  flow: {cron: '@every 1s', workflow: work, payload: [1, two]}\n");
+             "  tick: {cron: '@every 1s', queue: work, payload: {n: 1}, priority: 3}\n");
     (void)snprintf(broker, sizeof broker, "broker:%s/run/pgqrsd.sock", f->scratch.dir);
     cli_ok(&f->scratch, NULL, "schedule", "create", "mine", "--cron", "@every 1s", "--queue",
            "work", "--payload", "{\"n\": 2}");
@@ -86,8 +106,6 @@ static void test_of_the_configuration_and_of_the_command_line(void **state)
     await_at_least(f, DONE("{\"n\":1}") " and pgqrsd_priority = 3", 2);
     await_at_least(f, DONE("{\"n\":2}"), 2);
     await_at_least(f, DONE("{\"n\":3}"), 2);
-    await_at_least(f, DONE("{\"input\": [1,\"two\"]}"), 1);
-    assert_int_equal(db_number(&f->scratch, "select count(*) from pgqrs_workflows"), 1);
 
     cli_ok(&f->scratch, NULL, "--dsn", broker, "schedule", "list", "-o", "json");
     assert_true(said(f, "\"name\":\"yours\""));
@@ -145,6 +163,7 @@ static void test_on_postgres(void **state)
     assert_true(said(d->fixture, "\"config\":\"pgqrsd\""));
     assert_int_equal(cli(scratch, NULL, "schedule", "delete", "config", "--yes", (char *)NULL), 1);
     cli_ok(scratch, NULL, "schedule", "delete", "a", "--yes");
+    pg_rig_await(d->rig, 0, "select count(*) from pgqrs_messages where archived_at is null");
     assert_int_equal(daemon_stop(&d->fixture->daemon, SIGTERM), 0);
     assert_int_equal(pg_rig_number(d->rig, "select count(*) from pgqrs_messages"),
                      effects_count(scratch, "end "));
@@ -228,9 +247,9 @@ static void test_killed(void **state)
     await_at_least(f, TICKS("all"), 1);
     assert_int_equal(kill(f->daemon.pid, SIGKILL), 0);
     assert_int_equal(daemon_wait(&f->daemon), 128 + SIGKILL);
+    await_at_least(f, "select strftime('%s', 'now') - max(strftime('%s', tick_at)) " OF("all"), 2);
     int64_t before = db_number(&f->scratch, "select count(*) from pgqrs_messages"
                                             " where payload like '%2%'");
-    await_at_least(f, "select strftime('%s', 'now') - max(strftime('%s', tick_at)) " OF("all"), 2);
     start(f, "schedules:\n"
              "  all: {cron: '@every 1s', queue: work, payload: {n: 1}, catch_up: all}\n");
     await_at_least(f, TICKS("all"), 4);
@@ -254,6 +273,7 @@ static void test_killed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        CASE(test_workflow),
         CASE(test_of_the_configuration_and_of_the_command_line),
         CASE(test_created_while_nothing_happens),
         PG_DAEMON_CASE(test_on_postgres),

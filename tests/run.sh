@@ -12,11 +12,12 @@ export PGQRS_TEST_BUILD
 # Leaves NAME.log and NAME.status, and says how it went.
 run_one='
 test=$1
+began=$(date +%s)
 timeout -k 10 600 "$test" >"$test.log" 2>&1
 status=$?
 echo $status >"$test.status"
 if [ $status -eq 0 ]; then
-    echo "=== ${test##*/}: $(tail -n 1 "$test.log")"
+    echo "=== ${test##*/}: $(tail -n 1 "$test.log") $(($(date +%s) - began)) s"
 else
     echo "=== ${test##*/}: exit status $status"
 fi'

@@ -190,6 +190,9 @@ const struct pg_trigger pgqrs_pg_triggers[] = {
      " AND NEW.archived_at IS NOT NULL AND OLD.archived_at IS NULL)"},
     {"pgqrsd_message_deleted",
      "AFTER DELETE ON pgqrs_messages FOR EACH ROW WHEN (OLD.pgqrsd_flow)"},
+    {"pgqrsd_run_cancelling",
+     "AFTER UPDATE OF status ON pgqrs_workflow_runs FOR EACH ROW WHEN (NEW.status::text ="
+     " 'CANCELLING' AND OLD.status::text <> 'CANCELLING')"},
 };
 const size_t pgqrs_pg_trigger_count = sizeof pgqrs_pg_triggers / sizeof *pgqrs_pg_triggers;
 

@@ -105,4 +105,23 @@ const char pgqrs_pg_ddl_flow_functions[] =
                                     "message was deleted'));\n"
                                     "  END IF;\n"
                                     "  RETURN NULL;\n"
+                                    "END $$"
+                                    ";"
+                                    /* A client of pgqrs only says so in the run: it is seen when
+                                     * its message is delivered. Who has the message at the moment
+                                     * waits for the run, and sees it. */
+                                    "CREATE OR REPLACE FUNCTION pgqrsd_run_cancelling() RETURNS "
+                                    "trigger"
+                                    " LANGUAGE plpgsql SET search_path FROM CURRENT AS $$\n"
+                                    "BEGIN\n"
+                                    "  UPDATE pgqrs_messages SET vt = pgqrsd_now() WHERE id = "
+                                    "(SELECT m.id FROM pgqrs_messages m"
+                                    " WHERE m.id = NEW.message_id AND m.archived_at IS NULL AND "
+                                    "m.consumer_worker_id IS NULL"
+                                    " AND m.vt > pgqrsd_now() FOR UPDATE SKIP LOCKED);\n"
+                                    "  IF FOUND THEN\n"
+                                    "    INSERT INTO pgqrs_messages (queue_id, payload) SELECT 0, "
+                                    "'null' WHERE false;\n"
+                                    "  END IF;\n"
+                                    "  RETURN NULL;\n"
                                     "END $$";

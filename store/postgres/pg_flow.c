@@ -128,6 +128,11 @@ int pgqrs_pg_flow(struct pgqrs_store *store, struct pgqrs_flow *items, size_t co
         rc = one_by_one(s, divided + plain, count - plain, &some, err);
     }
     free(sorted);
+    for (size_t i = 0; rc < 0 && i < count; i++) {
+        pgqrs_flow_fini(&items[i]);
+        items[i].settled_out = PGQRS_SETTLED_NONE;
+        items[i].failed_out = false;
+    }
     if (rc < 0 && some && err != NULL) { /* something is committed: only a repetition tells what */
         err->code = PGQRS_ERR_UNKNOWN;
     }

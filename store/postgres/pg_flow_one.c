@@ -59,8 +59,9 @@ static const struct pg_stmt hand_on_events = {
     .sql = "INSERT INTO pgqrsd_workflow_events (message_id, name, payload, created_at) SELECT $2,"
            " e.name, e.payload, e.created_at FROM pgqrsd_workflow_events e WHERE e.message_id = $1"
            " AND NOT EXISTS (SELECT 1 FROM pgqrs_workflow_steps s WHERE s.run_id = (SELECT r.id"
-           " FROM pgqrs_workflow_runs r WHERE r.message_id = $1) AND s.step_name IN (e.name,"
-           " 'event:' || e.name) AND s.pgqrsd_kind = 'event' AND s.status::text = 'SUCCESS')",
+           " FROM pgqrs_workflow_runs r WHERE r.message_id = $1) AND s.step_name = e.name"
+           " AND s.pgqrsd_kind = 'event' AND s.status::text = 'SUCCESS'"
+           " AND NOT coalesce(s.output ? 'timed_out', false))",
     .param_count = 2,
     .types = {PG_INT8, PG_INT8},
 };

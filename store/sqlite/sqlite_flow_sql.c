@@ -64,8 +64,12 @@ static const char *const texts[] = {
     AT(STMT_RUN_LOOK) = "SELECT coalesce(r.id, 0), r.status, m.archived_at IS NOT NULL,"
                         " m.consumer_worker_id IS NOT NULL FROM pgqrs_messages m"
                         " LEFT JOIN pgqrs_workflow_runs r ON r.message_id = m.id WHERE m.id = ?1",
-    AT(STMT_RUN_CANCEL) = "UPDATE pgqrs_workflow_runs SET status = 'CANCELLING', updated_at = ?2"
-                          " WHERE message_id = ?1 AND " LIVE,
+    /* One whose message nobody will lease again has nobody who would see it. */
+    AT(STMT_RUN_CANCEL) =
+        "UPDATE pgqrs_workflow_runs SET updated_at = ?2, (status, completed_at) ="
+        " (SELECT CASE WHEN archived_at IS NULL THEN 'CANCELLING' ELSE 'CANCELLED' END,"
+        " CASE WHEN archived_at IS NOT NULL THEN ?2 END FROM pgqrs_messages WHERE id = ?1)"
+        " WHERE message_id = ?1 AND " LIVE,
     AT(STMT_MESSAGE_WAKE) =
         "UPDATE pgqrs_messages SET vt = ?2 WHERE id = ?1 AND " WAITS " AND vt > ?2",
     AT(STMT_MESSAGE_MARK) =
@@ -150,8 +154,9 @@ static const char *const texts[] = {
         "INSERT INTO pgqrsd_workflow_events (message_id, name, payload, created_at)"
         " SELECT ?2, e.name, e.payload, e.created_at FROM pgqrsd_workflow_events e"
         " WHERE e.message_id = ?1 AND NOT EXISTS (SELECT 1 FROM pgqrs_workflow_steps s"
-        " WHERE s.run_id = ?3 AND s.step_name IN (e.name, 'event:' || e.name)"
-        " AND s.status = 'SUCCESS' AND s.pgqrsd_kind = 'event')",
+        " WHERE s.run_id = ?3 AND s.step_name = e.name"
+        " AND s.status = 'SUCCESS' AND s.pgqrsd_kind = 'event'"
+        " AND json_type(s.output, '$.timed_out') IS NULL)",
     AT(STMT_JSON_VALID) = "SELECT 1 WHERE json_valid(?1)",
     /* What a JSON text says, for people. */
     AT(STMT_JSON_TEXT) = "SELECT CASE WHEN NOT json_valid(?1) THEN ?1 WHEN json_type(?1) = 'text'"

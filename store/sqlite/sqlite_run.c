@@ -95,7 +95,9 @@ static int cancel(struct sqlite_store *s, int64_t message_id, enum pgqrs_run_sta
         (changed > 0 && pgqrs_sqlite_run_at(s, STMT_MESSAGE_WAKE, message_id, now.text, err) < 0)) {
         return -1;
     }
-    *status_out = changed > 0 ? PGQRS_RUN_CANCELLING : look.status;
+    *status_out = changed == 0    ? look.status
+                  : look.archived ? PGQRS_RUN_CANCELLED
+                                  : PGQRS_RUN_CANCELLING;
     return 0;
 }
 

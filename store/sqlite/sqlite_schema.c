@@ -149,6 +149,14 @@ const size_t pgqrs_sqlite_column_count = sizeof pgqrs_sqlite_columns / sizeof *p
                 "pgqrs_messages.id"                                                                \
                 " AND r.pgqrsd_event = 'child:' || NEW.message_id); END"
 
+/* A client of pgqrs only says so in the run: it is seen when its message is delivered. */
+#define TRIGGER_RUN_CANCELLING                                                                     \
+    "CREATE TRIGGER IF NOT EXISTS pgqrsd_run_cancelling"                                           \
+    " AFTER UPDATE OF status ON pgqrs_workflow_runs"                                               \
+    " WHEN NEW.status = 'CANCELLING' AND OLD.status <> 'CANCELLING'"                               \
+    " BEGIN UPDATE pgqrs_messages SET vt = NEW.updated_at WHERE id = NEW.message_id"               \
+    " AND +archived_at IS NULL AND +consumer_worker_id IS NULL AND vt > NEW.updated_at; END"
+
 static const char *const pgqrsd_ddl[] = {
     /* What is ready or delayed, in the order in which it is served. */
     "CREATE INDEX IF NOT EXISTS pgqrsd_messages_lease"
@@ -184,6 +192,7 @@ static const char *const pgqrsd_ddl[] = {
     TRIGGER_MESSAGE_ARCHIVED,
     TRIGGER_MESSAGE_DELETED,
     TRIGGER_RUN_ENDED,
+    TRIGGER_RUN_CANCELLING,
     "CREATE TABLE IF NOT EXISTS pgqrsd_schema ("
     "version INTEGER PRIMARY KEY, installed_at TEXT NOT NULL)",
 };

@@ -37,6 +37,7 @@ static const char *const triggers[] = {
     "pgqrsd_message_archived",
     "pgqrsd_message_deleted",
     "pgqrsd_run_ended",
+    "pgqrsd_run_cancelling",
 };
 
 #define TRIGGER_COUNT (sizeof triggers / sizeof *triggers)

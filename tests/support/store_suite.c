@@ -276,6 +276,7 @@ int pgqrs_store_suite_run(const struct suite_backend *backend)
         {suite_fault_cases, suite_fault_count},
         {suite_flow_cases, suite_flow_count},
         {suite_flow_step_cases, suite_flow_step_count},
+        {suite_flow_event_cases, suite_flow_event_count},
         {suite_flow_run_cases, suite_flow_run_count},
     };
     struct CMUnitTest cases[CASES_MAX];

@@ -130,6 +130,8 @@ extern const struct CMUnitTest suite_flow_cases[];
 extern const size_t suite_flow_count;
 extern const struct CMUnitTest suite_flow_step_cases[];
 extern const size_t suite_flow_step_count;
+extern const struct CMUnitTest suite_flow_event_cases[];
+extern const size_t suite_flow_event_count;
 extern const struct CMUnitTest suite_flow_run_cases[];
 extern const size_t suite_flow_run_count;
 

@@ -190,6 +190,67 @@ void flow_assert_rows(struct suite *f, const char *table, int count)
     suite_sql(f, "DELETE FROM pgqrs_queues WHERE id = %" PRId64, id);
 }
 
+bool flow_send(struct suite *f, int64_t message, const char *name, const char *payload)
+{
+    bool first = false;
+    suite_ok(f, pgqrs_store_event_send(f->store, message, name, pgqrs_bytes_from(payload), &first,
+                                       &f->err));
+    return first;
+}
+
+void flow_end(struct suite *f, struct pgqrs_lease_ref lease, enum pgqrs_flow_what what)
+{
+    struct pgqrs_flow item = flow_item(lease, what);
+    assert_int_equal(flow_do(f, &item), PGQRS_SETTLED_YES);
+    pgqrs_flow_fini(&item);
+}
+
+int64_t flow_due(struct suite *f, int64_t message)
+{
+    struct pgqrs_message m = suite_get(f, message);
+    int64_t due = m.vt_us;
+    pgqrs_message_fini(&m);
+    return due;
+}
+
+void flow_step_of_kind(struct suite *f, struct pgqrs_lease_ref lease, const char *name,
+                       enum pgqrs_step_kind kind, enum pgqrs_step_status status, int64_t retry_ms)
+{
+    const struct pgqrs_step_put put = {.name = name,
+                                       .kind = kind,
+                                       .status = status,
+                                       .output = pgqrs_bytes_from("1"),
+                                       .error = pgqrs_bytes_from("{\"code\": \"PAUSED\"}"),
+                                       .retry_ms = retry_ms};
+    struct pgqrs_flow item = flow_item(lease, PGQRS_FLOW_STEP);
+    item.steps = &put;
+    item.step_count = 1;
+    assert_int_equal(flow_do(f, &item), PGQRS_SETTLED_YES);
+    pgqrs_flow_fini(&item);
+}
+
+struct pgqrs_lease_ref flow_child(struct suite *f, struct pgqrs_lease_ref parent, char event[40],
+                                  bool wait)
+{
+    const struct pgqrs_follow_up next = {.queue = "flow",
+                                         .item = {.payload = pgqrs_bytes_from("{\"input\": 2}")}};
+    const struct pgqrs_step_put put = {
+        .name = "child", .kind = PGQRS_STEP_CHILD, .status = PGQRS_STEP_SUCCESS};
+    struct pgqrs_flow item = flow_item(parent, PGQRS_FLOW_STEP);
+    item.steps = &put;
+    item.step_count = 1;
+    item.follow_ups = &next;
+    item.follow_up_count = 1;
+    item.child = true;
+    assert_int_equal(flow_do(f, &item), PGQRS_SETTLED_YES);
+    (void)snprintf(event, 40, "child:%s", item.output_out);
+    pgqrs_flow_fini(&item);
+    if (wait) {
+        flow_pause(f, parent, event, -1);
+    }
+    return flow_begin(f);
+}
+
 /* ---- definitions ---- */
 
 static void definitions(void **state)

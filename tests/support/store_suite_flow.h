@@ -23,6 +23,18 @@ enum pgqrs_settled flow_do(struct suite *f, struct pgqrs_flow *item);
 void flow_step(struct suite *f, struct pgqrs_lease_ref lease, const char *name, const char *output);
 /* Suspends a run for an event, or null, as paused. */
 void flow_pause(struct suite *f, struct pgqrs_lease_ref lease, const char *event, int64_t delay_ms);
+/* One that is SUCCESS with output 1, or ERROR with code "PAUSED" and a retry. */
+void flow_step_of_kind(struct suite *f, struct pgqrs_lease_ref lease, const char *name,
+                       enum pgqrs_step_kind kind, enum pgqrs_step_status status, int64_t retry_ms);
+/* Ends the run in one of the ways, which must be applied. */
+void flow_end(struct suite *f, struct pgqrs_lease_ref lease, enum pgqrs_flow_what what);
+/* Starts a child of a run and begins it; event is what tells its end, and the parent may wait for
+ * it. */
+struct pgqrs_lease_ref flow_child(struct suite *f, struct pgqrs_lease_ref parent, char event[40],
+                                  bool wait);
+/* Whether it was the first of its name. */
+bool flow_send(struct suite *f, int64_t message, const char *name, const char *payload);
+int64_t flow_due(struct suite *f, int64_t message); /* when its message is due */
 
 enum pgqrs_run_status flow_status(struct suite *f, int64_t message);
 /* output and error are JSON, or null for none. */

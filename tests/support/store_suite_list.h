@@ -116,6 +116,20 @@
  *   a batch of more than 50 never fits        fault_batches_are_small
  *   a batch has one outcome                   fault_batches_have_one_outcome
  *   the order within a batch is open          lease: first_in_first_out
+ *   creating a workflow twice is an error     flow: definitions
+ *   two that begin a run: one fails           flow: beginning, beginning_what_others_made
+ *   cancelled and ended runs are overwritten  flow: the_ended_stay, the_cancelling_are_cancelled
+ *   late workers overwrite steps              flow: all_three_fence_runs, flow_step:
+ *                                             steps_are_stored_once, stored_steps_stay
+ *   pauses and retries come back at once      flow_step: sleeping, suspended_for_a_retry
+ *   a pause spends an attempt                 flow_step: sleeping
+ *   a pause leaves its error behind           flow: beginning_what_others_made, flow_step: sleeping
+ *   a run's end and its message's are two     flow: endings
+ *   a dead message's run goes on for ever     flow_run: settled_by_an_exchange, archived_by_others
+ *   cancelling stays for ever                 flow_run: cancelling, cancelling_what_nobody_runs
+ *   a replayed run can only fail              flow_run: replaying_a_failed_run
+ *   no early resume, no events, no children   flow_run: resuming, flow_event
+ *   results and data are never one            flow_step: statements_come_with_the_step
  */
 
 #endif
