@@ -84,8 +84,11 @@ static bool receive(int timeout_ms)
         return false;
     }
     ssize_t len = recvmsg(manager.fd, &m, 0);
-    assert_true(len > 0 && CMSG_FIRSTHDR(&m) != NULL);
-    memcpy(&from, CMSG_DATA(CMSG_FIRSTHDR(&m)), sizeof from);
+    assert_true(len > 0);
+    const struct cmsghdr *header = CMSG_FIRSTHDR(&m);
+    if (header != NULL) {
+        memcpy(&from, CMSG_DATA(header), sizeof from);
+    }
     manager.pid = manager.f->daemon.pid != 0 ? manager.f->daemon.pid : manager.pid;
     assert_int_equal(from.pid, manager.pid);
     text[len] = 0;
