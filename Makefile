@@ -247,6 +247,9 @@ bench: deps
 .PHONY: bench-build
 bench-build: $(BENCHES) $(BENCH_HANDLERS)
 
+# The configuration, /etc/pgqrs/pgqrsd.yaml, is the operator's.
+SYSTEMD_UNIT  = $(DESTDIR)$(PREFIX)/lib/systemd/system/pgqrsd.service
+SYSTEMD_CONFS = $(patsubst %,$(DESTDIR)$(PREFIX)/lib/%.d/pgqrsd.conf,sysusers tmpfiles)
 install: programs
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/pgqrs $(DESTDIR)$(PREFIX)/lib/pgqrs/handlers \
 	    $(DESTDIR)$(PREFIX)/include/pgqrs $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man5 \
@@ -271,8 +274,14 @@ install: programs
 	install -m 644 docs/man/*.5 $(DESTDIR)$(PREFIX)/share/man/man5
 	install -m 644 docs/man/*.8 $(DESTDIR)$(PREFIX)/share/man/man8
 	install -D -m 644 packaging/completion/pgqrs.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/pgqrs
+	install -d $(dir $(SYSTEMD_UNIT) $(SYSTEMD_CONFS))
+	sed 's|/usr/local/|$(PREFIX)/|' packaging/systemd/pgqrsd.service >$(SYSTEMD_UNIT)
+	chmod 644 $(SYSTEMD_UNIT)
+	install -m 644 packaging/systemd/pgqrsd.sysusers.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/pgqrsd.conf
+	install -m 644 packaging/systemd/pgqrsd.tmpfiles.conf $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/pgqrsd.conf
 
 uninstall:
+	rm -f $(SYSTEMD_UNIT) $(SYSTEMD_CONFS)
 	rm -f $(DESTDIR)$(PREFIX)/share/bash-completion/completions/pgqrs
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/bin/,pgqrsd pgqrs)
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/lib/,$(notdir $(LIBPGQRS)) libpgqrs.so.0 libpgqrs.so pkgconfig/pgqrs.pc)
