@@ -74,13 +74,13 @@ checksum() {
     local id sum
     sum=$(inside sha256sum "$1")
     id=$(pgqrs message enqueue checksum "{\"path\": \"$1\"}") || fail "not enqueued"
-    pgqrs queue wait checksum --timeout 60s >/dev/null || fail "job $id does not end"
-    pgqrs message get "$id" -o json | grep -q "${sum%% *}" || fail "job $id has another result"
+    pgqrs queue wait checksum --timeout 60s >/dev/null || fail "a job does not end: $id"
+    pgqrs message get "${id##* }" -o json | grep -q "${sum%% *}" || fail "another result: $id"
 }
 
-# What is there, but for what apt and dpkg keep for themselves.
+# What is there, but for what apt, dpkg and adduser keep for themselves.
 files() {
-    inside find / -xdev \( -path /packages -o -path /proc -o -path /tmp -o -path /var/cache -o \
+    inside find / -xdev \( -path /packages -o -path /proc -o -path '/etc/*-' -o -path /run/adduser -o -path /tmp -o -path /var/cache -o \
         -path /var/log -o -path /var/lib/apt -o -path /var/lib/dpkg \) -prune -o -print | LC_ALL=C sort
 }
 
@@ -123,7 +123,7 @@ apt remove pgqrsd libpgqrs0 libpgqrs-dev
 [ -e "$root/etc/pgqrs/pgqrsd.yaml" ] || fail "the configuration is gone before a purge"
 
 step "purge"
-apt purge pgqrsd libpgqrs0 libpgqrs-dev
+apt purge pgqrsd
 apt autoremove --purge gcc libc6-dev pkg-config
 files >files.after
 left=$(LC_ALL=C comm -13 files.before files.after)
