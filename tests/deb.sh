@@ -80,8 +80,9 @@ checksum() {
 
 # What is there, but for what apt, dpkg and adduser keep for themselves.
 files() {
-    inside find / -xdev \( -path /packages -o -path /proc -o -path '/etc/*-' -o -path /run/adduser -o -path /tmp -o -path /var/cache -o \
-        -path /var/log -o -path /var/lib/apt -o -path /var/lib/dpkg \) -prune -o -print | LC_ALL=C sort
+    inside find / -xdev \( -path /packages -o -path /proc -o -path /tmp -o -path /var/cache -o \
+        -path /var/log -o -path /var/lib/apt -o -path /var/lib/dpkg -o -path '/etc/*-' -o \
+        -path /run/adduser \) -prune -o -print | LC_ALL=C sort
 }
 
 files >files.before
