@@ -22,7 +22,7 @@ DEPS_TEST  := libcmocka-dev procps postgresql postgresql-client pgbouncer \
               $(if $(filter x86_64,$(shell uname -m)),user-mode-linux)
 DEPS_LINT  := clang libclang-rt-14-dev clang-tidy clang-format cppcheck mandoc man-db
 DEPS_CHECK := valgrind
-DEPS_DEB   := debhelper lintian
+DEPS_DEB   := build-essential debhelper lintian
 
 # V=1 shows the commands.
 Q := $(if $(V),,@)

@@ -13,11 +13,11 @@ root=$PWD/root
 if [ "${IN_NAMESPACE:-}" != yes ]; then
     [ "$(id -u)" = 0 ] || { echo "deb-test: wants root" >&2; exit 1; }
     if ! [ -e "$base" ]; then
-        rm -rf "$root"
+        rm -rf --one-file-system "$root"
         debootstrap --variant=minbase bookworm "$root" "${MIRROR:-http://deb.debian.org/debian}" >debootstrap.log
         tar -C "$root" -cf "$base.new" . && mv "$base.new" "$base"
     fi
-    rm -rf "$root"
+    rm -rf --one-file-system "$root"
     mkdir "$root"
     tar -C "$root" -xf "$base"
     cd - >/dev/null
@@ -132,5 +132,6 @@ left=$(LC_ALL=C comm -13 files.before files.after)
 inside dpkg-query -W '*pgqrs*' >"$root/tmp/dpkg.log" 2>&1 && fail "packages are left"
 [ "$(inside getent passwd pgqrs | cut -d : -f 7)" = /usr/sbin/nologin ] || fail "the user can log in"
 
-rm -rf "$root"
+umount "$root/proc"
+rm -rf --one-file-system "$root"
 echo "deb-test: 1 passed, 0 failed"
