@@ -18,10 +18,21 @@ static const struct {
     const char *name;
     pgqrs_check_fn *look;
 } checks[] = {
-    {"schema", pgqrs_check_schema},           {"queues", read_queues},
-    {"dead_leases", pgqrs_check_dead_leases}, {"paused_queue", pgqrs_check_paused},
-    {"unserved_queue", pgqrs_check_unserved}, {"dead_letters", pgqrs_check_dead_letters},
+    {"schema", pgqrs_check_schema},
+    {"clock", pgqrs_check_clock},
+    {"disk", pgqrs_check_disk},
+    {"old_snapshot", pgqrs_check_snapshots},
+    {"failing_queue", pgqrs_check_failing},
+    {"dying_process", pgqrs_check_dying},
+    {"queues", read_queues},
+    {"dead_leases", pgqrs_check_dead_leases},
+    {"paused_queue", pgqrs_check_paused},
+    {"unserved_queue", pgqrs_check_unserved},
+    {"dead_letters", pgqrs_check_dead_letters},
     {"spent_attempts", pgqrs_check_spent},
+    {"cancelling_run", pgqrs_check_cancelling},
+    {"awaited_event", pgqrs_check_awaited_events},
+    {"schedule", pgqrs_check_schedules},
 };
 
 /* ---- findings ---- */

@@ -31,6 +31,7 @@ struct pgqrs_doctor {
     json_t *pgqrsd; /* status of the one that runs; null: none was found */
     struct pgqrs_queue_list queues;
     struct pgqrs_doctor_queue *facts; /* of each queue */
+    int64_t now_us;                   /* the store's clock */
     bool schema_is_bad;               /* what else fails is no news */
 
     const char *check; /* the one that looks */
@@ -56,8 +57,10 @@ int64_t pgqrs_status_number(const json_t *object, const char *key);
 /* Each tells all it finds; -1: it can not look. */
 typedef int pgqrs_check_fn(struct pgqrs_doctor *d, struct pgqrs_error *err);
 
-pgqrs_check_fn pgqrs_check_schema;
+pgqrs_check_fn pgqrs_check_schema, pgqrs_check_clock, pgqrs_check_disk, pgqrs_check_snapshots;
+pgqrs_check_fn pgqrs_check_failing, pgqrs_check_dying;
 pgqrs_check_fn pgqrs_check_dead_leases, pgqrs_check_paused, pgqrs_check_unserved,
     pgqrs_check_dead_letters, pgqrs_check_spent;
+pgqrs_check_fn pgqrs_check_cancelling, pgqrs_check_awaited_events, pgqrs_check_schedules;
 
 #endif
