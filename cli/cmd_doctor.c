@@ -20,7 +20,6 @@ static const struct {
 } checks[] = {
     {"schema", pgqrs_check_schema},
     {"clock", pgqrs_check_clock},
-    {"disk", pgqrs_check_disk},
     {"old_snapshot", pgqrs_check_snapshots},
     {"failing_queue", pgqrs_check_failing},
     {"dying_process", pgqrs_check_dying},
@@ -176,8 +175,15 @@ static int ask_pgqrsd(struct pgqrs_doctor *d)
     return pgqrs_cli_fail(&err);
 }
 
+/* A full disk may be why the store does not open. */
 static int look(struct pgqrs_doctor *d)
 {
+    d->check = "disk";
+    pgqrs_check_disk(d);
+    int status = pgqrs_cli_open(d->cli);
+    if (status != PGQRS_CLI_OK) {
+        return status;
+    }
     for (size_t i = 0; i < sizeof checks / sizeof *checks; i++) {
         struct pgqrs_error err;
         d->check = checks[i].name;
@@ -210,9 +216,9 @@ int pgqrs_cmd_doctor(struct pgqrs_cli *cli)
 {
     struct pgqrs_doctor d = {.cli = cli};
     struct pgqrs_error err;
-    int status = pgqrs_cli_open(cli);
-    if (status == PGQRS_CLI_OK && pgqrs_config_find_dsn(cli->options[PGQRS_OPT_DSN],
-                                                        pgqrs_cli_config(cli), &d.dsn, &err) < 0) {
+    int status = PGQRS_CLI_OK;
+    if (pgqrs_config_find_dsn(cli->options[PGQRS_OPT_DSN], pgqrs_cli_config(cli), &d.dsn, &err) <
+        0) {
         status = pgqrs_cli_fail(&err);
     }
     if (status == PGQRS_CLI_OK) {
