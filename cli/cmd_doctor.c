@@ -180,6 +180,7 @@ static int look(struct pgqrs_doctor *d)
 {
     d->check = "disk";
     pgqrs_check_disk(d);
+    (void)fflush(stdout); /* the next may take a while then; pgqrs_output_flush sees errors */
     int status = pgqrs_cli_open(d->cli);
     if (status != PGQRS_CLI_OK) {
         return status;
