@@ -227,8 +227,8 @@ static void test_runs_that_wait(void **state)
                   built("tests/handlers/script.so"), f->scratch.effects);
     daemon_start(&f->daemon, &f->scratch);
     daemon_await_log(&f->daemon, "queue \"flow\": worker 0: ready", 1);
-    ok(f,
-       "p workflow trigger flow '\"wait:go:-1\"' && p workflow trigger flow '\"sleep:s:3600000\"'");
+    ok(f, "p workflow create flow && p workflow trigger flow '\"wait:go:-1\"' && p workflow "
+          "trigger flow '\"sleep:s:3600000\"'");
     db_await(&f->scratch, "select count(*) from pgqrs_workflow_runs where status = 'PAUSED'", 2);
     finds_nothing(f, CONFIG);
     db_exec(&f->scratch, "update pgqrs_workflow_runs set paused_at = datetime('now', '-2 days')");
