@@ -50,6 +50,8 @@ void pgqrs_doctor_mend(struct pgqrs_doctor *d, const char *fmt, ...) PGQRS_PRINT
 /* As a shell takes it for one word; a name of a queue, cut where it is longer. */
 const char *pgqrs_shell_word(const char *text, char out[PGQRS_SHELL_WORD_SIZE]);
 
+#define PGQRS_PLURAL(n) ((n) == 1 ? "" : "s")
+
 /* Texts and numbers of a status; "" and 0 when they are not there. */
 const char *pgqrs_status_text(const json_t *object, const char *key);
 int64_t pgqrs_status_number(const json_t *object, const char *key);

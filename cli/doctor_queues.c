@@ -58,13 +58,13 @@ static int tell_dead(struct pgqrs_doctor *d, const struct pgqrs_worker_info *w, 
         }
     }
     if (passed > 0) {
-        pgqrs_doctor_found(d, PGQRS_SEVERITY_ERROR,
-                           "worker %" PRId64 " of queue \"%s\" is dead (%s, no heartbeat for %s) "
-                           "and holds %zu%s messages whose leases have passed, such as %" PRId64,
-                           w->id, pgqrs_cli_queue_name(&d->queues, w->queue_id),
-                           pgqrs_worker_state_name(w->state),
-                           pgqrs_took(now_us - w->heartbeat_at_us, took), passed,
-                           list.next_before_id != 0 ? "+" : "", first);
+        pgqrs_doctor_found(
+            d, PGQRS_SEVERITY_ERROR,
+            "worker %" PRId64 " of queue \"%s\" is dead (%s, no heartbeat for %s) "
+            "and holds %zu%s message%s with a lease that has passed, such as %" PRId64,
+            w->id, pgqrs_cli_queue_name(&d->queues, w->queue_id), pgqrs_worker_state_name(w->state),
+            pgqrs_took(now_us - w->heartbeat_at_us, took), passed,
+            list.next_before_id != 0 ? "+" : "", PGQRS_PLURAL(passed), first);
         pgqrs_doctor_mend(d, "pgqrs worker stop %" PRId64 " --yes", w->id);
     }
     pgqrs_message_list_fini(&list);
@@ -106,9 +106,10 @@ int pgqrs_check_paused(struct pgqrs_doctor *d, struct pgqrs_error *err)
         char took[PGQRS_TOOK_SIZE];
         if (queue->paused_at_us != 0 && m->pending > 0) {
             pgqrs_doctor_found(d, PGQRS_SEVERITY_WARNING,
-                               "queue \"%s\" has been paused for %s, and %" PRId64 " messages wait",
+                               "queue \"%s\" has been paused for %s, with %" PRId64
+                               " message%s waiting",
                                queue->name, pgqrs_took(m->now_us - queue->paused_at_us, took),
-                               m->pending);
+                               m->pending, PGQRS_PLURAL(m->pending));
             pgqrs_doctor_mend(d, "pgqrs queue resume %s", pgqrs_shell_word(queue->name, word));
         }
     }
@@ -149,13 +150,13 @@ static int tell_unserved(struct pgqrs_doctor *d, size_t at, struct pgqrs_error *
         return -1;
     }
     (void)pgqrs_took(facts->messages.now_us - facts->messages.oldest_pending_us, took);
-    pgqrs_doctor_found(d, PGQRS_SEVERITY_ERROR,
-                       "queue \"%s\" has %" PRId64 " messages that are due, the oldest for %s, and "
-                       "%s",
-                       queue->name, facts->messages.ready, took,
-                       ids[0] != 0             ? "its workers are suspended"
-                       : facts->served != NULL ? "its pgqrsd has no worker for it"
-                                               : "nobody serves it");
+    pgqrs_doctor_found(
+        d, PGQRS_SEVERITY_ERROR,
+        "queue \"%s\" has %" PRId64 " due message%s, the oldest waits for %s, and %s", queue->name,
+        facts->messages.ready, PGQRS_PLURAL(facts->messages.ready), took,
+        ids[0] != 0             ? "its workers are suspended"
+        : facts->served != NULL ? "its pgqrsd has no worker for it"
+                                : "nobody serves it");
     if (ids[0] != 0) {
         pgqrs_doctor_mend(d, "pgqrs worker resume%s", ids);
     } else if (facts->served != NULL) {
@@ -214,17 +215,17 @@ static int tell_dead_letters(struct pgqrs_doctor *d, const struct pgqrs_queue *q
     }
     if (poison != NULL) {
         pgqrs_doctor_found(d, PGQRS_SEVERITY_ERROR,
-                           "queue \"%s\" has %zu jobs that crash their workers, such as %" PRId64
-                           ": %.300s",
-                           queue->name, quarantined, poison->id, poison->error);
+                           "queue \"%s\" has %zu job%s in quarantine, such as %" PRId64 ": %.300s",
+                           queue->name, quarantined, PGQRS_PLURAL(quarantined), poison->id,
+                           poison->error);
         pgqrs_doctor_mend(d, "pgqrs message run %" PRId64 " --isolated", poison->id);
     }
     if (count > (int64_t)quarantined && list.count > 0) {
         const char *error = list.items[0].error;
-        pgqrs_doctor_found(d, PGQRS_SEVERITY_WARNING,
-                           "queue \"%s\" has %" PRId64 " dead letters, the newest is %" PRId64
-                           ": %.300s",
-                           queue->name, count, list.items[0].id, error != NULL ? error : "?");
+        pgqrs_doctor_found(
+            d, PGQRS_SEVERITY_WARNING,
+            "queue \"%s\" has %" PRId64 " dead letter%s, the newest is %" PRId64 ": %.300s",
+            queue->name, count, PGQRS_PLURAL(count), list.items[0].id, error != NULL ? error : "?");
         pgqrs_doctor_mend(d, "pgqrs dlq list --queue %s; pgqrs dlq replay --queue %s", word, word);
     }
     pgqrs_message_list_fini(&list);
@@ -305,10 +306,10 @@ int pgqrs_check_spent(struct pgqrs_doctor *d, struct pgqrs_error *err)
         }
         if (spent.count > 0) {
             pgqrs_doctor_found(d, PGQRS_SEVERITY_WARNING,
-                               "queue \"%s\" has %zu messages that wait with %d attempts or more "
+                               "queue \"%s\" has %zu waiting message%s with %d attempts or more "
                                "used up, which clients of pgqrs leave:%s%s",
-                               queue->name, spent.count, ATTEMPTS_OF_PGQRS, spent.ids,
-                               spent.count > IDS_SHOWN ? " ..." : "");
+                               queue->name, spent.count, PGQRS_PLURAL(spent.count),
+                               ATTEMPTS_OF_PGQRS, spent.ids, spent.count > IDS_SHOWN ? " ..." : "");
             pgqrs_doctor_mend(d, "pgqrs message cancel%s; pgqrs message replay%s", spent.ids,
                               spent.ids);
         }

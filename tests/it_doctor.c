@@ -83,7 +83,7 @@ static void test_leases_of_a_dead_worker(void **state)
     db_exec(&f->scratch, "update pgqrs_messages set vt = datetime('now', '-1 hour')");
     finds(f, "", "worker 1 of queue \"a\" is dead (polling, no heartbeat for 2h",
           "pgqrs worker stop 1 --yes");
-    says(shell_out, "holds 1 messages whose leases have passed, such as 1;");
+    says(shell_out, "holds 1 message with a lease that has passed, such as 1;");
     db_exec(&f->scratch, "update pgqrs_workers set heartbeat_at = datetime('now')");
     finds_nothing(f, "");
     db_exec(&f->scratch, "update pgqrs_workers set heartbeat_at = datetime('now', '-1 hour')");
@@ -101,7 +101,7 @@ static void test_a_paused_queue(void **state)
     ok(f, "p message enqueue \"it's odd\" 1 && p message enqueue --delay 1h \"it's odd\" 1");
     finds(f, "", "warning  queue \"it's odd\" has been paused for ",
           "pgqrs queue resume 'it'\\''s odd'");
-    says(shell_out, "and 2 messages wait");
+    says(shell_out, "with 2 messages waiting");
 }
 
 static void test_a_queue_that_nobody_serves(void **state)
@@ -110,7 +110,7 @@ static void test_a_queue_that_nobody_serves(void **state)
     ok(f, "p message enqueue --delay 1h a 1");
     finds_nothing(f, "");
     ok(f, "p message enqueue a 1");
-    finds(f, "", "error    queue \"a\" has 1 messages that are due, the oldest for ",
+    finds(f, "", "error    queue \"a\" has 1 due message, the oldest waits for ",
           "pgqrsd -c FILE, with the queue in it");
     says(shell_out, "nobody serves it");
     db_exec(&f->scratch, "insert into pgqrs_workers (name, queue_id, status) values ('w', 1, "
@@ -143,7 +143,7 @@ static void test_a_job_that_crashes_workers(void **state)
     fixture_enqueue(f, 1, "{\"crash\":1}");
     db_await(&f->scratch, "select count(*) from pgqrs_messages where pgqrsd_outcome = 'failed'", 1);
     finds(f, "--config pgqrsd.yaml",
-          "error    queue \"work\" has 1 jobs that crash their workers, such as 1: quarantined "
+          "error    queue \"work\" has 1 job in quarantine, such as 1: quarantined "
           "after 1 crashes: ",
           "pgqrs message run 1 --isolated");
     assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
@@ -156,7 +156,7 @@ static void test_attempts_that_are_used_up(void **state)
     db_exec(&f->scratch, "insert into pgqrs_workers (name, queue_id, status) values ('w', 1, "
                          "'polling')");
     db_exec(&f->scratch, "update pgqrs_messages set read_ct = 5 where id = 2");
-    finds(f, "", "warning  queue \"a\" has 1 messages that wait with 5 attempts or more used up",
+    finds(f, "", "warning  queue \"a\" has 1 waiting message with 5 attempts or more used up",
           "pgqrs message cancel 2; pgqrs message replay 2");
     ok(f, "p message cancel 2; p message replay 2");
     finds_nothing(f, "");
@@ -212,6 +212,8 @@ static void test_a_queue_without_workers(void **state)
     db_exec(&f->scratch,
             "update pgqrs_messages set enqueued_at = datetime(enqueued_at, '-1 hour')");
     finds(f, CONFIG, "its pgqrsd has no worker for it", "pgqrs worker scale work 1");
+    finds(f, CONFIG " --dsn broker:pgqrsd.sock", "its pgqrsd has no worker for it",
+          "pgqrs worker scale work 1");
     ok(f, "p " CONFIG " worker scale work 1");
     db_await(&f->scratch, "select count(*) from pgqrs_messages where pgqrsd_outcome = 'done'", 1);
     finds_nothing(f, CONFIG);
