@@ -275,6 +275,16 @@ static void fill(const char *path)
     (void)fclose(file);
 }
 
+/* Also when the test has failed. */
+static int unmount(void **state)
+{
+    const struct fixture *f = *state;
+    char disk[80];
+    (void)snprintf(disk, sizeof disk, "%s/disk", f->scratch.dir);
+    (void)umount2(disk, MNT_DETACH);
+    return fixture_teardown(state);
+}
+
 static void test_a_disk_that_is_nearly_full(void **state)
 {
     struct fixture *f = *state;
@@ -293,7 +303,6 @@ static void test_a_disk_that_is_nearly_full(void **state)
     ok(f, "truncate -s -200K disk/filler");
     finds(f, "--dsn 'sqlite://disk/q.db?mode=rw'", "disk/q.db is nearly full: 0 of 8 MiB are left",
           mend);
-    assert_int_equal(umount(disk), 0);
 }
 
 static int on_postgres(void **state)
@@ -402,7 +411,7 @@ int main(void)
         TEST(test_a_queue_without_workers),
         TEST(test_runs_that_wait),
         TEST(test_schedules),
-        TEST(test_a_disk_that_is_nearly_full),
+        cmocka_unit_test_setup_teardown(test_a_disk_that_is_nearly_full, on_sqlite, unmount),
         PG_TEST(test_postgres_has_the_same),
         PG_TEST(test_a_clock_that_is_wrong),
         PG_TEST(test_a_snapshot_that_is_old),
