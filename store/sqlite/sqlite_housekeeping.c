@@ -144,7 +144,7 @@ static void move_on(struct pgqrs_prune *prune, const struct met_list *list)
 {
     const struct met was = {.us = prune->from_us, .id = prune->from_id};
     struct met is = {0};
-    if (list->count >= prune->limit) {
+    if (list->count > 0 && list->count >= prune->limit) {
         is = list->items[list->count - 1];
     }
     if (by_place(&is, &was) <= 0) {

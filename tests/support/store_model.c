@@ -420,7 +420,7 @@ static int message_list(struct pgqrs_store *store, const struct pgqrs_message_fi
         if (!passes(filter, &m->messages[i].row)) {
             continue;
         }
-        if (list.count == filter->limit) {
+        if (list.count > 0 && list.count == filter->limit) {
             list.next_before_id = list.items[list.count - 1].id;
             break;
         }

@@ -187,7 +187,7 @@ static size_t attempt(const struct suite_backend *backend, const uint64_t *seeds
 /* Drops every part that is not needed for a difference, from halves to single steps. */
 static size_t shrink(const struct suite_backend *backend, uint64_t *seeds, size_t count)
 {
-    uint64_t *less = calloc(count, sizeof *less);
+    uint64_t *less = calloc(count + 1, sizeof *less);
     int64_t deadline_ms = pgqrs_mono_ms() + SHRINK_MS;
     if (less == NULL) {
         abort();

@@ -228,7 +228,7 @@ static void assert_pages(struct suite *f, struct pgqrs_message_filter filter, co
 {
     static const uint32_t limits[] = {1, 2, 3, 1000};
     for (size_t k = 0; k < 4; k++) {
-        int64_t found[20];
+        int64_t found[20] = {0};
         filter.limit = limits[k];
         assert_int_equal(listed(f, filter, found, 20), count);
         for (size_t i = 0; i < count; i++) {
