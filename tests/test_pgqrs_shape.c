@@ -7,7 +7,8 @@
 /* What a fresh installation has is what clients of pgqrs know: each table, column, type, default,
  * index and row of the ledger. Columns of our own come after theirs and ask nothing of a writer. */
 
-struct column { // NOLINT(clang-analyzer-optin.performance.Padding): as the rows below read
+/* NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding): as the rows below read */
+struct column {
     const char *table, *name;
     const char *pg_type;
     bool pg_not_null;
