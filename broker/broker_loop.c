@@ -141,6 +141,7 @@ static int dispatch(struct broker *b, const struct pgqrs_frame *frame, struct pg
     case PGQRS_MSG_QUEUES_KNOWN:
     case PGQRS_MSG_QUEUE_LOAD:
     case PGQRS_MSG_RUN_ENDED:
+    case PGQRS_MSG_GATEWAY_WELCOME:
     case PGQRS_MSG_COUNT:
         break;
     }

@@ -342,6 +342,8 @@ static void on_hello(struct child *child, const struct pgqrs_frame *frame, struc
         /* To complete the schema of a large database takes its time. */
         (void)evtimer_del(child->deadline);
         welcome_broker(child);
+    } else if (child->place->role == PGQRS_ROLE_GATEWAY) {
+        pgqrs_gateway_welcome(child);
     } else {
         welcome_worker(child);
     }
@@ -492,6 +494,7 @@ static void dispatch(struct child *child, const struct pgqrs_frame *frame)
     case PGQRS_MSG_LOG_LEVEL:
     case PGQRS_MSG_BROKER_QUEUES:
     case PGQRS_MSG_BROKER_SCHEDULES:
+    case PGQRS_MSG_GATEWAY_WELCOME:
     case PGQRS_MSG_COUNT:
         break;
     }

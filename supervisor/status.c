@@ -84,6 +84,11 @@ static json_t *describe_queue(const struct queue *queue)
     json_t *workers = json_array();
     put(out, "queue", json_string(queue->name));
     put(out, "consumers", json_integer(queue->wanted));
+    put(out, "consumers_min",
+        json_integer(queue->config->consumers_max > 0 &&
+                             queue->config->consumers_min < queue->wanted
+                         ? queue->config->consumers_min
+                         : queue->wanted));
     put(out, "consumers_max", json_integer(queue->config->consumers_max));
     put(out, "waiting", json_integer(queue->scaling.ready));
     put(out, "failing",
@@ -115,6 +120,7 @@ void pgqrs_status_whole(const struct supervisor *s, json_t *out)
     put(out, "memory", json_integer(pgqrs_resident_memory(getpid())));
     put(out, "unclosed_channels", json_integer((json_int_t)pgqrs_control_unclosed()));
     put(out, "broker", describe_place(&s->broker));
+    put(out, "gateway", s->http_fd < 0 ? json_null() : describe_place(&s->gateway));
     for (size_t i = 0; i < s->queue_count; i++) {
         (void)json_array_append_new(queues, describe_queue(s->queues[i]));
     }

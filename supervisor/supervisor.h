@@ -21,6 +21,7 @@
  *   deaths.c       the last deaths
  *   status.c       what we know, as JSON
  *   ctl.c          the operator's socket
+ *   gateway.c      the process that answers HTTP, and its socket
  *   supervisor.c   signals, start, drain, stop
  *
  * A place is one position that should have a process: the broker, or worker 2 of a queue. A child
@@ -64,7 +65,7 @@ struct out_message {
 };
 STAILQ_HEAD(outbox, out_message);
 
-struct child_output {                 /* all of it absent: the broker */
+struct child_output {                 /* all of it absent: not a worker */
     struct pgqrs_output_page *shared; /* with the worker, which writes there */
     struct pgqrs_output_page *left;   /* its copy, once the worker is dead */
     int fds[PGQRS_STREAM_COUNT];      /* where what it has not read can be read */
@@ -178,7 +179,7 @@ struct queue {
 struct place {
     struct supervisor *s;
     enum pgqrs_role role;
-    struct queue *queue; /* null for the broker */
+    struct queue *queue; /* null for the broker and the gateway */
     uint32_t slot;
     struct child *child; /* null: nobody is there */
     struct pgqrs_restart restart;
@@ -216,9 +217,12 @@ struct supervisor {
     char instance[33];
     char job_socket[108];
     int listen_fd;
+    int http_fd;          /* -1: there is no gateway */
     uint64_t generations; /* the last one that was given out */
     struct place broker;
     struct deaths broker_deaths;
+    struct place gateway;
+    struct deaths gateway_deaths;
     struct ctl *ctl;
     struct queue **queues;
     size_t queue_count;
@@ -341,6 +345,13 @@ void pgqrs_reload_check(struct supervisor *s);
 void pgqrs_schedules_tell(struct supervisor *s);
 /* Takes those of the new configuration. */
 void pgqrs_schedules_reload(struct supervisor *s, struct pgqrs_config *fresh, json_t *changes);
+
+/* ---- gateway.c ---- */
+/* Listens, when the configuration says so. */
+int pgqrs_gateway_listen(struct supervisor *s, struct pgqrs_error *err) PGQRS_MUST_CHECK;
+void pgqrs_gateway_welcome(struct child *child);
+/* It is told to end. False: it is not there. */
+bool pgqrs_gateway_stop(struct supervisor *s);
 
 /* ---- scaling.c ---- */
 /* As many as the configuration allows. */
