@@ -419,6 +419,9 @@ static void answer_end(struct broker *b, struct worker *worker, const struct ent
                         e->ask.item.error_out == NULL ? "" : e->ask.item.error_out);
     }
     b->settled += refused ? 0 : 1;
+    if (!refused) {
+        pgqrs_tally_add(worker->queue, settlement.how);
+    }
     pgqrs_only_settled(b, worker, &settlement);
     if (worker->peer == NULL) {
         return;

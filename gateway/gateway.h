@@ -100,5 +100,11 @@ void pgqrs_gateway_http_end(struct gateway *g);
 /* Each writes what is missing, a line each; false when there is something. */
 bool pgqrs_gateway_live(const struct gateway *g, struct evbuffer *out);
 bool pgqrs_gateway_ready(const struct gateway *g, struct evbuffer *out);
+/* The supervisor has answered lately. */
+bool pgqrs_gateway_answered(const struct gateway *g, struct evbuffer *out);
+
+/* ---- metrics.c ---- */
+/* False: there are none, and why. */
+bool pgqrs_gateway_metrics(const struct gateway *g, struct evbuffer *out);
 
 #endif

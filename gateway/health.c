@@ -28,6 +28,11 @@ static bool supervisor_answers(const struct gateway *g, int64_t limit_ms, struct
     return false;
 }
 
+bool pgqrs_gateway_answered(const struct gateway *g, struct evbuffer *out)
+{
+    return supervisor_answers(g, ANSWER_MS, out);
+}
+
 bool pgqrs_gateway_live(const struct gateway *g, struct evbuffer *out)
 {
     return supervisor_answers(g, g->welcome.heartbeat_timeout_ms, out);
@@ -44,6 +49,11 @@ static bool broker_serves(const struct gateway *g, struct evbuffer *out)
     }
     if (silence > 3 * g->welcome.heartbeat_ms + 1000) {
         (void)evbuffer_add_printf(out, "broker: no heartbeat for %" PRId64 " ms\n", silence);
+        return false;
+    }
+    int64_t trouble = number(g->status, "store_trouble_ms");
+    if (trouble > 0) {
+        (void)evbuffer_add_printf(out, "store: outcomes wait, for %" PRId64 " ms\n", trouble);
         return false;
     }
     if (g->probe.trouble[0] != 0) {
@@ -79,7 +89,7 @@ static bool queue_serves(const json_t *queue, struct evbuffer *out)
 
 bool pgqrs_gateway_ready(const struct gateway *g, struct evbuffer *out)
 {
-    if (!supervisor_answers(g, ANSWER_MS, out)) {
+    if (!pgqrs_gateway_answered(g, out)) {
         return false;
     }
     const char *state = pgqrs_gateway_text(g->status, "state");

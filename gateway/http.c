@@ -18,8 +18,9 @@
 #define TIMEOUT_S 10
 #define DESCRIPTORS_MAX 96 /* a connection has one; the rest of the process a dozen */
 #define ROOM_MS 200
-#define REQUESTS_MAX DESCRIPTORS_MAX
 #define HTTP_METHOD_BAD 405
+#define TEXT "text/plain; charset=utf-8"
+#define METRICS "text/plain; version=0.0.4; charset=utf-8"
 
 struct page {
     const char *path, *type;
@@ -35,8 +36,9 @@ struct gateway_request {
 };
 
 static const struct page pages[] = {
-    {"/livez", "text/plain; charset=utf-8", false, false, pgqrs_gateway_live},
-    {"/readyz", "text/plain; charset=utf-8", true, false, pgqrs_gateway_ready},
+    {"/livez", TEXT, false, false, pgqrs_gateway_live},
+    {"/readyz", TEXT, true, false, pgqrs_gateway_ready},
+    {"/metrics", METRICS, true, true, pgqrs_gateway_metrics},
 };
 
 /* ---- answers ---- */
@@ -65,7 +67,7 @@ static void reply_text(struct evhttp_request *request, int code, const char *tex
         return;
     }
     (void)evbuffer_add(body, text, strlen(text));
-    reply(request, code, "text/plain; charset=utf-8", body);
+    reply(request, code, TEXT, body);
     evbuffer_free(body);
 }
 
@@ -81,7 +83,7 @@ static void reply_page(const struct gateway *g, struct evhttp_request *request,
     if (good && evbuffer_get_length(body) == 0) {
         (void)evbuffer_add(body, "ok\n", 3);
     }
-    reply(request, good ? HTTP_OK : HTTP_SERVUNAVAIL, page->type, body);
+    reply(request, good ? HTTP_OK : HTTP_SERVUNAVAIL, good ? page->type : TEXT, body);
     evbuffer_free(body);
 }
 

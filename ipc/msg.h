@@ -25,6 +25,7 @@
 #include "ipc/msg_queues.h"
 #include "ipc/msg_run.h"
 #include "ipc/msg_schedules.h"
+#include "ipc/msg_tally.h"
 
 #define PGQRS_IPC_MAJOR 1 /* incompatible: peers refuse each other at hello */
 #define PGQRS_IPC_MINOR 0 /* additive */
@@ -110,6 +111,7 @@ enum pgqrs_msg_type { /* numbers go on the wire: append, never reuse */
                       /* control */
                       PGQRS_MSG_BROKER_SCHEDULES = 32, /* s>b those of the configuration */
                       PGQRS_MSG_GATEWAY_WELCOME = 33,  /* s>g whom to ask */
+                      PGQRS_MSG_TALLY = 34,            /* b>s what was stored since the last one */
                       PGQRS_MSG_COUNT
 };
 

@@ -427,6 +427,24 @@ static void on_queue_load(struct child *child, const struct pgqrs_frame *frame,
     pgqrs_scaling_load(child->place->s, &load);
 }
 
+static void on_tally(struct child *child, const struct pgqrs_frame *frame, struct pgqrs_error *err)
+{
+    struct supervisor *s = child->place->s;
+    struct pgqrs_tally m;
+    if (pgqrs_decode_tally(frame, &m, err) < 0) {
+        pgqrs_child_kill(child, err->text);
+        return;
+    }
+    s->store_trouble_ms = m.trouble_ms;
+    for (size_t i = 0; i < m.queue_count; i++) {
+        struct queue *queue = pgqrs_supervisor_find_queue(s, m.queues[i].queue);
+        for (size_t kind = 0; queue != NULL && kind < PGQRS_TALLY_COUNT; kind++) {
+            queue->settled[kind] += m.queues[i].settled[kind];
+        }
+    }
+    free(m.queues);
+}
+
 static void on_run_ended(struct child *child, const struct pgqrs_frame *frame,
                          struct pgqrs_error *err)
 {
@@ -462,6 +480,9 @@ static void dispatch(struct child *child, const struct pgqrs_frame *frame)
         return;
     case PGQRS_MSG_QUEUE_LOAD:
         on_queue_load(child, frame, &err);
+        return;
+    case PGQRS_MSG_TALLY:
+        on_tally(child, frame, &err);
         return;
     case PGQRS_MSG_ORDER:
         on_order(child, frame, &err);

@@ -354,6 +354,7 @@ static void broker_ended(struct place *place, const struct child *child, int wai
     struct supervisor *s = place->s;
     int code = WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : -1;
     pgqrs_scaling_forget(s);
+    s->store_trouble_ms = 0;
     if (s->state == SUPERVISOR_STOPPING) {
         if (child->interrupted) {
             return; /* it had nothing to store yet */

@@ -504,6 +504,7 @@ static int start(struct supervisor *s, struct pgqrs_error *err)
         pgqrs_cgroup_open(&s->cgroup, s->instance);
     }
     s->started_ms = pgqrs_mono_ms();
+    s->started_us = pgqrs_wall_us();
     pgqrs_place_start(&s->broker);
     if (s->http_fd >= 0) {
         pgqrs_place_start(&s->gateway);

@@ -135,9 +135,19 @@ struct death {
     char *output; /* its last lines; null: none */
 };
 
+enum death_reason {
+    DEATH_EXIT,    /* it exited with a status */
+    DEATH_SIGNAL,  /* it crashed, or was killed from outside */
+    DEATH_TIMEOUT, /* its job did not stop at its limit */
+    DEATH_MEMORY,  /* the kernel killed it for its memory */
+    DEATH_KILLED,  /* we killed it, for its silence or what it said */
+    DEATH_REASON_COUNT
+};
+
 struct deaths {
     struct death ring[PGQRS_DEATHS_KEPT];
     size_t count; /* of all time */
+    uint64_t reasons[DEATH_REASON_COUNT];
 };
 
 struct plugin_file {
@@ -173,6 +183,7 @@ struct queue {
     struct failing failing;
     struct scaling scaling;
     struct deaths deaths;
+    uint64_t settled[PGQRS_TALLY_COUNT]; /* what brokers have told of */
     char *last_error; /* of a failed start, so that the same one is reported once */
 };
 
@@ -235,6 +246,8 @@ struct supervisor {
     size_t signal_count;
     struct event *drain_timer, *beat_timer;
     int64_t beat_checked_ms, started_ms;
+    int64_t started_us;       /* wall clock */
+    int64_t store_trouble_ms; /* as the broker said last; 0: none */
     bool unclosed_told;
     bool was_ready; /* a worker has been ready */
     bool cancelled; /* the drain limit has passed: running jobs were told to stop */

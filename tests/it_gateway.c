@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Health and metrics over HTTP, from a real pgqrsd. */
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <inttypes.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -15,7 +16,6 @@
 
 #include <cmocka.h>
 
-#include "base/clock.h"
 #include "tests/support/daemon.h"
 
 /* ---- a client ---- */
@@ -226,7 +226,139 @@ static void test_a_supervisor_that_hangs_does_not_live(void **state)
     assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
 }
 
+/* ---- metrics ---- */
+
+/* The value of a series, written as Prometheus does; -1: it is not there. */
+static int64_t value_of(const char *series)
+{
+    char line[256];
+    (void)snprintf(line, sizeof line, "\n%s ", series);
+    const char *at = strstr(body(), line);
+    return at == NULL ? -1 : atoll(at + strlen(line));
+}
+
+struct agreement {
+    const char *series;
+    int64_t value;
+};
+
+static bool agrees(const void *arg)
+{
+    const struct agreement *a = arg;
+    return ask("GET", "/metrics") == 200 && value_of(a->series) == a->value;
+}
+
+static void await_metric(const char *series, int64_t value)
+{
+    if (!wait_for(agrees, &(struct agreement){series, value}, WAIT_MS)) {
+        fail_msg("%s: expected %" PRId64 ", found:\n%s", series, value, answer);
+    }
+}
+
+static void test_metrics_agree_with_the_store(void **state)
+{
+#define COUNT(what) "select count(*) from pgqrs_messages where " what
+#define OF_WORK(name, label) name "{queue=\"work\"," label "}"
+    static const struct {
+        const char *series, *sql;
+    } counted[] = {
+        {OF_WORK("pgqrs_jobs_settled_total", "outcome=\"done\""), COUNT("pgqrsd_outcome = 'done'")},
+        {OF_WORK("pgqrs_jobs_settled_total", "outcome=\"failed\""),
+         COUNT("pgqrsd_outcome = 'failed'")},
+        {OF_WORK("pgqrs_queue_jobs", "state=\"dead\""), COUNT("pgqrsd_outcome = 'failed'")},
+        {OF_WORK("pgqrs_queue_jobs", "state=\"delayed\""), COUNT("archived_at is null")},
+        {OF_WORK("pgqrs_queue_jobs", "state=\"waiting\""), "select 0"},
+        {OF_WORK("pgqrs_queue_jobs", "state=\"running\""), "select 0"},
+        /* 40 jobs are tried twice, and one after its crash. */
+        {OF_WORK("pgqrs_jobs_settled_total", "outcome=\"retry\""), "select 41"},
+        {OF_WORK("pgqrs_worker_deaths_total", "reason=\"signal\""), "select 1"},
+        {OF_WORK("pgqrs_workers", "state=\"ready\""), "select 2"},
+        {"pgqrs_workers_wanted{queue=\"work\"}", "select 2"},
+        {"pgqrs_build_info{version=\"" PGQRS_VERSION "\"}", "select 1"},
+        {"pgqrs_store_up", "select 1"},
+        {"pgqrs_draining", "select 0"},
+        {"pgqrs_broker_deaths_total", "select 1"},
+    };
+    struct fixture *f = *state;
+    start(f, "0", "    consumers: 2\n    max_attempts: 2\n    retry: {base: 1ms, max: 1ms}\n");
+    await("/readyz", 200, "ok\n");
+    fixture_enqueue(f, 200, "{}");
+    fixture_enqueue(f, 60, "{\"outcome\":\"fail\"}");
+    db_await(&f->scratch, COUNT("archived_at is null"), 0);
+    await_metric(counted[0].series, 200); /* what the broker has not told goes with it */
+    await_metric(counted[1].series, 60);
+    pid_t broker = daemon_await_children(&f->daemon, "pgqrs-broker", 1);
+    assert_int_equal(kill(broker, SIGKILL), 0);
+    daemon_await_log(&f->daemon, "broker: ready", 2);
+    fixture_enqueue(f, 40, "{\"outcome\":\"retry\"}");
+    fixture_enqueue(f, 1, "{\"crash\":1}");
+    cli_ok(&f->scratch, NULL, "message", "enqueue", "work", "{}", "--delay", "1h");
+    db_await(&f->scratch, COUNT("archived_at is null"), 1);
+    for (size_t i = 0; i < sizeof counted / sizeof *counted; i++) {
+        await_metric(counted[i].series, db_number(&f->scratch, counted[i].sql));
+    }
+    assert_int_equal(value_of(counted[0].series), 201);
+    assert_int_equal(value_of(counted[1].series), 100);
+    assert_true(value_of("pgqrs_start_time_seconds") > 1700000000);
+    assert_true(value_of("pgqrs_queue_oldest_age_seconds{queue=\"work\"}") >= 0);
+    assert_non_null(strstr(answer, "Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n"));
+    assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
+}
+
+/* Prometheus' own opinion, where it is installed. Names are what they may be. */
+static void test_metrics_are_well_formed(void **state)
+{
+    struct fixture *f = *state;
+    char command[256];
+    daemon_config(&f->scratch, "http: {listen: 0}\n"
+                               "queues: {'a \"b\\c': {handler: exec, consumers: 0}}\n");
+    daemon_start(&f->daemon, &f->scratch);
+    find_port(f);
+    await("/metrics", 200, "pgqrs_queue_jobs{queue=\"a \\\"b\\\\c\",state=\"dead\"} 0\n");
+    scratch_write(&f->scratch, "metrics", "%s", body());
+    assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
+    if (system("command -v promtool >/dev/null") != 0) {
+        skip();
+    }
+    (void)snprintf(command, sizeof command, "promtool check metrics <%s/metrics", f->scratch.dir);
+    assert_int_equal(system(command), 0);
+}
+
+static void test_a_store_that_takes_nothing(void **state)
+{
+    struct fixture *f = *state;
+    start(f, "0", "");
+    await("/readyz", 200, "ok\n");
+    pid_t broker = daemon_await_children(&f->daemon, "pgqrs-broker", 1);
+    assert_int_equal(kill(broker, SIGSTOP), 0);
+    await_metric("pgqrs_store_up", 0);
+    assert_int_equal(value_of("pgqrs_queue_jobs{queue=\"work\",state=\"waiting\"}"), -1);
+    assert_int_equal(value_of("pgqrs_workers_wanted{queue=\"work\"}"), 1);
+    assert_int_equal(kill(broker, SIGCONT), 0);
+    await_metric("pgqrs_store_up", 1);
+    assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
+}
+
 /* ---- limits ---- */
+
+static int descriptors_of(pid_t pid)
+{
+    char path[32];
+    int n = 0;
+    (void)snprintf(path, sizeof path, "/proc/%d/fd", (int)pid);
+    DIR *dir = opendir(path);
+    assert_non_null(dir);
+    for (const struct dirent *entry; (entry = readdir(dir)) != NULL;) {
+        n += entry->d_name[0] != '.' ? 1 : 0;
+    }
+    (void)closedir(dir);
+    return n;
+}
+
+static bool is_full(const void *arg)
+{
+    return descriptors_of(*(const pid_t *)arg) >= 90;
+}
 
 static void test_what_is_not_served(void **state)
 {
@@ -267,6 +399,8 @@ static void test_what_is_not_served(void **state)
         silent[i] = dial();
     }
     pid_t gateway = daemon_await_children(&f->daemon, "pgqrs-gateway", 1);
+    assert_true(wait_for(is_full, &gateway, WAIT_MS));
+    assert_int_equal(descriptors_of(gateway), 94); /* two more are those of who looks */
     for (size_t i = 0; i < 120; i++) {
         (void)close(silent[i]);
     }
@@ -307,6 +441,9 @@ int main(void)
         WITH_SCRATCH(test_a_schema_that_does_not_fit),
         WITH_SCRATCH(test_a_gateway_that_dies_is_started_again),
         WITH_SCRATCH(test_a_supervisor_that_hangs_does_not_live),
+        WITH_SCRATCH(test_metrics_agree_with_the_store),
+        WITH_SCRATCH(test_metrics_are_well_formed),
+        WITH_SCRATCH(test_a_store_that_takes_nothing),
         WITH_SCRATCH(test_what_is_not_served),
         WITH_SCRATCH(test_an_address_that_is_taken),
     };
