@@ -7,7 +7,7 @@
 
 #include "base/escape.h"
 
-#define ANSWER_MS 5000 /* so old may be what the supervisor has said of its workers */
+#define SLACK_MS 1000 /* a busy machine has that much */
 
 static int64_t number(const json_t *object, const char *key)
 {
@@ -30,7 +30,7 @@ static bool supervisor_answers(const struct gateway *g, int64_t limit_ms, struct
 
 bool pgqrs_gateway_answered(const struct gateway *g, struct evbuffer *out)
 {
-    return supervisor_answers(g, ANSWER_MS, out);
+    return supervisor_answers(g, 3 * g->welcome.heartbeat_ms + SLACK_MS, out);
 }
 
 bool pgqrs_gateway_live(const struct gateway *g, struct evbuffer *out)
@@ -47,7 +47,7 @@ static bool broker_serves(const struct gateway *g, struct evbuffer *out)
         (void)evbuffer_add_printf(out, "broker: %s\n", state);
         return false;
     }
-    if (silence > 3 * g->welcome.heartbeat_ms + 1000) {
+    if (silence > 3 * g->welcome.heartbeat_ms + SLACK_MS) {
         (void)evbuffer_add_printf(out, "broker: no heartbeat for %" PRId64 " ms\n", silence);
         return false;
     }
