@@ -155,7 +155,7 @@ int pgqrs_timezone_parse(struct pgqrs_bytes file, struct pgqrs_timezone **zone_o
                          struct pgqrs_error *err)
 {
     struct header h;
-    const char *block;
+    const char *block = NULL;
     if (take_header(&file, &h, err) < 0 || take_block(&file, &h, 4, &block, err) < 0 ||
         take_header(&file, &h, err) < 0 || take_block(&file, &h, 8, &block, err) < 0) {
         return -1;

@@ -116,8 +116,9 @@ static void enqueue(const struct target *t, int64_t count, const char *format, i
     for (int64_t done = 0; done < count;) {
         size_t n = (size_t)(count - done < BATCH ? count - done : BATCH);
         for (size_t i = 0; i < n; i++, done++) {
+            long long value = first + done * spread_us;
             (void)snprintf(payloads[i], sizeof payloads[i], "{\"input\": {\"%s\": %lld}}", format,
-                           (long long)(first + done * spread_us));
+                           value);
             items[i] = (struct pgqrs_enqueue){.payload = pgqrs_bytes_from(payloads[i])};
         }
         bench_check(pgqrs_store_enqueue(store, t->queue, items, n, ids, NULL, &err), &err);
@@ -188,9 +189,11 @@ static void steps_of(struct target *t, const struct options *o, bool full, const
         int consumers = consumer_counts[i];
         t->reset(t);
         start(t, &d, consumers, full);
+        int64_t before = t->transactions == NULL ? 0 : t->transactions(t);
         enqueue(t, o->runs * consumers, "steps", STEPS, 0);
         await(t, DONE_SQL, o->runs * consumers);
         stop(&d);
+        int64_t transactions = t->transactions == NULL ? 0 : t->transactions(t) - before;
         read_ledger(t);
         double rate = (double)ledger.count / ledger.seconds;
         t->floor_steps(t, full, floor_us, FLOOR_STEPS);
@@ -208,6 +211,10 @@ static void steps_of(struct target *t, const struct options *o, bool full, const
                                                      : "< 0.5");
         (void)snprintf(name, sizeof name, "steps, workers %d", consumers);
         put_value(name, "1/s", rate, floor_rate, "");
+        if (transactions > 0) {
+            (void)snprintf(name, sizeof name, "transactions by step, workers %d", consumers);
+            put_value(name, "", (double)transactions / (double)ledger.count, 0, "");
+        }
     }
 }
 

@@ -74,6 +74,9 @@ struct worker {
     struct held_job *held; /* its size is PGQRS_PREFETCH_MAX */
     size_t held_count, sent_count;
     size_t unsettled;      /* its outcomes in groups */
+    size_t asks;           /* of those, what it waits for; of more than one connection */
+    uint32_t ask_seq;      /* of all of them */
+    int64_t ask_row_id;    /* of the last */
     int64_t last_us;       /* when its last outcome came, monotonic; 0: none has */
     int64_t pace_us;       /* how long it takes for a job, of late; 0: not known */
     int64_t answered_us;   /* its last ask was, monotonic; 0: it has asked since */

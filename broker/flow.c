@@ -12,6 +12,8 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include <jansson.h>
+
 #include "base/clock.h"
 #include "base/log.h"
 #include "ipc/msg_flow.h"
@@ -27,7 +29,8 @@ struct entry {
     char *queue; /* OPEN: its name */
     /* Out: */
     bool done;
-    char *failed; /* why it can not be done; null: it is */
+    bool refused; /* it can not be done */
+    char *failed; /* why; null: for want of memory */
     bool first;
     struct pgqrs_run_open open;
     int64_t now_us;
@@ -135,7 +138,8 @@ static void note_answered(struct flows *f, struct worker *worker)
     }
 }
 
-static bool is_gathering(const struct flows *f)
+/* True: not yet. The timer says when. */
+static bool wait_for_more(const struct flows *f)
 {
     int64_t us = f->gather_until_us - pgqrs_mono_us();
     const struct itimerspec in = {
@@ -151,6 +155,30 @@ static void on_gathered(evutil_socket_t fd, short what, void *arg)
     pgqrs_commit_wake(arg);
 }
 
+/* The entry alone fails; the worker is told. */
+static void refuse_entry(struct entry *e, const char *why)
+{
+    e->failed = strdup(why);
+    e->refused = e->done = true;
+}
+
+/* A worker asks one thing at a time, and again when it has connected again: whoever is connected
+ * then gets the answer. 1: it is to be asked, 0: it is already, -1. */
+static int note_ask(struct worker *worker, uint32_t seq, struct pgqrs_error *err)
+{
+    if (worker->asks > 0 && worker->ask_seq != seq) {
+        return pgqrs_error_set(err, PGQRS_ERR_PROTOCOL,
+                               "JOB_FLOW: found another one, expected it to wait for its answer");
+    }
+    if (worker->asks > 0 && worker->ask_row_id == worker->row_id) {
+        return 0;
+    }
+    worker->asks++;
+    worker->ask_seq = seq;
+    worker->ask_row_id = worker->row_id;
+    return 1;
+}
+
 int pgqrs_flows_add(struct broker *b, struct worker *worker, void *data,
                     const struct pgqrs_frame *frame, struct pgqrs_error *err)
 {
@@ -160,10 +188,17 @@ int pgqrs_flows_add(struct broker *b, struct worker *worker, void *data,
         free(data);
         return -1;
     }
+    int noted = pgqrs_job_flow_ends(ask.what) ? 1 : note_ask(worker, ask.seq, err);
+    if (noted <= 0) {
+        pgqrs_job_flow_fini(&ask);
+        free(data);
+        return noted;
+    }
     struct entry *e = add_entry(&f->waiting);
     char *queue = e == NULL ? NULL : strdup(worker->queue->settings.name);
     if (queue == NULL) {
         f->waiting.count -= e == NULL ? 0 : 1;
+        worker->asks -= pgqrs_job_flow_ends(ask.what) ? 0 : 1;
         pgqrs_job_flow_fini(&ask);
         free(data);
         return pgqrs_error_memory(err);
@@ -172,7 +207,7 @@ int pgqrs_flows_add(struct broker *b, struct worker *worker, void *data,
         .worker = worker, .data = data, .ask = ask, .queue_id = worker->queue->id, .queue = queue};
     e->ask.item.lease = (struct pgqrs_lease_ref){
         .message_id = ask.key.id, .worker_id = worker->row_id, .attempt = ask.key.attempt};
-    f->waiting.bytes += frame->len;
+    f->waiting.bytes += frame->len + sizeof *e;
     worker->unsettled++;
     note_asked(f, worker);
     if (!is_ask(e)) {
@@ -183,8 +218,7 @@ int pgqrs_flows_add(struct broker *b, struct worker *worker, void *data,
         pgqrs_worker_flush(worker);
     }
     if (e->ask.item.sql_count > 0 && worker->queue->settings.sql == 0) {
-        e->failed = strdup("statements are not allowed: `sql` of the queue is not true");
-        e->done = true;
+        refuse_entry(e, "statements are not allowed: `sql` of the queue is not true");
     }
     if (f->waiting.bytes > FLOW_BYTES_MAX && !b->paused) {
         pgqrs_peers_pause(b, true);
@@ -217,14 +251,7 @@ bool pgqrs_flows_idle(const struct broker *b)
 static bool may_pass(const struct pgqrs_error *err)
 {
     return err->code == PGQRS_ERR_AGAIN || err->code == PGQRS_ERR_UNKNOWN ||
-           err->code == PGQRS_ERR_UNAVAILABLE;
-}
-
-/* The entry alone fails; the worker is told. */
-static void refuse_entry(struct entry *e, const struct pgqrs_error *err)
-{
-    e->failed = strdup(err->text);
-    e->done = true;
+           err->code == PGQRS_ERR_UNAVAILABLE || err->code == PGQRS_ERR_MEMORY;
 }
 
 /* All that begin runs of one queue. */
@@ -254,7 +281,7 @@ static int open_runs(struct pgqrs_store *store, struct flows *f, size_t first,
             continue;
         }
         if (rc < 0) {
-            refuse_entry(e, err);
+            refuse_entry(e, err->text);
             continue;
         }
         e->open = opens[n++];
@@ -274,7 +301,7 @@ static int send_event(struct pgqrs_store *store, struct entry *e, struct pgqrs_e
         return -1;
     }
     if (rc < 0) {
-        refuse_entry(e, err);
+        refuse_entry(e, err->text);
     }
     e->done = true;
     return 0;
@@ -377,10 +404,10 @@ static void answer_ask(struct worker *worker, const struct entry *e)
     const struct pgqrs_flow *item = &e->ask.item;
     bool opens = e->ask.what == PGQRS_ASK_OPEN;
     bool lost = opens ? !e->open.held : item->settled_out == PGQRS_SETTLED_REFUSED;
-    const char *why = e->failed != NULL ? e->failed : item->failed_out ? item->error_out : NULL;
-    m.verdict = why != NULL ? PGQRS_FLOWED_FAILED
-                : lost      ? PGQRS_FLOWED_REFUSED
-                            : PGQRS_FLOWED_STORED;
+    const char *why = e->refused ? e->failed : item->failed_out ? item->error_out : NULL;
+    m.verdict = e->refused || item->failed_out ? PGQRS_FLOWED_FAILED
+                : lost                         ? PGQRS_FLOWED_REFUSED
+                                               : PGQRS_FLOWED_STORED;
     m.status = opens ? e->open.status : item->status_out;
     m.output = pgqrs_bytes_from(item->output_out);
     if (m.verdict == PGQRS_FLOWED_STORED && opens && put_opened(e, &m) < 0) {
@@ -403,26 +430,47 @@ static struct pgqrs_settlement settlement_of(const struct pgqrs_flow *item)
         [PGQRS_FLOW_CANCEL] = PGQRS_SETTLE_CANCEL,    [PGQRS_FLOW_SUSPEND] = PGQRS_SETTLE_SNOOZE,
         [PGQRS_FLOW_CONTINUE] = PGQRS_SETTLE_ARCHIVE,
     };
-    return (struct pgqrs_settlement){.how = hows[item->what],
+    enum pgqrs_settle how = item->status_out == PGQRS_RUN_ERROR       ? PGQRS_SETTLE_DEAD
+                            : item->status_out == PGQRS_RUN_CANCELLED ? PGQRS_SETTLE_CANCEL
+                                                                      : hows[item->what];
+    return (struct pgqrs_settlement){.how = how,
                                      .message_id = item->lease.message_id,
                                      .attempt = item->lease.attempt,
                                      .error = item->error,
                                      .settled_out = item->settled_out};
 }
 
+/* A person reads the error: of JSON, what it says. */
+static void tell_who_waits(struct broker *b, struct worker *worker, const struct pgqrs_flow *item)
+{
+    if (worker->only_message == 0) {
+        return;
+    }
+    struct pgqrs_settlement settlement = settlement_of(item);
+    json_t *error = item->error.len == 0
+                        ? NULL
+                        : json_loadb(item->error.data, item->error.len, JSON_DECODE_ANY, NULL);
+    const char *text =
+        json_string_value(json_is_object(error) ? json_object_get(error, "message") : error);
+    if (text != NULL) {
+        settlement.error = pgqrs_bytes_from(text);
+    }
+    pgqrs_only_settled(b, worker, &settlement);
+    json_decref(error); /* accepts null */
+}
+
 static void answer_end(struct broker *b, struct worker *worker, const struct entry *e)
 {
     bool refused = e->ask.item.settled_out == PGQRS_SETTLED_REFUSED || e->ask.item.failed_out;
-    struct pgqrs_settlement settlement = settlement_of(&e->ask.item);
     if (e->ask.item.failed_out) {
         pgqrs_log_error("broker: message %lld: the end of its run: %s", (long long)e->ask.key.id,
                         e->ask.item.error_out == NULL ? "" : e->ask.item.error_out);
     }
     b->settled += refused ? 0 : 1;
     if (!refused) {
-        pgqrs_tally_add(worker->queue, settlement.how);
+        pgqrs_tally_add(worker->queue, settlement_of(&e->ask.item).how);
     }
-    pgqrs_only_settled(b, worker, &settlement);
+    tell_who_waits(b, worker, &e->ask.item);
     if (worker->peer == NULL) {
         return;
     }
@@ -458,7 +506,8 @@ static void on_flows_done(void *arg, struct store_task *task)
             continue;
         }
         worker->unsettled--;
-        if (e->ask.what == PGQRS_ASK_OPEN && e->failed == NULL) {
+        worker->asks -= is_ask(e) ? 1 : 0;
+        if (e->ask.what == PGQRS_ASK_OPEN && !e->refused) {
             worker->queue->workflow_id = f->workflow_ids[i];
         }
         if (!is_ask(e)) {
@@ -494,7 +543,7 @@ void pgqrs_flows_turn(struct broker *b)
         return;
     }
     if (f->running.count == 0) {
-        if (f->waiting.count > 0 && is_gathering(f)) {
+        if (f->waiting.count > 0 && wait_for_more(f)) {
             return;
         }
         struct entries empty = f->running;

@@ -98,11 +98,12 @@ static void read_sql(struct pgqrs_reader *r, struct pgqrs_step_sql *q, struct pg
 {
     q->text = pgqrs_read_text(r, PGQRS_FLOW_SQL_BYTES_MAX);
     size_t count = pgqrs_read_u32(r);
-    if (r->failed || count > PGQRS_FLOW_PARAMS_MAX || count > room - *used) {
+    if (r->failed || count > PGQRS_FLOW_PARAMS_MAX || count > room - *used ||
+        (count > 0 && m->params == NULL)) {
         r->failed = true;
         return;
     }
-    q->params = m->params + *used;
+    q->params = count == 0 ? NULL : m->params + *used;
     q->param_count = count;
     for (size_t i = 0; i < count; i++) {
         m->params[(*used)++] = read_maybe(r, PGQRS_FLOW_SQL_BYTES_MAX);
@@ -147,7 +148,8 @@ static void read_sqls(struct pgqrs_reader *r, struct pgqrs_job_flow *m)
 {
     size_t used = 0;
     size_t params = pgqrs_read_u32(r);
-    r->failed = r->failed || params > (size_t)(r->end - r->at);
+    r->failed = r->failed || params > (size_t)PGQRS_FLOW_SQL_MAX * PGQRS_FLOW_PARAMS_MAX ||
+                params > (size_t)(r->end - r->at);
     m->params = r->failed || params == 0 ? NULL : calloc(params, sizeof *m->params);
     r->failed = r->failed || (m->params == NULL && params > 0);
     m->sqls = read_list(r, SQL_SIZE, PGQRS_FLOW_SQL_MAX, sizeof *m->sqls, &m->item.sql_count);
@@ -175,7 +177,10 @@ static bool makes_sense(const struct pgqrs_job_flow *m)
     if (m->what == PGQRS_FLOW_STEP && m->item.step_count == 0) {
         return false;
     }
-    if (m->item.child && m->item.follow_up_count == 0) {
+    bool is_step = m->what == PGQRS_FLOW_STEP;
+    if ((m->item.child && (!is_step || m->item.follow_up_count == 0)) ||
+        (m->item.sql_count > 0 && !is_step) ||
+        (m->item.follow_up_count > 0 && !is_step && m->what != PGQRS_FLOW_SUCCESS)) {
         return false;
     }
     return (m->what != PGQRS_FLOW_STATE && m->what != PGQRS_ASK_EVENT) || named;

@@ -100,8 +100,8 @@ int pgqrs_store_queue_pause(struct pgqrs_store *store, int64_t queue_id, bool pa
                             struct pgqrs_error *err) PGQRS_MUST_CHECK;
 /*
  * PGQRS_ERR_CONFLICT names what is in the way: messages, live or archived; workers that are not
- * stopped; a workflow definition; a schedule. Rows of stopped workers go with the queue, or lose it when
- * messages of other queues name them.
+ * stopped; a workflow definition; a schedule. Rows of stopped workers go with the queue, or lose it
+ * when messages of other queues name them.
  */
 int pgqrs_store_queue_delete(struct pgqrs_store *store, int64_t queue_id,
                              struct pgqrs_error *err) PGQRS_MUST_CHECK;

@@ -295,13 +295,12 @@ int pgqrs_store_event_send(struct pgqrs_store *store, int64_t message_id, const 
 
 /* ---- for the broker ---- */
 
-static int brokers_only(const struct pgqrs_store *store, bool there, struct pgqrs_error *err)
+static int brokers_only(const struct pgqrs_store *store, struct pgqrs_error *err)
 {
-    return there ? 0
-                 : pgqrs_error_set(err, PGQRS_ERR_INVALID,
-                                   "runs: only the store's broker begins and ends them, found a "
-                                   "store of kind \"%s\"",
-                                   store->ops->name);
+    return pgqrs_error_set(err, PGQRS_ERR_INVALID,
+                           "runs: only the store's broker begins and ends them, found a store of "
+                           "kind \"%s\"",
+                           store->ops->name);
 }
 
 int pgqrs_store_run_open(struct pgqrs_store *store, int64_t workflow_id,
@@ -309,8 +308,11 @@ int pgqrs_store_run_open(struct pgqrs_store *store, int64_t workflow_id,
                          struct pgqrs_error *err)
 {
     const struct pgqrs_workflow_ops *ops;
-    if (ops_of(store, &ops, err) < 0 || brokers_only(store, ops->run_open != NULL, err) < 0) {
+    if (ops_of(store, &ops, err) < 0) {
         return -1;
+    }
+    if (ops->run_open == NULL) {
+        return brokers_only(store, err);
     }
     for (size_t i = 0; i < count; i++) {
         opens[i] = (struct pgqrs_run_open){.lease = opens[i].lease};
@@ -341,8 +343,11 @@ int pgqrs_store_flow(struct pgqrs_store *store, struct pgqrs_flow *items, size_t
                      struct pgqrs_error *err)
 {
     const struct pgqrs_workflow_ops *ops;
-    if (ops_of(store, &ops, err) < 0 || brokers_only(store, ops->flow != NULL, err) < 0) {
+    if (ops_of(store, &ops, err) < 0) {
         return -1;
+    }
+    if (ops->flow == NULL) {
+        return brokers_only(store, err);
     }
     if (count > FLOWS_MAX) {
         return pgqrs_error_set(err, PGQRS_ERR_INVALID, "flow: found %zu items, expected up to %d",

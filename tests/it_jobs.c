@@ -27,7 +27,7 @@ static void test_a_few_jobs_are_spread_over_the_workers(void **state)
 {
     struct fixture *f = *state;
     fixture_start(f, "    consumers: 3\n    prefetch: 50\n");
-    daemon_await_log(&f->daemon, "ready pid=", 4);
+    db_await(&f->scratch, "select count(*) from pgqrs_workers", 3); /* all are connected */
     fixture_enqueue(f, 3, "{\"ms\":60000}");
     /* All three begin though each could have been held by one worker. */
     effects_await(&f->scratch, "start ", 3);

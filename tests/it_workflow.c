@@ -7,9 +7,11 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include <cmocka.h>
+#include <sqlite3.h>
 
 #include "tests/support/daemon.h"
 
@@ -240,6 +242,43 @@ static void test_what_a_step_brings_is_stored_with_it(void **state)
     stop(f);
 }
 
+/* The steps behind it say other things. */
+static void test_what_a_run_says_is_kept_until_its_end(void **state)
+{
+    struct fixture *f = *state;
+    start(f, "");
+    trigger(f, "said:early:flow add:b:flow step:c");
+    await_status(f, 1, "SUCCESS");
+    assert_int_equal(db_number(&f->scratch, MESSAGES("payload = '{\"from\":\"early\"}'")), 1);
+    assert_int_equal(db_number(&f->scratch, MESSAGES("payload = '{\"from\":\"b\"}'")), 1);
+    assert_int_equal(db_number(&f->scratch, RUNS("message_id = 1 and output = '{\"said\":true}'")),
+                     1);
+    stop(f);
+}
+
+static void test_a_step_that_does_not_return_fails_the_run(void **state)
+{
+    struct fixture *f = *state;
+    start(f, "");
+    trigger(f, "step:a jump:b");
+    await_status(f, 1, "ERROR");
+    assert_int_equal(db_number(&f->scratch, MESSAGES("pgqrsd_error = 'a step did not return'")), 1);
+    assert_int_equal(db_number(&f->scratch, STEPS("1 = 1")), 1);
+    stop(f);
+}
+
+static void test_a_worker_asks_one_thing_at_a_time(void **state)
+{
+    struct fixture *f = *state;
+    start(f, "");
+    trigger(f, "step:a forge:b step:c");
+    daemon_await_log(&f->daemon, "expected it to wait for its answer", 1);
+    await_status(f, 1, "SUCCESS"); /* by the next worker */
+    assert_times(f, "step a ", 1);
+    assert_times(f, "step c ", 1);
+    stop(f);
+}
+
 static void test_statements_have_to_be_allowed(void **state)
 {
     struct fixture *f = *state;
@@ -274,6 +313,17 @@ static void test_a_sleep_holds_no_worker(void **state)
     assert_times(f, "step a ", 1);
     assert_times(f, "step b ", 1);
     assert_int_equal(db_number(&f->scratch, RUNS("id = 1 and error is null")), 1);
+    stop(f);
+}
+
+static void test_many_sleeps_that_are_over_are_stored(void **state)
+{
+    struct fixture *f = *state;
+    start(f, "");
+    trigger(f, "naps:z:1100 step:a");
+    await_status(f, 1, "SUCCESS");
+    assert_int_equal(db_number(&f->scratch, STEPS("pgqrsd_kind = 'sleep' and status = 'SUCCESS'")),
+                     1100);
     stop(f);
 }
 
@@ -404,6 +454,59 @@ static void test_a_run_survives_a_stop(void **state)
     stop(f);
 }
 
+static sqlite3 *lock_store(const struct fixture *f)
+{
+    sqlite3 *db = NULL;
+    assert_int_equal(sqlite3_open(f->scratch.db, &db), SQLITE_OK);
+    (void)sqlite3_busy_timeout(db, WAIT_MS);
+    assert_int_equal(sqlite3_exec(db, "begin immediate", NULL, NULL, NULL), SQLITE_OK);
+    return db;
+}
+
+static void unlock_store(sqlite3 *db)
+{
+    assert_int_equal(sqlite3_exec(db, "rollback", NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_close(db), SQLITE_OK);
+}
+
+/* The step has ended and waits for the store; the run goes on when that works again. */
+static void test_a_stop_while_a_step_is_stored(void **state)
+{
+    struct fixture *f = *state;
+    start(f, "");
+    trigger(f, "step:a slow:b:300 step:c");
+    effects_await(&f->scratch, "slow b ", 1);
+    sqlite3 *db = lock_store(f);
+    assert_int_equal(kill(f->daemon.pid, SIGTERM), 0);
+    daemon_await_log(&f->daemon, "draining 1 workers", 1);
+    (void)usleep(300 * 1000);
+    unlock_store(db);
+    assert_int_equal(daemon_wait(&f->daemon), 0);
+    assert_int_equal(db_number(&f->scratch, RUNS("status = 'SUCCESS'")), 1);
+    assert_times(f, "begin ", 1);
+    assert_times(f, "step c ", 1);
+}
+
+/* A store that is away is no fault of the job's. */
+static void test_waiting_for_the_store_is_not_a_jobs_time(void **state)
+{
+    struct fixture *f = *state;
+    start(f, ", timeout: 1s, cancel_grace: 100ms, max_attempts: 1");
+    trigger(f, "slow:b:200 step:c");
+    effects_await(&f->scratch, "slow b ", 1);
+    sqlite3 *db = lock_store(f);
+    (void)usleep(1500 * 1000);
+    unlock_store(db);
+    await_status(f, 1, "SUCCESS");
+    assert_times(f, "slow b ", 1);
+    assert_times(f, "begin ", 1);
+    assert_int_equal(db_number(&f->scratch, MESSAGES("read_ct = 1 and pgqrsd_crash_ct = 0")), 1);
+    trigger(f, "sleep:z:1 slow:d:60000 step:e"); /* while its time does run out */
+    await_status(f, 2, "ERROR");
+    assert_int_equal(db_number(&f->scratch, MESSAGES("pgqrsd_error like 'timeout: stopped%'")), 1);
+    stop(f);
+}
+
 /* Somebody takes the lease away while a step runs: what it says then is not stored. */
 static void test_a_worker_that_lost_its_run_stores_nothing(void **state)
 {
@@ -423,13 +526,45 @@ static void test_a_worker_that_lost_its_run_stores_nothing(void **state)
 static void test_the_message_of_a_run_that_has_ended_is_archived(void **state)
 {
     struct fixture *f = *state;
-    start(f, "");
+    start(f, ", on_done: delete");
     trigger(f, "step:a");
     await_status(f, 1, "SUCCESS");
     db_exec(&f->scratch, "update pgqrs_messages set archived_at = null, consumer_worker_id = null,"
                          " pgqrsd_outcome = null, vt = datetime('now')");
     db_await(&f->scratch, MESSAGES("pgqrsd_outcome = 'done' and read_ct = 2"), 1);
     assert_times(f, "begin ", 1);
+    stop(f);
+}
+
+static void run_isolated(const struct fixture *f, const char *id, int status, const char *text)
+{
+    char path[128];
+    char out[512] = "";
+    (void)snprintf(path, sizeof path, "%s/run/pgqrsd.ctl", f->scratch.dir);
+    assert_int_equal(
+        cli(&f->scratch, NULL, "message", "run", id, "--isolated", "--socket", path, (char *)NULL),
+        status);
+    (void)snprintf(path, sizeof path, "%s/out", f->scratch.dir);
+    FILE *file = fopen(path, "re");
+    assert_non_null(file);
+    (void)!fgets(out, sizeof out, file);
+    (void)fclose(file);
+    if (strcmp(out, text) != 0) {
+        fail_msg("expected \"%s\", found: %s", text, out);
+    }
+}
+
+static void test_a_run_goes_on_isolated(void **state)
+{
+    struct fixture *f = *state;
+    start(f, "");
+    trigger(f, "step:a fail:d");
+    await_status(f, 1, "ERROR");
+    run_isolated(f, "1", 1, "message 1: failed: step \"d\": script: d\n");
+    cli_ok(&f->scratch, NULL, "queue", "pause", "flow");
+    trigger(f, "step:b sleep:z:1 step:c");
+    run_isolated(f, "2", 1, "message 2: snoozed: sleep \"z\"\n");
+    run_isolated(f, "2", 0, "message 2: done\n");
     stop(f);
 }
 
@@ -493,8 +628,12 @@ int main(void)
         WITH_SCRATCH(test_a_run_that_was_changed_says_so),
         WITH_SCRATCH(test_a_run_that_asks_for_less_says_so),
         WITH_SCRATCH(test_what_a_step_brings_is_stored_with_it),
+        WITH_SCRATCH(test_what_a_run_says_is_kept_until_its_end),
+        WITH_SCRATCH(test_a_step_that_does_not_return_fails_the_run),
+        WITH_SCRATCH(test_a_worker_asks_one_thing_at_a_time),
         WITH_SCRATCH(test_statements_have_to_be_allowed),
         WITH_SCRATCH(test_a_sleep_holds_no_worker),
+        WITH_SCRATCH(test_many_sleeps_that_are_over_are_stored),
         WITH_SCRATCH(test_events_are_never_lost),
         WITH_SCRATCH(test_children_are_started_once_and_joined),
         WITH_SCRATCH(test_a_child_that_continues_as_new_is_joined_at_its_end),
@@ -502,8 +641,11 @@ int main(void)
         WITH_SCRATCH(test_a_cancelled_run_undoes_what_it_did),
         WITH_SCRATCH(test_a_run_that_waits_is_cancelled_at_once),
         WITH_SCRATCH(test_a_run_survives_a_stop),
+        WITH_SCRATCH(test_a_stop_while_a_step_is_stored),
+        WITH_SCRATCH(test_waiting_for_the_store_is_not_a_jobs_time),
         WITH_SCRATCH(test_a_worker_that_lost_its_run_stores_nothing),
         WITH_SCRATCH(test_the_message_of_a_run_that_has_ended_is_archived),
+        WITH_SCRATCH(test_a_run_goes_on_isolated),
         WITH_SCRATCH(test_a_workflow_is_known_before_its_first_run),
         WITH_SCRATCH(test_a_run_ends_with_its_message),
         WITH_SCRATCH(test_a_run_that_a_client_of_pgqrs_began_goes_on),

@@ -77,7 +77,8 @@ static void enqueue(struct world *w)
                                 "{\"input\": {\"harm\": \"%s\", \"step\": %u, \"us\": %u}}\n",
                                 of[i] == NULL ? "none" : of[i]->name, step, us);
     }
-    assert_int_equal(cli(&w->fixture->scratch, lines, "message", "enqueue", "work", "-", NULL), 0);
+    assert_int_equal(
+        cli(&w->fixture->scratch, lines, "message", "enqueue", "work", "-", (char *)NULL), 0);
     free(lines);
 }
 
@@ -87,6 +88,7 @@ static void start(struct world *w)
     struct fixture *f = w->fixture;
     const char *seed = getenv("PGQRS_KILL_SEED");
     w->random = seed == NULL ? 1 : (uint32_t)strtoul(seed, NULL, 10);
+    print_message("seed %u\n", w->random);
     for (int i = 0; i < 10; i++) {
         (void)choose(w, 1); /* near seeds part */
     }

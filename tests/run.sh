@@ -1,8 +1,8 @@
 #!/bin/sh
 # Runs the test programs below BUILD/tests, or the one that is named, and closes with a count.
 #   tests/run.sh BUILD [NAME]
-# $PGQRS_TEST_JOBS of them run at a time, as many as there are processors unless it is set: most of
-# what they do is to wait. Those named in $PGQRS_TEST_LEAVE_OUT are left out, unless asked for.
+# $PGQRS_TEST_JOBS of them run at a time, two for each processor unless it is set: most of what they
+# do is to wait. Those named in $PGQRS_TEST_LEAVE_OUT are left out, unless asked for.
 set -u
 build=$1
 name=${2-}
@@ -41,7 +41,7 @@ for test in "$build"/tests/it_* "$build"/tests/test_*; do # the long ones first
 done
 # shellcheck disable=SC2086 # no path of a test has a space
 [ -z "$tests" ] ||
-    printf '%s\n' $tests | xargs -P "${PGQRS_TEST_JOBS:-$(nproc)}" -I TEST sh -c "$run_one" sh TEST
+    printf '%s\n' $tests | xargs -P "${PGQRS_TEST_JOBS:-$(($(nproc) * 2))}" -I TEST sh -c "$run_one" sh TEST
 
 passed=0
 failed=0

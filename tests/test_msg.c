@@ -528,6 +528,38 @@ static void test_a_flow_keeps_its_fields(void **state)
     pgqrs_buf_fini(&buf);
 }
 
+static bool is_taken(struct pgqrs_job_flow ask)
+{
+    struct pgqrs_buf buf = {0};
+    struct pgqrs_job_flow m;
+    struct pgqrs_error err;
+    pgqrs_encode_job_flow(&buf, &ask);
+    struct pgqrs_frame frame = parse(&buf);
+    int rc = pgqrs_decode_job_flow(&frame, &m, &err);
+    if (rc == 0) {
+        pgqrs_job_flow_fini(&m);
+    }
+    pgqrs_buf_fini(&buf);
+    return rc == 0;
+}
+
+static void test_a_flow_brings_only_what_it_may(void **state)
+{
+    (void)state;
+    struct pgqrs_job_flow ask = a_flow;
+    assert_true(is_taken(ask));
+    ask.what = PGQRS_FLOW_SUCCESS;
+    assert_false(is_taken(ask));
+    ask.item.child = false;
+    assert_false(is_taken(ask)); /* statements are a step's */
+    ask.item.sql_count = 0;
+    assert_true(is_taken(ask));
+    ask.what = PGQRS_FLOW_ERROR;
+    assert_false(is_taken(ask));
+    ask.item.follow_up_count = 0;
+    assert_true(is_taken(ask));
+}
+
 static void test_cut_frames_ask_for_more_and_cut_bodies_are_refused(void **state)
 {
     (void)state;
@@ -620,6 +652,7 @@ int main(void)
         cmocka_unit_test(test_result_keeps_its_fields),
         cmocka_unit_test(test_a_welcome_keeps_its_isolation),
         cmocka_unit_test(test_a_flow_keeps_its_fields),
+        cmocka_unit_test(test_a_flow_brings_only_what_it_may),
         cmocka_unit_test(test_cut_frames_ask_for_more_and_cut_bodies_are_refused),
         cmocka_unit_test(test_wrong_direction_and_length_are_refused),
         cmocka_unit_test(test_changed_bytes_never_harm),

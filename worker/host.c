@@ -58,14 +58,23 @@ void pgqrs_host_set_limit(struct pgqrs_job_host *host, int64_t timeout_ms, int64
     host->grace_ms = grace_ms;
 }
 
-void pgqrs_host_drop_enqueues(struct pgqrs_job_host *host)
+static void drop_enqueues(struct pgqrs_said *said)
 {
-    for (size_t i = 0; i < host->enqueue_count; i++) {
+    for (size_t i = 0; i < said->enqueue_count; i++) {
         /* The payload is behind the name, in the same block. */
-        free((void *)(uintptr_t)host->enqueues[i].queue);
+        free((void *)(uintptr_t)said->enqueues[i].queue);
     }
-    host->enqueue_count = 0;
-    host->enqueue_bytes = 0;
+    said->enqueue_count = 0;
+    said->enqueue_bytes = 0;
+}
+
+void pgqrs_said_fini(struct pgqrs_said *said)
+{
+    drop_enqueues(said);
+    free(said->enqueues);
+    said->enqueues = NULL;
+    said->enqueue_cap = 0;
+    pgqrs_buf_fini(&said->result);
 }
 
 void pgqrs_host_destroy(struct pgqrs_job_host **host_ptr)
@@ -76,9 +85,7 @@ void pgqrs_host_destroy(struct pgqrs_job_host **host_ptr)
     }
     *host_ptr = the_host = NULL;
     pgqrs_workflow_close(host);
-    pgqrs_host_drop_enqueues(host);
-    free(host->enqueues);
-    pgqrs_buf_fini(&host->result);
+    pgqrs_said_fini(&host->said);
     (void)close(host->cancel_fd);
     (void)pthread_mutex_destroy(&host->mutex);
     free(host->queue);
@@ -139,16 +146,17 @@ static int on_set_result(struct pgqrs_job *job, const char *json, size_t len)
     if (host == NULL || json == NULL || len > PGQRS_RESULT_MAX || !pgqrs_host_is_json(json, len)) {
         return -1;
     }
-    pgqrs_buf_clear(&host->result);
-    pgqrs_buf_put(&host->result, json, len);
-    return host->result.failed ? -1 : 0;
+    pgqrs_buf_clear(&host->said.result);
+    pgqrs_buf_put(&host->said.result, json, len);
+    return host->said.result.failed ? -1 : 0;
 }
 
 static void on_set_error(struct pgqrs_job *job, const char *text)
 {
     struct pgqrs_job_host *host = pgqrs_host_of(job);
     if (host != NULL) {
-        host->error_len = text == NULL ? 0 : pgqrs_utf8_copy(host->error, sizeof host->error, text);
+        host->said.error_len =
+            text == NULL ? 0 : pgqrs_utf8_copy(host->said.error, sizeof host->said.error, text);
     }
 }
 
@@ -156,22 +164,22 @@ static void on_set_delay(struct pgqrs_job *job, int64_t delay_ms)
 {
     struct pgqrs_job_host *host = pgqrs_host_of(job);
     if (host != NULL && delay_ms >= 0) {
-        host->delay_ms = delay_ms > DELAY_MAX_MS ? DELAY_MAX_MS : delay_ms;
+        host->said.delay_ms = delay_ms > DELAY_MAX_MS ? DELAY_MAX_MS : delay_ms;
     }
 }
 
 static struct pgqrs_job_enqueue *add_enqueue(struct pgqrs_job_host *host)
 {
-    if (host->enqueue_count == host->enqueue_cap) {
-        size_t cap = host->enqueue_cap == 0 ? 8 : host->enqueue_cap * 2;
-        struct pgqrs_job_enqueue *grown = reallocarray(host->enqueues, cap, sizeof *grown);
+    if (host->said.enqueue_count == host->said.enqueue_cap) {
+        size_t cap = host->said.enqueue_cap == 0 ? 8 : host->said.enqueue_cap * 2;
+        struct pgqrs_job_enqueue *grown = reallocarray(host->said.enqueues, cap, sizeof *grown);
         if (grown == NULL) {
             return NULL;
         }
-        host->enqueues = grown;
-        host->enqueue_cap = cap;
+        host->said.enqueues = grown;
+        host->said.enqueue_cap = cap;
     }
-    return &host->enqueues[host->enqueue_count];
+    return &host->said.enqueues[host->said.enqueue_count];
 }
 
 static int on_enqueue(struct pgqrs_job *job, const char *queue, const char *payload, size_t len,
@@ -181,8 +189,8 @@ static int on_enqueue(struct pgqrs_job *job, const char *queue, const char *payl
     size_t name_len = queue == NULL ? 0 : strnlen(queue, PGQRS_NAME_MAX + 1);
     if (host == NULL || name_len == 0 || name_len > PGQRS_NAME_MAX || payload == NULL ||
         len > PGQRS_RESULT_MAX || delay_ms < 0 || delay_ms > DELAY_MAX_MS ||
-        host->enqueue_count >= PGQRS_ENQUEUES_MAX ||
-        host->enqueue_bytes + len > PGQRS_ENQUEUES_BYTES_MAX || !pgqrs_utf8_valid(queue) ||
+        host->said.enqueue_count >= PGQRS_ENQUEUES_MAX ||
+        host->said.enqueue_bytes + len > PGQRS_ENQUEUES_BYTES_MAX || !pgqrs_utf8_valid(queue) ||
         !pgqrs_host_is_json(payload, len)) {
         return -1;
     }
@@ -197,8 +205,8 @@ static int on_enqueue(struct pgqrs_job *job, const char *queue, const char *payl
                                        .payload = {.data = block + name_len + 1, .len = len},
                                        .delay_ms = delay_ms,
                                        .priority = priority};
-    host->enqueue_count++;
-    host->enqueue_bytes += len;
+    host->said.enqueue_count++;
+    host->said.enqueue_bytes += len;
     return 0;
 }
 
@@ -247,7 +255,7 @@ static int64_t due_ms(struct pgqrs_job_host *host)
 {
     switch ((enum pgqrs_cancel)atomic_load_explicit(&host->cancelled, memory_order_relaxed)) {
     case PGQRS_CANCEL_NONE:
-        return host->timeout_ms > 0 ? host->began_ms + host->timeout_ms : INT64_MAX;
+        return host->limit_ms > 0 && !host->waits ? host->limit_ms : INT64_MAX;
     case PGQRS_CANCEL_SHUTDOWN:
         return INT64_MAX; /* who shuts down has a limit of their own */
     default:
@@ -264,6 +272,23 @@ static void have_it_looked_at(struct pgqrs_job_host *host)
         host->look_ms = due;
         (void)!write(host->wake_fd, &one, sizeof one); /* fails only when it is readable already */
     }
+}
+
+void pgqrs_host_wait(struct pgqrs_job_host *host)
+{
+    (void)pthread_mutex_lock(&host->mutex);
+    host->waits = true;
+    host->waits_ms = pgqrs_mono_ms();
+    (void)pthread_mutex_unlock(&host->mutex);
+}
+
+void pgqrs_host_go_on(struct pgqrs_job_host *host)
+{
+    (void)pthread_mutex_lock(&host->mutex);
+    host->limit_ms += host->limit_ms > 0 ? pgqrs_mono_ms() - host->waits_ms : 0;
+    host->waits = false;
+    have_it_looked_at(host);
+    (void)pthread_mutex_unlock(&host->mutex);
 }
 
 /* What a trigger of pgqrs has wrapped, or all of it. */
@@ -292,18 +317,20 @@ struct pgqrs_job *pgqrs_host_begin(struct pgqrs_job_host *host, const struct wor
         .host = &pgqrs_host_functions,
     };
     find_input(&host->view);
-    host->error_len = 0;
-    host->delay_ms = -1;
-    pgqrs_host_drop_enqueues(host);
-    if (host->result.cap > RESULT_KEEP) {
-        pgqrs_buf_fini(&host->result);
+    host->said.error_len = 0;
+    host->said.delay_ms = -1;
+    drop_enqueues(&host->said);
+    if (host->said.result.cap > RESULT_KEEP) {
+        pgqrs_buf_fini(&host->said.result);
     }
-    pgqrs_buf_clear(&host->result);
+    pgqrs_buf_clear(&host->said.result);
     int64_t now = pgqrs_mono_ms();
     (void)pthread_mutex_lock(&host->mutex);
     host->key = lease->key;
     host->running_id = lease->key.id;
     host->began_ms = now;
+    host->limit_ms = host->timeout_ms > 0 ? now + host->timeout_ms : 0;
+    host->waits = false;
     if (is_key(&host->stop_key, &host->key)) {
         cancel(host, host->stop_why);
     }
@@ -331,8 +358,8 @@ static enum pgqrs_cancel end_running(struct pgqrs_job_host *host)
 
 static void explain(struct pgqrs_job_host *host, const char *text)
 {
-    if (host->error_len == 0) {
-        host->error_len = pgqrs_utf8_copy(host->error, sizeof host->error, text);
+    if (host->said.error_len == 0) {
+        host->said.error_len = pgqrs_utf8_copy(host->said.error, sizeof host->said.error, text);
     }
 }
 
@@ -377,19 +404,20 @@ void pgqrs_host_end(struct pgqrs_job_host *host, enum pgqrs_outcome outcome,
     enum pgqrs_job_outcome ours = translate(host, outcome, end_running(host));
     *result_out = (struct pgqrs_job_result){.key = host->key, .outcome = ours, .delay_ms = -1};
     if (ours == PGQRS_JOB_RETRY) {
-        result_out->delay_ms = host->delay_ms;
+        result_out->delay_ms = host->said.delay_ms;
     } else if (ours == PGQRS_JOB_SNOOZE) {
-        result_out->delay_ms = host->delay_ms < 0 ? SNOOZE_DEFAULT_MS : host->delay_ms;
+        result_out->delay_ms = host->said.delay_ms < 0 ? SNOOZE_DEFAULT_MS : host->said.delay_ms;
     }
     if (ours == PGQRS_JOB_DONE) {
-        result_out->result =
-            (struct pgqrs_bytes){.data = (const char *)host->result.data, .len = host->result.len};
+        result_out->result = (struct pgqrs_bytes){.data = (const char *)host->said.result.data,
+                                                  .len = host->said.result.len};
     } else {
-        result_out->error = (struct pgqrs_bytes){.data = host->error, .len = host->error_len};
+        result_out->error =
+            (struct pgqrs_bytes){.data = host->said.error, .len = host->said.error_len};
     }
     if (ours != PGQRS_JOB_CANCELLED) {
-        result_out->enqueues = host->enqueues;
-        result_out->enqueue_count = host->enqueue_count;
+        result_out->enqueues = host->said.enqueues;
+        result_out->enqueue_count = host->said.enqueue_count;
     }
 }
 

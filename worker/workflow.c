@@ -260,7 +260,10 @@ enum pgqrs_rc pgqrs_workflow_ask(struct pgqrs_job_host *host, uint8_t what, stru
     if (w->ask.len > PGQRS_BODY_MAX) {
         return pgqrs_workflow_break(w, "a step brings more than 16 MiB");
     }
-    if (pgqrs_job_link_ask(w->link, host->key, w->seq, &w->ask, &answer, &err) < 0) {
+    pgqrs_host_wait(host);
+    int asked = pgqrs_job_link_ask(w->link, host->key, w->seq, &w->ask, &answer, &err);
+    pgqrs_host_go_on(host);
+    if (asked < 0) {
         w->lost = true;
         pgqrs_log_error("workflow: %s", err.text);
         w->said = PGQRS_RC_STOPPED;

@@ -50,13 +50,16 @@ static struct pgqrs_bytes run_error(struct workflow *w, const struct pgqrs_job_h
         return pgqrs_bytes_from(in_words(w));
     }
     return pgqrs_bytes_from(
-        pgqrs_workflow_json_text(w, host->error_len > 0 ? host->error : "failed"));
+        pgqrs_workflow_json_text(w, host->said.error_len > 0 ? host->said.error : "failed"));
 }
 
 /* How the run goes on; NONE: as any other job. */
 static enum pgqrs_flow_what decide(struct pgqrs_job_host *host, enum pgqrs_outcome *outcome)
 {
     struct workflow *w = host->workflow;
+    if (w->in_step) {
+        (void)pgqrs_workflow_break(w, "a step did not return");
+    }
     if (w->broken) {
         return PGQRS_FLOW_ERROR;
     }
@@ -66,7 +69,7 @@ static enum pgqrs_flow_what decide(struct pgqrs_job_host *host, enum pgqrs_outco
     }
     if (w->said == PGQRS_RC_SUSPENDED) { /* whatever it returned: it was to pass that up */
         if (w->snooze_ms >= 0) {
-            host->delay_ms = w->snooze_ms;
+            host->said.delay_ms = w->snooze_ms;
             *outcome = PGQRS_SNOOZE;
             return PGQRS_FLOW_NONE;
         }
@@ -96,9 +99,9 @@ static enum pgqrs_flow_what decide(struct pgqrs_job_host *host, enum pgqrs_outco
 
 static struct pgqrs_follow_up *follow_ups_of(const struct pgqrs_job_host *host)
 {
-    struct pgqrs_follow_up *follow_ups = calloc(host->enqueue_count + 1, sizeof *follow_ups);
-    for (size_t i = 0; follow_ups != NULL && i < host->enqueue_count; i++) {
-        const struct pgqrs_job_enqueue *e = &host->enqueues[i];
+    struct pgqrs_follow_up *follow_ups = calloc(host->said.enqueue_count + 1, sizeof *follow_ups);
+    for (size_t i = 0; follow_ups != NULL && i < host->said.enqueue_count; i++) {
+        const struct pgqrs_job_enqueue *e = &host->said.enqueues[i];
         follow_ups[i] = (struct pgqrs_follow_up){
             .queue = e->queue,
             .item = {.payload = e->payload, .delay_ms = e->delay_ms, .priority = e->priority}};
@@ -116,14 +119,14 @@ static int encode_end(struct pgqrs_job_host *host, enum pgqrs_flow_what what,
     }
     struct pgqrs_flow item = what == PGQRS_FLOW_SUSPEND ? w->suspension : (struct pgqrs_flow){0};
     item.steps = w->puts;
-    item.step_count = w->put_count;
+    item.step_count = w->broken ? 0 : w->put_count; /* they may borrow what is gone */
     if (what == PGQRS_FLOW_SUCCESS) {
-        item.output = host->result.len == 0
+        item.output = host->said.result.len == 0
                           ? pgqrs_bytes_from("null")
-                          : (struct pgqrs_bytes){.data = (const char *)host->result.data,
-                                                 .len = host->result.len};
+                          : (struct pgqrs_bytes){.data = (const char *)host->said.result.data,
+                                                 .len = host->said.result.len};
         item.follow_ups = follow_ups;
-        item.follow_up_count = host->enqueue_count;
+        item.follow_up_count = host->said.enqueue_count;
     } else if (what == PGQRS_FLOW_CONTINUE) {
         item.output = pgqrs_bytes_from(w->next_input);
     } else if (what == PGQRS_FLOW_ERROR) {
@@ -148,9 +151,9 @@ int pgqrs_workflow_end(struct pgqrs_job_host *host, enum pgqrs_outcome *outcome,
     if (pgqrs_run_has_ended(w->status)) { /* only its message was left */
         *outcome = w->status == PGQRS_RUN_SUCCESS ? PGQRS_DONE : PGQRS_FAIL;
         if (*outcome == PGQRS_FAIL) {
-            host->error_len =
-                (size_t)snprintf(host->error, sizeof host->error, "its run has ended before: %s",
-                                 w->status == PGQRS_RUN_ERROR ? "ERROR" : "CANCELLED");
+            host->said.error_len = (size_t)snprintf(
+                host->said.error, sizeof host->said.error, "its run has ended before: %s",
+                w->status == PGQRS_RUN_ERROR ? "ERROR" : "CANCELLED");
         }
         return 0;
     }

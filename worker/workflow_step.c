@@ -132,24 +132,20 @@ struct body {
     int64_t took_ms;
 };
 
-static void begin_body(struct workflow *w, struct pgqrs_job_host *host)
+/* What a step says is not said about the run, nor the other way round: the run's goes to *run_out.
+ */
+static void begin_body(struct workflow *w, struct pgqrs_job_host *host, struct pgqrs_said *run_out)
 {
-    host->error_len = 0;
-    host->error[0] = 0;
-    host->delay_ms = -1;
-    pgqrs_buf_clear(&host->result);
-    pgqrs_host_drop_enqueues(host);
+    *run_out = host->said;
+    host->said = (struct pgqrs_said){.delay_ms = -1};
     w->sql_count = w->sql_bytes = 0;
     w->in_step = true;
 }
 
-/* What it has said is not said about the run. */
-static void end_body(struct workflow *w, struct pgqrs_job_host *host)
+static void end_body(struct workflow *w, struct pgqrs_job_host *host, const struct pgqrs_said *run)
 {
-    host->error_len = 0;
-    host->delay_ms = -1;
-    pgqrs_buf_clear(&host->result);
-    pgqrs_host_drop_enqueues(host);
+    pgqrs_said_fini(&host->said);
+    host->said = *run;
     w->sql_count = 0;
 }
 
@@ -175,7 +171,7 @@ static enum pgqrs_rc store_failure(struct pgqrs_job_host *host, const struct bod
 {
     struct workflow *w = host->workflow;
     struct pgqrs_flow item = {0};
-    struct pgqrs_job_flowed flowed;
+    struct pgqrs_job_flowed flowed = {0};
     struct pgqrs_step_put *put = pgqrs_workflow_put(w, body->name, body->kind);
     if (put == NULL) {
         return PGQRS_RC_STOPPED;
@@ -198,25 +194,26 @@ static enum pgqrs_rc store_result(struct pgqrs_job_host *host, const struct body
                                   const char **result_out)
 {
     struct workflow *w = host->workflow;
-    struct pgqrs_job_flowed flowed;
+    struct pgqrs_job_flowed flowed = {0};
     size_t before = w->put_count;
     struct pgqrs_step_put *put = pgqrs_workflow_put(w, body->name, body->kind);
-    struct pgqrs_follow_up *follow_ups = calloc(host->enqueue_count + 1, sizeof *follow_ups);
+    struct pgqrs_follow_up *follow_ups = calloc(host->said.enqueue_count + 1, sizeof *follow_ups);
     if (put == NULL || follow_ups == NULL) {
         free(follow_ups);
         return pgqrs_workflow_break(w, "out of memory");
     }
-    for (size_t i = 0; i < host->enqueue_count; i++) {
-        const struct pgqrs_job_enqueue *e = &host->enqueues[i];
+    for (size_t i = 0; i < host->said.enqueue_count; i++) {
+        const struct pgqrs_job_enqueue *e = &host->said.enqueues[i];
         follow_ups[i] = (struct pgqrs_follow_up){
             .queue = e->queue,
             .item = {.payload = e->payload, .delay_ms = e->delay_ms, .priority = e->priority}};
     }
     put->output = (struct pgqrs_bytes){
-        .data = host->result.len > 0 ? (char *)host->result.data : NULL, .len = host->result.len};
+        .data = host->said.result.len > 0 ? (char *)host->said.result.data : NULL,
+        .len = host->said.result.len};
     put->took_ms = body->took_ms;
     struct pgqrs_flow item = {.follow_ups = follow_ups,
-                              .follow_up_count = host->enqueue_count,
+                              .follow_up_count = host->said.enqueue_count,
                               .sqls = w->sqls,
                               .sql_count = w->sql_count};
     enum pgqrs_rc rc = pgqrs_workflow_ask(host, PGQRS_FLOW_STEP, &item, 0, &flowed);
@@ -232,10 +229,11 @@ static enum pgqrs_rc store_result(struct pgqrs_job_host *host, const struct body
         return store_failure(host, body,
                              pgqrs_workflow_step_failure(w, false, "INTERNAL", text, 0));
     }
-    struct pgqrs_bytes output = flowed.output.data != NULL
-                                    ? flowed.output
-                                    : (struct pgqrs_bytes){.data = (const char *)host->result.data,
-                                                           .len = host->result.len};
+    struct pgqrs_bytes output =
+        flowed.output.data != NULL
+            ? flowed.output
+            : (struct pgqrs_bytes){.data = (const char *)host->said.result.data,
+                                   .len = host->said.result.len};
     const char *kept = pgqrs_workflow_keep(w, output.len == 0 ? "null" : output.data,
                                            output.len == 0 ? 4 : output.len);
     pgqrs_job_flowed_fini(&flowed);
@@ -251,7 +249,7 @@ static enum pgqrs_rc store_cleanup_later(struct pgqrs_job_host *host, int64_t de
 {
     struct workflow *w = host->workflow;
     struct pgqrs_flow item = {0};
-    struct pgqrs_job_flowed flowed;
+    struct pgqrs_job_flowed flowed = {0};
     enum pgqrs_rc rc = pgqrs_workflow_ask(host, PGQRS_FLOW_STEP, &item, 0, &flowed);
     if (rc != PGQRS_RC_OK) {
         return rc;
@@ -267,7 +265,9 @@ static enum pgqrs_rc store_later(struct pgqrs_job_host *host, const struct body 
                                  int64_t delay_ms)
 {
     struct workflow *w = host->workflow;
-    const char *message = host->error_len > 0 ? host->error : paused ? "not now" : "failed";
+    const char *message = host->said.error_len > 0 ? host->said.error
+                          : paused                 ? "not now"
+                                                   : "failed";
     struct pgqrs_step_put *put = pgqrs_workflow_put(w, body->name, body->kind);
     if (put == NULL) {
         return PGQRS_RC_STOPPED;
@@ -287,7 +287,7 @@ static enum pgqrs_rc store_later(struct pgqrs_job_host *host, const struct body 
 static enum pgqrs_rc fail_for_good(struct pgqrs_job_host *host, const struct body *body)
 {
     struct workflow *w = host->workflow;
-    const char *message = host->error_len > 0 ? host->error : "failed";
+    const char *message = host->said.error_len > 0 ? host->said.error : "failed";
     return store_failure(host, body,
                          pgqrs_workflow_step_failure(w, false, "NON_RETRYABLE", message, 0));
 }
@@ -302,7 +302,7 @@ static enum pgqrs_rc take_outcome(struct pgqrs_job_host *host, const struct body
 {
     struct workflow *w = host->workflow;
     int32_t most = retries_of(body->options);
-    int64_t delay = host->delay_ms;
+    int64_t delay = host->said.delay_ms;
     switch (outcome) {
     case PGQRS_DONE:
         return store_result(host, body, result_out);
@@ -373,13 +373,14 @@ enum pgqrs_rc pgqrs_workflow_step(struct pgqrs_job *job, const char *name,
     case LOOK_NEW:
         break;
     }
-    begin_body(w, host);
+    struct pgqrs_said of_run;
+    begin_body(w, host, &of_run);
     int64_t began_ms = pgqrs_mono_ms();
     enum pgqrs_outcome outcome = fn(job, arg);
     body.took_ms = pgqrs_mono_ms() - began_ms;
     w->in_step = false;
     rc = w->broken ? PGQRS_RC_STOPPED : take_outcome(host, &body, outcome, result_out);
-    end_body(w, host);
+    end_body(w, host, &of_run);
     return rc;
 }
 

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/utf8.h"
 
+#define SLEPT_MAX 256 /* sleeps that are over and wait to be stored */
 #define CHILD_EVENT "child:%" PRId64
 
 /* Stored as a step that is due later, with the suspension, in one transaction. */
@@ -28,6 +29,27 @@ static enum pgqrs_rc wait_for(struct workflow *w, const char *name, enum pgqrs_s
     put->error = pgqrs_bytes_from(pgqrs_workflow_step_failure(w, true, "PAUSED", why, ms));
     put->retry_ms = ms;
     return pgqrs_workflow_suspend(w, ms, true, why, event);
+}
+
+/* That a time has passed needs no haste: it is stored with what comes next. */
+static enum pgqrs_rc store_slept(struct pgqrs_job_host *host, const char *name)
+{
+    struct workflow *w = host->workflow;
+    struct pgqrs_flow item = {0};
+    struct pgqrs_job_flowed flowed;
+    if (pgqrs_workflow_put(w, name, PGQRS_STEP_SLEEP) == NULL) {
+        return PGQRS_RC_STOPPED;
+    }
+    if (w->put_count < SLEPT_MAX) {
+        return PGQRS_RC_OK;
+    }
+    enum pgqrs_rc rc = pgqrs_workflow_ask(host, PGQRS_FLOW_STEP, &item, 0, &flowed);
+    if (rc == PGQRS_RC_OK) {
+        bool stored = flowed.verdict == PGQRS_FLOWED_STORED;
+        pgqrs_job_flowed_fini(&flowed);
+        rc = stored ? rc : pgqrs_workflow_break(w, "sleep \"%s\": it can not be stored", name);
+    }
+    return rc;
 }
 
 enum pgqrs_rc pgqrs_workflow_sleep(struct pgqrs_job *job, const char *name, int64_t ms)
@@ -57,8 +79,7 @@ enum pgqrs_rc pgqrs_workflow_sleep(struct pgqrs_job *job, const char *name, int6
     case LOOK_FAILED:
         break;
     }
-    /* That a time has passed needs no haste: it is stored with what comes next. */
-    return pgqrs_workflow_put(w, kept, PGQRS_STEP_SLEEP) == NULL ? PGQRS_RC_STOPPED : PGQRS_RC_OK;
+    return store_slept(host, kept);
 }
 
 /* ---- events ---- */
@@ -81,7 +102,7 @@ static enum pgqrs_rc store_event(struct pgqrs_job_host *host, const char *name,
     struct workflow *w = host->workflow;
     struct pgqrs_buf output = {0};
     struct pgqrs_flow item = {0};
-    struct pgqrs_job_flowed flowed;
+    struct pgqrs_job_flowed flowed = {0};
     struct pgqrs_step_put *put = pgqrs_workflow_put(w, name, PGQRS_STEP_EVENT);
     if (put == NULL) {
         return PGQRS_RC_STOPPED;
@@ -188,7 +209,7 @@ enum pgqrs_rc pgqrs_workflow_send_event(struct pgqrs_job *job, int64_t run, cons
 {
     struct pgqrs_job_host *host = pgqrs_host_of(job);
     struct workflow *w = host == NULL ? NULL : host->workflow;
-    struct pgqrs_job_flowed flowed;
+    struct pgqrs_job_flowed flowed = {0};
     if (w == NULL || w->said == PGQRS_RC_SUSPENDED || w->said == PGQRS_RC_STOPPED) {
         return PGQRS_RC_STOPPED;
     }
@@ -222,7 +243,7 @@ enum pgqrs_rc pgqrs_workflow_run_child(struct pgqrs_job *job, const char *name,
     enum pgqrs_rc rc;
     struct workflow *w = pgqrs_workflow_enter(job, &host, &rc);
     const struct pgqrs_flow_step *step = NULL;
-    struct pgqrs_job_flowed flowed;
+    struct pgqrs_job_flowed flowed = {0};
     const char *kept;
     int64_t ignored;
     int64_t wait_ms = 0;
@@ -307,7 +328,8 @@ enum pgqrs_rc pgqrs_workflow_join(struct pgqrs_job *job, const char *name, int64
     }
     rc = join_one(host, name, child, &ended, &next);
     while (rc == PGQRS_RC_OK && next != 0) {
-        (void)snprintf(step, sizeof step, "%.230s>%" PRId64, name, next);
+        size_t len = pgqrs_utf8_copy(step, sizeof step - 24, name);
+        (void)snprintf(step + len, sizeof step - len, ">%" PRId64, next);
         rc = join_one(host, step, next, &ended, &next);
     }
     if (rc != PGQRS_RC_OK) {
@@ -333,7 +355,7 @@ enum pgqrs_rc pgqrs_workflow_set_state(struct pgqrs_job *job, const char *key, c
 {
     struct pgqrs_job_host *host = pgqrs_host_of(job);
     struct workflow *w = host == NULL ? NULL : host->workflow;
-    struct pgqrs_job_flowed flowed;
+    struct pgqrs_job_flowed flowed = {0};
     if (w == NULL || w->said == PGQRS_RC_SUSPENDED || w->said == PGQRS_RC_STOPPED) {
         return PGQRS_RC_STOPPED;
     }

@@ -26,7 +26,8 @@ static long long now_us(void)
 
 static enum pgqrs_outcome append(const char *text, size_t len)
 {
-    int fd = open(getenv("BENCH_FILE"), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
+    const char *path = getenv("BENCH_FILE");
+    int fd = path == NULL ? -1 : open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
     enum pgqrs_outcome outcome =
         fd >= 0 && write(fd, text, len) == (ssize_t)len ? PGQRS_DONE : PGQRS_FAIL;
     if (fd >= 0) {

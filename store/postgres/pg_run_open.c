@@ -224,6 +224,25 @@ static int open_some(struct pg_store *s, int64_t workflow_id, struct pgqrs_run_o
     return rc;
 }
 
+/* In order, and of those of one message the first: one statement is about a message once. The
+ * others stay. */
+static size_t take_distinct(struct pgqrs_run_open **sorted, size_t *left,
+                            struct pgqrs_run_open **taken)
+{
+    size_t n = 0;
+    size_t kept = 0;
+    for (size_t i = 0; i < *left; i++) {
+        bool distinct = n == 0 || taken[n - 1]->lease.message_id != sorted[i]->lease.message_id;
+        if (distinct && n < PG_ROWS_MAX) {
+            taken[n++] = sorted[i];
+        } else {
+            sorted[kept++] = sorted[i];
+        }
+    }
+    *left = kept;
+    return n;
+}
+
 int pgqrs_pg_run_open(struct pgqrs_store *store, int64_t workflow_id, struct pgqrs_run_open *opens,
                       size_t count, int64_t *now_us_out, struct pgqrs_error *err)
 {
@@ -235,17 +254,13 @@ int pgqrs_pg_run_open(struct pgqrs_store *store, int64_t workflow_id, struct pgq
         sorted[i] = &opens[i];
     }
     qsort(sorted, count, sizeof *sorted, by_message);
-    size_t n = 0;
-    for (size_t i = 0; i < count; i++) { /* one message is opened once */
-        if (n == 0 || sorted[n - 1]->lease.message_id != sorted[i]->lease.message_id) {
-            sorted[n++] = sorted[i];
-        }
-    }
-    int rc = 0;
-    for (size_t i = 0; rc == 0 && (i < n || i == 0); i += PG_ROWS_MAX) {
-        size_t some = n - i < PG_ROWS_MAX ? n - i : PG_ROWS_MAX;
-        rc = open_some(pg_of(store), workflow_id, sorted + i, some, now_us_out, err);
-    }
+    int rc;
+    size_t left = count;
+    do {
+        struct pgqrs_run_open *some[PG_ROWS_MAX];
+        size_t n = take_distinct(sorted, &left, some);
+        rc = open_some(pg_of(store), workflow_id, some, n, now_us_out, err);
+    } while (rc == 0 && left > 0);
     free(sorted);
     return rc;
 }

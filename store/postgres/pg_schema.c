@@ -43,8 +43,9 @@ static const struct pg_stmt state_stmt = {
            " (SELECT count(*) FROM pg_enum WHERE enumtypid = to_regtype('pgqrs_workflow_status')"
            " AND enumlabel IN ('CANCELLING', 'CANCELLED')) = 2"};
 static const struct pg_stmt trigger_stmt = {
-    .sql = "SELECT EXISTS (SELECT 1 FROM pg_trigger WHERE tgrelid IN (to_regclass('pgqrs_messages'),"
-           " to_regclass('pgqrs_workflow_runs')) AND tgname = $1)",
+    .sql =
+        "SELECT EXISTS (SELECT 1 FROM pg_trigger WHERE tgrelid IN (to_regclass('pgqrs_messages'),"
+        " to_regclass('pgqrs_workflow_runs')) AND tgname = $1)",
     .param_count = 1,
     .types = {PG_TEXT}};
 static const struct pg_stmt migration_stmt = {

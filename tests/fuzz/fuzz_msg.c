@@ -3,8 +3,9 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
-#include "ipc/msg.h"
+#include "ipc/msg_flow.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -59,6 +60,34 @@ static void read_control(const struct pgqrs_frame *f)
     }
 }
 
+static void compare(const struct pgqrs_buf *out, const struct pgqrs_frame *f)
+{
+    if (out->len != PGQRS_FRAME_HEADER + f->len ||
+        (f->len > 0 && memcmp(out->data + PGQRS_FRAME_HEADER, f->body, f->len) != 0)) {
+        abort();
+    }
+}
+
+/* What can be read is written as it was. */
+static void read_flow(const struct pgqrs_frame *f)
+{
+    struct pgqrs_job_flow ask;
+    struct pgqrs_job_flowed answer;
+    struct pgqrs_buf out = {0};
+    if (pgqrs_decode_job_flow(f, &ask, NULL) == 0) {
+        pgqrs_encode_job_flow(&out, &ask);
+        compare(&out, f);
+        pgqrs_job_flow_fini(&ask);
+    }
+    pgqrs_buf_clear(&out);
+    if (pgqrs_decode_job_flowed(f, &answer, NULL) == 0) {
+        pgqrs_encode_job_flowed(&out, &answer);
+        compare(&out, f);
+        pgqrs_job_flowed_fini(&answer);
+    }
+    pgqrs_buf_fini(&out);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct pgqrs_frame frame;
@@ -72,6 +101,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     read_results(&frame);
     read_lists(&frame);
     read_control(&frame);
+    read_flow(&frame);
     if (pgqrs_decode_job_hello(&frame, &hello, NULL) == 0) {
         pgqrs_job_hello_fini(&hello);
     }

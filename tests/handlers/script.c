@@ -16,6 +16,10 @@
  *   child:NAME:INPUT    starts a run of this workflow; _ in INPUT stands for a space, ; for :
  *   join:NAME:INDEX     of the INDEX-th child
  *   state:KEY:TEXT      send:EVENT:RUN
+ *   said:NAME:QUEUE     enqueues {"from":"NAME"} with the run, whose result becomes {"said":true}
+ *   jump:NAME           leaves the step by a jump
+ *   naps:NAME:N         N sleeps of no length
+ *   forge:NAME          in the step, the first time, asks the broker twice without waiting
  *   undo:NAME           a step for when the run is cancelled
  *   again:N             continues as new with again:N-1, until 0
  *   switch:FILE:A       as the op that stands in FILE, if there is such a file, else step:A
@@ -23,15 +27,18 @@
  * Each line: WHAT NAME RUN ATTEMPT PID. Settings: {"file": PATH}.
  */
 #include <fcntl.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <pgqrs/handler.h>
 
+#include "ipc/msg_flow.h"
 #include "tests/handlers/flat_json.h"
 
 struct state {
@@ -46,6 +53,8 @@ struct op {
 };
 
 #define CHILDREN_MAX 64
+
+static jmp_buf behind_step;
 
 static int trace(const struct op *op, const char *what, const char *name)
 {
@@ -80,6 +89,33 @@ static void work(const struct op *op, long ms)
     }
 }
 
+/* To whatever the worker is connected with. */
+static void forge(const struct op *op)
+{
+    uint8_t frames[2][70] = {{0}};
+    for (uint32_t i = 0; i < 2; i++) {
+        uint8_t *frame = frames[i];
+        const uint32_t seq = 1000 + i;
+        frame[0] = sizeof frames[i] - PGQRS_FRAME_HEADER;
+        frame[4] = (uint8_t)PGQRS_MSG_JOB_FLOW;
+        frame[5] = (uint8_t)(PGQRS_MSG_JOB_FLOW >> 8);
+        memcpy(frame + 8, &op->job->id, 8);
+        memcpy(frame + 16, &op->job->attempt, 4);
+        memcpy(frame + 24, &seq, 4);
+        frame[28] = PGQRS_ASK_OPEN;
+    }
+    for (int fd = 3; fd < 64; fd++) {
+        struct sockaddr_storage peer = {0};
+        socklen_t len = sizeof peer;
+        int type = 0;
+        socklen_t type_len = sizeof type;
+        if (getpeername(fd, (struct sockaddr *)&peer, &len) == 0 && len > sizeof(sa_family_t) + 1 &&
+            getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &type_len) == 0 && type == SOCK_STREAM) {
+            (void)!write(fd, frames, sizeof frames);
+        }
+    }
+}
+
 static enum pgqrs_outcome step(struct pgqrs_job *job, void *arg)
 {
     const struct op *op = arg;
@@ -99,6 +135,13 @@ static enum pgqrs_outcome step(struct pgqrs_job *job, void *arg)
     }
     if (strcmp(op->what, "die") == 0 && before == 0) {
         (void)raise(SIGKILL);
+    }
+    if (strcmp(op->what, "forge") == 0 && before == 0) {
+        forge(op);
+        work(op, 60000);
+    }
+    if (strcmp(op->what, "jump") == 0) {
+        longjmp(behind_step, 1);
     }
     if (strcmp(op->what, "slow") == 0) {
         work(op, atol(op->argument));
@@ -167,11 +210,37 @@ static enum pgqrs_rc run_wait(struct op *op, const int64_t *children)
     return rc;
 }
 
+static enum pgqrs_rc say(struct op *op)
+{
+    char json[300];
+    int n = snprintf(json, sizeof json, "{\"from\":\"%s\"}", op->name);
+    int rc = op->job->host->enqueue(op->job, op->argument, json, (size_t)n, 0, 0);
+    rc = rc < 0 ? rc : op->job->host->set_result(op->job, "{\"said\":true}", 13);
+    return rc < 0 ? PGQRS_RC_STOPPED : PGQRS_RC_OK;
+}
+
+static enum pgqrs_rc nap(struct op *op)
+{
+    char name[160];
+    enum pgqrs_rc rc = PGQRS_RC_OK;
+    for (int i = 0; rc == PGQRS_RC_OK && i < atoi(op->argument); i++) {
+        (void)snprintf(name, sizeof name, "%s%d", op->name, i);
+        rc = pgqrs_sleep(op->job, name, 0);
+    }
+    return rc;
+}
+
 static enum pgqrs_rc run_op(struct op *op, int64_t *children, size_t *count)
 {
     char json[300];
     if (strcmp(op->what, "sleep") == 0) {
         return pgqrs_sleep(op->job, op->name, atol(op->argument));
+    }
+    if (strcmp(op->what, "said") == 0) {
+        return say(op);
+    }
+    if (strcmp(op->what, "naps") == 0) {
+        return nap(op);
     }
     if (strcmp(op->what, "wait") == 0 || strcmp(op->what, "join") == 0) {
         return run_wait(op, children);
@@ -200,6 +269,9 @@ static enum pgqrs_rc run_op(struct op *op, int64_t *children, size_t *count)
             (void)fclose(f);
         }
         return strcmp(op->what, "none") == 0 ? PGQRS_RC_OK : run_step(op, 0);
+    }
+    if (strcmp(op->what, "jump") == 0 && setjmp(behind_step) != 0) {
+        return PGQRS_RC_OK;
     }
     enum pgqrs_rc rc = run_step(op, 0);
     return rc == PGQRS_RC_FAILED && strcmp(op->what, "try") == 0 ? PGQRS_RC_OK : rc;
@@ -247,7 +319,9 @@ static enum pgqrs_outcome run(void *opaque, struct pgqrs_job *job)
         PGQRS_TRY(rc);
     }
     (void)trace(&op, "end", "-");
-    (void)job->host->set_result(job, "{\"done\":true}", 13);
+    if (strstr(words, "said:") == NULL) {
+        (void)job->host->set_result(job, "{\"done\":true}", 13);
+    }
     return PGQRS_DONE;
 }
 

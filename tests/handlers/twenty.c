@@ -2,7 +2,8 @@
 /*
  * A workflow of twenty steps, s1 to s20. Each appends a line "step RUN STEP NONCE TIME" to a file
  * and inserts (run, step, nonce) into the table twenty; its result is the nonce. Behind the step a
- * line "stored RUN STEP NONCE TIME". Times are CLOCK_MONOTONIC, in nanoseconds.
+ * line "stored RUN STEP NONCE TIME". Times are CLOCK_MONOTONIC, in nanoseconds. A step works for up
+ * to a millisecond.
  *
  * The input says where to do harm, once in a run: {"harm": HARM, "step": STEP, "us": DELAY}.
  *   worker_before broker_before   SIGKILL as the last thing of the step's function
@@ -141,6 +142,7 @@ static enum pgqrs_outcome step(struct pgqrs_job *job, void *arg)
                             params, 3) < 0) {
         return pgqrs_fail(job, "twenty: no line, or no row");
     }
+    (void)nanosleep(&(struct timespec){.tv_nsec = now % 1000000}, NULL);
     n = snprintf(line, sizeof line, "\"%s\"", nonce);
     if (job->host->set_result(job, line, (size_t)n) < 0) {
         return PGQRS_FAIL;

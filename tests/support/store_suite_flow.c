@@ -357,6 +357,29 @@ static void beginning(void **state)
     pgqrs_run_list_fini(&one);
 }
 
+/* A broker is asked again by a worker that has connected again, or was asked before. */
+static void beginning_twice_at_once(void **state)
+{
+    struct suite *f = *state;
+    int64_t workflow = flow_make(f);
+    struct pgqrs_run_open opens[4];
+    memset(opens, 0, sizeof opens);
+    int64_t now;
+    struct pgqrs_lease_ref lease = flow_start(f);
+    flow_step(f, lease, "a", "1");
+    for (size_t i = 0; i < 4; i++) {
+        opens[i].lease = lease;
+    }
+    opens[0].lease.attempt++;
+    opens[2].lease.worker_id++;
+    suite_ok(f, pgqrs_store_run_open(f->store, workflow, opens, 4, &now, &f->err));
+    for (size_t i = 0; i < 4; i++) {
+        assert_int_equal(opens[i].held, i % 2 == 1);
+        assert_int_equal(opens[i].steps.count, i % 2);
+        pgqrs_run_open_fini(&opens[i]);
+    }
+}
+
 static void beginning_many(void **state)
 {
     struct suite *f = *state;
@@ -563,14 +586,10 @@ static void the_cancelling_are_cancelled(void **state)
 }
 
 const struct CMUnitTest suite_flow_cases[] = {
-    SUITE_CASE(definitions),
-    SUITE_CASE(triggering),
-    SUITE_CASE(beginning),
-    SUITE_CASE(beginning_many),
-    SUITE_CASE(beginning_what_others_made),
-    SUITE_CASE(endings),
-    SUITE_CASE(all_three_fence_runs),
-    SUITE_CASE(the_ended_stay),
-    SUITE_CASE(the_cancelling_are_cancelled),
+    SUITE_CASE(definitions),    SUITE_CASE(triggering),
+    SUITE_CASE(beginning),      SUITE_CASE(beginning_twice_at_once),
+    SUITE_CASE(beginning_many), SUITE_CASE(beginning_what_others_made),
+    SUITE_CASE(endings),        SUITE_CASE(all_three_fence_runs),
+    SUITE_CASE(the_ended_stay), SUITE_CASE(the_cancelling_are_cancelled),
 };
 const size_t suite_flow_count = sizeof suite_flow_cases / sizeof *suite_flow_cases;
