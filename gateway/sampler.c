@@ -15,7 +15,7 @@
 
 #include "base/clock.h"
 
-#define CALL_MS 3000
+#define CALL_MS 2000
 #define WHOLE_MS 6000   /* for all queues; then the rest is not known this time */
 #define VERIFY_MS 10000 /* how long the schema's check is good for */
 
