@@ -96,6 +96,30 @@ static void heed_order(struct entry *e)
     }
 }
 
+/* The entry alone fails; the worker is told. */
+static void refuse_entry(struct entry *e, const char *why)
+{
+    e->failed = strdup(why);
+    e->refused = e->done = true;
+}
+
+/* A worker asks one thing at a time, and again when it has connected again: whoever is connected
+ * then gets the answer. 1: it is to be asked, 0: it is already, -1. */
+static int note_ask(struct worker *worker, uint32_t seq, struct pgqrs_error *err)
+{
+    if (worker->asks > 0 && worker->ask_seq != seq) {
+        return pgqrs_error_set(err, PGQRS_ERR_PROTOCOL,
+                               "JOB_FLOW: found another one, expected it to wait for its answer");
+    }
+    if (worker->asks > 0 && worker->ask_row_id == worker->row_id) {
+        return 0;
+    }
+    worker->asks++;
+    worker->ask_seq = seq;
+    worker->ask_row_id = worker->row_id;
+    return 1;
+}
+
 /* ---- going together ----
  *
  * A worker whose step is stored asks again at once when its steps are short, and just misses the
@@ -153,30 +177,6 @@ static void on_gathered(evutil_socket_t fd, short what, void *arg)
     (void)what;
     (void)!read(fd, &count, sizeof count); /* the time is what counts */
     pgqrs_commit_wake(arg);
-}
-
-/* The entry alone fails; the worker is told. */
-static void refuse_entry(struct entry *e, const char *why)
-{
-    e->failed = strdup(why);
-    e->refused = e->done = true;
-}
-
-/* A worker asks one thing at a time, and again when it has connected again: whoever is connected
- * then gets the answer. 1: it is to be asked, 0: it is already, -1. */
-static int note_ask(struct worker *worker, uint32_t seq, struct pgqrs_error *err)
-{
-    if (worker->asks > 0 && worker->ask_seq != seq) {
-        return pgqrs_error_set(err, PGQRS_ERR_PROTOCOL,
-                               "JOB_FLOW: found another one, expected it to wait for its answer");
-    }
-    if (worker->asks > 0 && worker->ask_row_id == worker->row_id) {
-        return 0;
-    }
-    worker->asks++;
-    worker->ask_seq = seq;
-    worker->ask_row_id = worker->row_id;
-    return 1;
 }
 
 int pgqrs_flows_add(struct broker *b, struct worker *worker, void *data,

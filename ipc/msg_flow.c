@@ -103,8 +103,11 @@ static void read_sql(struct pgqrs_reader *r, struct pgqrs_step_sql *q, struct pg
         r->failed = true;
         return;
     }
-    q->params = count == 0 ? NULL : m->params + *used;
     q->param_count = count;
+    if (m->params == NULL) {
+        return; /* there are none */
+    }
+    q->params = m->params + *used;
     for (size_t i = 0; i < count; i++) {
         m->params[(*used)++] = read_maybe(r, PGQRS_FLOW_SQL_BYTES_MAX);
     }

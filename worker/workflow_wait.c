@@ -245,7 +245,7 @@ enum pgqrs_rc pgqrs_workflow_run_child(struct pgqrs_job *job, const char *name,
     const struct pgqrs_flow_step *step = NULL;
     struct pgqrs_job_flowed flowed = {0};
     const char *kept;
-    int64_t ignored;
+    int64_t ignored = 0;
     int64_t wait_ms = 0;
     if (w == NULL) {
         return rc;

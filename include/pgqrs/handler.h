@@ -107,7 +107,8 @@ enum pgqrs_cancel { /* why a job should stop; more may come */
 struct pgqrs_job;
 
 /* The body of a step. The host functions say what came of it, as they do for a job: set_result is
- * the step's result, enqueue adds a job that exists if and only if the result is stored.
+ * the step's result, enqueue adds a job that exists if and only if the result is stored; what was
+ * said about the run stays as it is. It has to return: who jumps out of it fails the run.
  * PGQRS_DONE: stored, before pgqrs_step returns. PGQRS_RETRY: failed, runs again after set_delay or
  * by the options; the run is suspended until then. PGQRS_FAIL: failed for good. PGQRS_SNOOZE: not
  * now: again after set_delay, which is no failure. PGQRS_CANCELLED: stopped early, as a job. */
@@ -210,7 +211,8 @@ struct pgqrs_job {
     const char *payload;    /* one JSON value, UTF-8, terminated by a zero byte */
     size_t payload_len;     /* without the zero byte */
     const struct pgqrs_host *host;
-    int64_t timeout_ms; /* the queue's limit for this attempt, from when run is called; 0: none */
+    int64_t timeout_ms; /* the queue's limit for this attempt, from when run is called, without the
+                           time that functions here wait for the store; 0: none */
     /* ABI 1 as first released ends here. */
     const char *input; /* of a workflow: the value of "input" in the payload, or all of it when
                           there is none. Not terminated */

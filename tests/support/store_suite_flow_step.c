@@ -365,6 +365,47 @@ static void an_end_that_can_not_be(void **state)
     pgqrs_message_fini(&m);
 }
 
+/* Texts and numbers that no database takes: each item ends somehow, and the group is carried out.
+ */
+static void nonsense_holds_up_nobody(void **state)
+{
+    static const char *const texts[] = {"\xff\xfe", "a\xc3",       "\"\\u0000\"", "[1,",
+                                        "1e999999", "\"\\ud800\"", "\"\xff\"",    "\n"};
+    struct suite *f = *state;
+    flow_make(f);
+    for (size_t n = 0; n < sizeof texts / sizeof *texts; n++) {
+        struct pgqrs_flow items[PGQRS_FLOW_COUNT];
+        const struct pgqrs_bytes text = pgqrs_bytes_from(texts[n]);
+        const struct pgqrs_follow_up follow = {.queue = texts[n], .item = {.payload = text}};
+        const struct pgqrs_step_put puts[2] = {
+            {.name = texts[n], .status = PGQRS_STEP_SUCCESS, .output = text, .took_ms = INT64_MAX},
+            {.name = "b", .status = PGQRS_STEP_ERROR, .error = text, .retry_ms = INT64_MAX}};
+        for (int what = 0; what < PGQRS_FLOW_COUNT; what++) {
+            bool nonsense = what != PGQRS_FLOW_NONE; /* that place has a good one */
+            (void)flow_trigger(f, "1");
+            items[what] =
+                flow_item(flow_begin(f), nonsense ? (enum pgqrs_flow_what)what : PGQRS_FLOW_STATE);
+            if (nonsense) {
+                items[what].name = texts[n];
+                items[what].output = items[what].error = text;
+                items[what].delay_ms = INT64_MAX;
+                items[what].paused = true;
+                items[what].steps = puts;
+                items[what].step_count = 2;
+                items[what].follow_ups = &follow;
+                items[what].follow_up_count =
+                    what == PGQRS_FLOW_STEP || what == PGQRS_FLOW_SUCCESS ? 1 : 0;
+            }
+        }
+        suite_ok(f, pgqrs_store_flow(f->store, items, PGQRS_FLOW_COUNT, &f->err));
+        assert_int_equal(items[0].settled_out, PGQRS_SETTLED_YES);
+        for (int what = 0; what < PGQRS_FLOW_COUNT; what++) {
+            assert_true(items[what].settled_out != PGQRS_SETTLED_NONE || items[what].failed_out);
+            pgqrs_flow_fini(&items[what]);
+        }
+    }
+}
+
 /* ---- statements of the handler's ---- */
 
 static void statements_come_with_the_step(void **state)
@@ -585,6 +626,7 @@ const struct CMUnitTest suite_flow_step_cases[] = {
     SUITE_CASE(a_failing_item_harms_no_other),
     SUITE_CASE(items_of_one_run),
     SUITE_CASE(an_end_that_can_not_be),
+    SUITE_CASE(nonsense_holds_up_nobody),
     SUITE_CASE(statements_come_with_the_step),
     SUITE_CASE(statements_that_are_refused),
     SUITE_CASE(sleeping),
