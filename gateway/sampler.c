@@ -16,8 +16,7 @@
 #include "base/clock.h"
 
 #define CALL_MS 2000
-#define WHOLE_MS 6000   /* for all queues; then the rest is not known this time */
-#define VERIFY_MS 10000 /* how long the schema's check is good for */
+#define WHOLE_MS 6000 /* for all queues; then the rest is not known this time */
 
 enum sampler_state { SAMPLER_IDLE, SAMPLER_ASKED, SAMPLER_DONE, SAMPLER_STOP };
 
@@ -30,7 +29,7 @@ struct sampler {
     int fd;
     char dsn[128];
     struct pgqrs_store *store;
-    int64_t verified_ms; /* 0: not yet */
+    int32_t schema; /* its version at the start; 0: not known yet */
 };
 
 void pgqrs_gateway_sample_fini(struct gateway_sample *sample)
@@ -44,28 +43,32 @@ void pgqrs_gateway_sample_fini(struct gateway_sample *sample)
 
 /* ---- on the thread ---- */
 
+/* Cheap, since it is done every second: to verify the schema would read every row. The broker has
+ * done that before it was ready. */
 static int probe(struct sampler *s, const struct gateway_sample *sample, struct pgqrs_error *err)
 {
     const struct pgqrs_store_options options = {.call_ms = CALL_MS};
+    struct pgqrs_store_info info;
+    struct pgqrs_queue_metrics metrics;
     int64_t id;
     if (s->store == NULL && pgqrs_store_open(s->dsn, &options, &s->store, err) < 0) {
         return -1;
     }
-    if (sample->queue_count > 0 &&
-        pgqrs_store_queue_find(s->store, sample->queues[0].name, &id, err) < 0) {
-        s->verified_ms = 0;
+    if (pgqrs_store_info(s->store, &info, err) < 0) {
         return -1;
     }
-    int64_t now = pgqrs_mono_ms();
-    if (s->verified_ms != 0 && now - s->verified_ms < VERIFY_MS) {
+    s->schema = s->schema == 0 ? info.schema_version : s->schema;
+    if (info.schema_version != s->schema) {
+        return pgqrs_error_set(
+            err, PGQRS_ERR_SCHEMA,
+            "found version %d of the schema, expected %d, which it was started on",
+            (int)info.schema_version, (int)s->schema);
+    }
+    if (sample->queue_count == 0) {
         return 0;
     }
-    s->verified_ms = 0;
-    if (pgqrs_store_verify(s->store, err) < 0) {
-        return -1;
-    }
-    s->verified_ms = now;
-    return 0;
+    int rc = pgqrs_store_queue_find(s->store, sample->queues[0].name, &id, err);
+    return rc < 0 ? -1 : pgqrs_store_queue_metrics(s->store, id, 1, &metrics, err);
 }
 
 static int count(struct sampler *s, struct gateway_sample *sample, struct pgqrs_error *err)

@@ -169,10 +169,16 @@ static void test_a_schema_that_does_not_fit(void **state)
 {
     struct fixture *f = *state;
     start(f, "0", "");
-    daemon_await_log(&f->daemon, ": ready pid=", 3);
-    db_exec(&f->scratch, "alter table pgqrs_workflow_steps rename to elsewhere");
+    await("/readyz", 200, "ok\n");
+    db_exec(&f->scratch, "update pgqrsd_schema set version = version + 1000");
+    await("/readyz", 503, "store: found version 1");
+    db_exec(&f->scratch, "update pgqrsd_schema set version = version - 1000");
+    await("/readyz", 200, "ok\n");
+    db_exec(&f->scratch, "alter table pgqrs_messages rename to elsewhere");
     await("/readyz", 503, "store: ");
     await("/livez", 200, "ok\n");
+    db_exec(&f->scratch, "alter table elsewhere rename to pgqrs_messages");
+    await("/readyz", 200, "ok\n");
     assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
 }
 
