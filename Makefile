@@ -4,11 +4,13 @@
 #   make run        a demonstration             make bench    benchmarks
 #   make install    PREFIX=/usr/local DESTDIR=  make lint     clang-tidy, cppcheck, man pages
 #   make check-asan check-ubsan check-tsan check-valgrind     all tests, watched
+#   make deb        Debian packages             make deb-test   install, upgrade, purge them (as root)
 #   make chaos      SEED=N MINUTES=1 STORE=sqlite or postgres: harm to a pgqrsd under load
 
 VERSION  := 0.1.0
 B        ?= build
 PREFIX   ?= /usr/local
+LIBDIR   ?= $(PREFIX)/lib
 ifeq ($(origin CC),default)
 CC       := gcc
 endif
@@ -20,11 +22,12 @@ DEPS_TEST  := libcmocka-dev procps postgresql postgresql-client pgbouncer \
               $(if $(filter x86_64,$(shell uname -m)),user-mode-linux)
 DEPS_LINT  := clang libclang-rt-14-dev clang-tidy clang-format cppcheck mandoc man-db
 DEPS_CHECK := valgrind
+DEPS_DEB   := build-essential debhelper lintian
 
 # V=1 shows the commands.
 Q := $(if $(V),,@)
 
-.PHONY: all run test check chaos check-asan check-ubsan check-tsan check-valgrind bench fuzz install \
+.PHONY: all run test check chaos check-asan check-ubsan check-tsan check-valgrind bench fuzz install deb deb-test \
         uninstall clean format lint deps deps-build deps-lint deps-check
 all: programs
 
@@ -255,6 +258,9 @@ bench: deps
 .PHONY: bench-build
 bench-build: $(BENCHES) $(BENCH_HANDLERS)
 
+# The configuration, /etc/pgqrs/pgqrsd.yaml, is the operator's.
+SYSTEMD_UNIT  = $(DESTDIR)$(PREFIX)/lib/systemd/system/pgqrsd.service
+SYSTEMD_CONFS = $(patsubst %,$(DESTDIR)$(PREFIX)/lib/%.d/pgqrsd.conf,sysusers tmpfiles)
 install: programs
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/pgqrs $(DESTDIR)$(PREFIX)/lib/pgqrs/handlers \
 	    $(DESTDIR)$(PREFIX)/include/pgqrs $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man5 \
@@ -264,11 +270,12 @@ install: programs
 	    $(B)/libexec/pgqrs/pgqrs-worker $(DESTDIR)$(PREFIX)/libexec/pgqrs
 	install -m 644 $(HANDLERS) $(DESTDIR)$(PREFIX)/lib/pgqrs/handlers
 	install -m 644 include/pgqrs/*.h $(DESTDIR)$(PREFIX)/include/pgqrs
-	install -d $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/share/man/man3
-	install -m 644 $(LIBPGQRS) $(DESTDIR)$(PREFIX)/lib
-	ln -sf $(notdir $(LIBPGQRS_SO)) $(DESTDIR)$(PREFIX)/lib/libpgqrs.so.0
-	ln -sf libpgqrs.so.0 $(DESTDIR)$(PREFIX)/lib/libpgqrs.so
-	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' packaging/pgqrs.pc.in >$(DESTDIR)$(PREFIX)/lib/pkgconfig/pgqrs.pc
+	install -d $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(PREFIX)/share/man/man3
+	install -m 644 $(LIBPGQRS) $(DESTDIR)$(LIBDIR)
+	ln -sf $(notdir $(LIBPGQRS_SO)) $(DESTDIR)$(LIBDIR)/libpgqrs.so.0
+	ln -sf libpgqrs.so.0 $(DESTDIR)$(LIBDIR)/libpgqrs.so
+	sed 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@VERSION@|$(VERSION)|' packaging/pgqrs.pc.in \
+	    >$(DESTDIR)$(LIBDIR)/pkgconfig/pgqrs.pc
 	install -m 644 docs/man/*.3 $(DESTDIR)$(PREFIX)/share/man/man3
 	for page in docs/man/*.3; do \
 	    for name in $$(sed -n '/^\.Sh NAME/,/^\.Nd/s/^\.Nm \([a-z_]*\).*/\1/p' $$page); do \
@@ -280,14 +287,31 @@ install: programs
 	install -m 644 docs/man/*.5 $(DESTDIR)$(PREFIX)/share/man/man5
 	install -m 644 docs/man/*.8 $(DESTDIR)$(PREFIX)/share/man/man8
 	install -D -m 644 packaging/completion/pgqrs.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/pgqrs
+	install -d $(dir $(SYSTEMD_UNIT) $(SYSTEMD_CONFS))
+	sed 's|/usr/local/|$(PREFIX)/|' packaging/systemd/pgqrsd.service >$(SYSTEMD_UNIT)
+	chmod 644 $(SYSTEMD_UNIT)
+	install -m 644 packaging/systemd/pgqrsd.sysusers.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/pgqrsd.conf
+	install -m 644 packaging/systemd/pgqrsd.tmpfiles.conf $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/pgqrsd.conf
 
 uninstall:
+	rm -f $(SYSTEMD_UNIT) $(SYSTEMD_CONFS)
 	rm -f $(DESTDIR)$(PREFIX)/share/bash-completion/completions/pgqrs
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/bin/,pgqrsd pgqrs)
-	rm -f $(addprefix $(DESTDIR)$(PREFIX)/lib/,$(notdir $(LIBPGQRS)) libpgqrs.so.0 libpgqrs.so pkgconfig/pgqrs.pc)
+	rm -f $(addprefix $(DESTDIR)$(LIBDIR)/,$(notdir $(LIBPGQRS)) libpgqrs.so.0 libpgqrs.so pkgconfig/pgqrs.pc)
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/share/man/man3/,pgqrs_*.3 libpgqrs.3)
 	rm -rf $(DESTDIR)$(PREFIX)/libexec/pgqrs $(DESTDIR)$(PREFIX)/lib/pgqrs $(DESTDIR)$(PREFIX)/include/pgqrs
 	rm -f $(foreach m,$(wildcard docs/man/*),$(DESTDIR)$(PREFIX)/share/man/man$(subst .,,$(suffix $(m)))/$(notdir $(m)))
+
+# DEB_VERSION=0.1.0+local1 makes packages that replace those of 0.1.0.
+DEB_VERSION ?= $(VERSION)
+deb: deps-build
+	@packaging/deps.sh $(DEPS_DEB)
+	@packaging/deb.sh $(B)/deb $(DEB_VERSION)
+# Takes minutes, and a mirror of Debian: MIRROR=URL.
+deb-test: deb
+	@packaging/deps.sh debootstrap
+	@packaging/deb.sh $(B)/deb/next $(VERSION)+next
+	@tests/deb.sh $(B)/deb
 
 deps-build:
 	@packaging/deps.sh $(DEPS_BUILD)

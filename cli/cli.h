@@ -78,8 +78,8 @@ struct pgqrs_cli {
 };
 
 struct pgqrs_cli_command {
-    const char *group, *name, *words, *help;
-    const char *more; /* printed below its options; may be null */
+    const char *group, *name, *words, *help; /* name "": the group is the command */
+    const char *more;                        /* printed below its options; may be null */
     size_t min_words, max_words;
     uint64_t options; /* those that are its own, as PGQRS_OPT() */
     bool create;
@@ -217,5 +217,6 @@ int pgqrs_cmd_run_show(struct pgqrs_cli *cli);
 int pgqrs_cmd_run_steps(struct pgqrs_cli *cli);
 int pgqrs_cmd_run_state(struct pgqrs_cli *cli);
 int pgqrs_cmd_run_fork(struct pgqrs_cli *cli);
+int pgqrs_cmd_doctor(struct pgqrs_cli *cli);
 
 #endif

@@ -74,6 +74,10 @@ static const char schedule_create_help[] =
 static const char schedule_pause_help[] = "Times that pass meanwhile are not caught up with.\n";
 static const char schedule_delete_help[] =
     "One of a configuration file is deleted there. Its jobs stay.\n";
+static const char doctor_help[] =
+    "A line for each thing found: how bad it is, what it is, and the command that\n"
+    "mends it, to be given the same --dsn or --config. The store is looked at, and a\n"
+    "pgqrsd that runs here is asked. Exit status 0: nothing was found, 1: something.\n";
 static const char schedule_run_help[] = "Enqueues it once, now, also when it is paused.\n";
 
 const struct pgqrs_cli_command pgqrs_cli_commands[] = {
@@ -478,5 +482,12 @@ const struct pgqrs_cli_command pgqrs_cli_commands[] = {
      .max_words = 1,
      .options = PGQRS_OPT(SOCKET),
      .run = pgqrs_cmd_ctl_log_level},
+    {.group = "doctor",
+     .name = "",
+     .words = "",
+     .help = "find what is stuck, and how to mend it",
+     .more = doctor_help,
+     .options = PGQRS_OPT(SOCKET),
+     .run = pgqrs_cmd_doctor},
 };
 const size_t pgqrs_cli_command_count = sizeof pgqrs_cli_commands / sizeof *pgqrs_cli_commands;

@@ -177,25 +177,25 @@ static int parse(const struct pgqrs_buf *in, json_t **reply_out, struct pgqrs_er
     return -1;
 }
 
-static int ask(const struct pgqrs_cli *cli, json_t *request, bool run, json_t **reply_out)
+static int ask(const struct pgqrs_cli *cli, json_t *request, bool run, json_t **reply_out,
+               struct pgqrs_error *err)
 {
     const char *socket_path = cli->options[PGQRS_OPT_SOCKET];
     char *line = json_dumps(request, JSON_COMPACT);
     struct pgqrs_buf in = {0};
-    struct pgqrs_error err;
     char *text = NULL;
     int fd = -1;
     int rc = -1;
     json_decref(request);
     if (line == NULL || asprintf(&text, "%s\n", line) < 0) {
         text = NULL;
-        (void)pgqrs_error_memory(&err);
+        (void)pgqrs_error_memory(err);
     } else {
-        fd = socket_path != NULL ? dial(socket_path, &err) : find_and_dial(cli, &err);
-        rc = fd < 0 ? -1 : talk(fd, text, run, &in, &err);
+        fd = socket_path != NULL ? dial(socket_path, err) : find_and_dial(cli, err);
+        rc = fd < 0 ? -1 : talk(fd, text, run, &in, err);
     }
     if (rc == 0) {
-        rc = parse(&in, reply_out, &err);
+        rc = parse(&in, reply_out, err);
     }
     if (fd >= 0) {
         (void)close(fd);
@@ -203,15 +203,23 @@ static int ask(const struct pgqrs_cli *cli, json_t *request, bool run, json_t **
     pgqrs_buf_fini(&in);
     free(line);
     free(text);
-    return rc < 0 ? pgqrs_cli_fail(&err) : PGQRS_CLI_OK;
+    return rc;
 }
 
 int pgqrs_ctl_ask(const struct pgqrs_cli *cli, json_t *request, json_t **reply_out)
 {
-    return ask(cli, request, false, reply_out);
+    struct pgqrs_error err;
+    return ask(cli, request, false, reply_out, &err) < 0 ? pgqrs_cli_fail(&err) : PGQRS_CLI_OK;
+}
+
+int pgqrs_ctl_try(const struct pgqrs_cli *cli, json_t *request, json_t **reply_out,
+                  struct pgqrs_error *err)
+{
+    return ask(cli, request, false, reply_out, err);
 }
 
 int pgqrs_ctl_run(const struct pgqrs_cli *cli, json_t *request, json_t **reply_out)
 {
-    return ask(cli, request, true, reply_out);
+    struct pgqrs_error err;
+    return ask(cli, request, true, reply_out, &err) < 0 ? pgqrs_cli_fail(&err) : PGQRS_CLI_OK;
 }

@@ -91,15 +91,23 @@ static void print_options(FILE *out, uint64_t which)
     }
 }
 
+/* As it is typed: "queue list", "doctor". */
+static const char *typed(const struct pgqrs_cli_command *c, char out[64])
+{
+    (void)snprintf(out, 64, "%s%s%s", c->group, *c->name != 0 ? " " : "", c->name);
+    return out;
+}
+
 /* group null: all commands. */
 static void print_commands(FILE *out, const char *group)
 {
     (void)fprintf(out, "usage: pgqrs [OPTIONS] %s COMMAND\n\n", group ? group : "GROUP");
     for (size_t i = 0; i < pgqrs_cli_command_count; i++) {
         const struct pgqrs_cli_command *c = &pgqrs_cli_commands[i];
-        char left[64];
+        char name[64];
+        char left[128];
         if (group == NULL || strcmp(group, c->group) == 0) {
-            (void)snprintf(left, sizeof left, "%s %s %s", c->group, c->name, c->words);
+            (void)snprintf(left, sizeof left, "%s %s", typed(c, name), c->words);
             (void)fprintf(out, "  %-40s %s\n", left, c->help);
         }
     }
@@ -113,7 +121,8 @@ static void print_commands(FILE *out, const char *group)
 
 static void print_command(FILE *out, const struct pgqrs_cli_command *c)
 {
-    (void)fprintf(out, "usage: pgqrs [OPTIONS] %s %s %s\n\n%c%s.\n", c->group, c->name, c->words,
+    char name[64];
+    (void)fprintf(out, "usage: pgqrs [OPTIONS] %s %s\n\n%c%s.\n", typed(c, name), c->words,
                   c->help[0] - 'a' + 'A', c->help + 1);
     if (c->more != NULL) {
         (void)fprintf(out, "%s", c->more);
@@ -191,6 +200,12 @@ static const struct pgqrs_cli_command *find_command(const char *group, const cha
     return NULL;
 }
 
+/* The command that is a group of its own, or null. */
+static const struct pgqrs_cli_command *find_single(const char *group)
+{
+    return find_command(group, "");
+}
+
 /* Which command, or what is wrong with the words. */
 static int parse_words(struct pgqrs_cli *cli, const struct pgqrs_cli_command **command_out)
 {
@@ -202,29 +217,32 @@ static int parse_words(struct pgqrs_cli *cli, const struct pgqrs_cli_command **c
     }
     if (find_command(group, NULL) == NULL) {
         return pgqrs_cli_usage(
-            "found \"%s\", expected admin, queue, message, dlq, workflow, run, worker or ctl; see "
-            "pgqrs --help",
+            "found \"%s\", expected admin, queue, message, dlq, workflow, run, schedule, worker, "
+            "ctl or doctor; see pgqrs --help",
             group);
     }
-    if (name == NULL) {
+    const struct pgqrs_cli_command *c = find_single(group);
+    size_t own = c != NULL ? 1 : 2;
+    char full[64];
+    if (c == NULL && name == NULL) {
         print_commands(stderr, group);
         return PGQRS_CLI_USAGE;
     }
-    const struct pgqrs_cli_command *c = find_command(group, name);
+    c = c != NULL ? c : find_command(group, name);
     if (c == NULL) {
         return pgqrs_cli_usage("%s has no command \"%s\"; see pgqrs %s --help", group, name, group);
     }
-    cli->words += 2;
-    cli->word_count -= 2;
+    (void)typed(c, full);
+    cli->words += own;
+    cli->word_count -= own;
     if (cli->word_count < c->min_words || cli->word_count > c->max_words) {
-        return pgqrs_cli_usage("%s %s: found %zu words, expected: %s; see pgqrs %s %s --help",
-                               group, name, cli->word_count, c->words[0] ? c->words : "none", group,
-                               name);
+        return pgqrs_cli_usage("%s: found %zu words, expected: %s; see pgqrs %s --help", full,
+                               cli->word_count, c->words[0] ? c->words : "none", full);
     }
     for (int i = 0; i < PGQRS_OPT_COUNT; i++) {
         if (cli->options[i] != NULL && ((c->options | GLOBAL) & UINT64_C(1) << i) == 0) {
-            return pgqrs_cli_usage("%s %s has no option --%s; see pgqrs %s %s --help", group, name,
-                                   options[i].name, group, name);
+            return pgqrs_cli_usage("%s has no option --%s; see pgqrs %s --help", full,
+                                   options[i].name, full);
         }
     }
     *command_out = c;
@@ -235,7 +253,7 @@ static int help(const struct pgqrs_cli *cli)
 {
     const char *group = cli->word_count > 0 ? cli->words[0] : NULL;
     const struct pgqrs_cli_command *command =
-        cli->word_count > 1 ? find_command(group, cli->words[1]) : NULL;
+        cli->word_count > 1 ? find_command(group, cli->words[1]) : find_single(group);
     if (command != NULL) {
         print_command(stdout, command);
     } else {

@@ -361,7 +361,9 @@ static void on_ready(struct child *child)
     child->ready_at_ms = child->beat_at_ms = pgqrs_mono_ms();
     (void)evtimer_del(child->deadline);
     set_state(child, CHILD_READY);
+    struct supervisor *s = child->place->s;
     pgqrs_place_ready(child->place);
+    pgqrs_notify_changed(s->notify);
 }
 
 static void on_complaint(struct child *child, const struct pgqrs_frame *frame,

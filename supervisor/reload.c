@@ -343,13 +343,9 @@ static int apply_queues(struct supervisor *s, struct pgqrs_config *fresh, json_t
     return 0;
 }
 
-int pgqrs_reload(struct supervisor *s, json_t *changes, struct pgqrs_error *err)
+static int take_file(struct supervisor *s, json_t *changes, struct pgqrs_error *err)
 {
     struct pgqrs_config *fresh = NULL;
-    if (s->state != SUPERVISOR_RUNNING) {
-        return pgqrs_error_set(err, PGQRS_ERR_CONFLICT, "pgqrsd is %s",
-                               s->state == SUPERVISOR_STARTING ? "starting" : "stopping");
-    }
     if (pgqrs_config_load(s->config_path, &fresh, err) < 0) {
         return -1;
     }
@@ -362,5 +358,17 @@ int pgqrs_reload(struct supervisor *s, json_t *changes, struct pgqrs_error *err)
     }
     tell_broker(s);
     pgqrs_schedules_tell(s);
+    return rc;
+}
+
+int pgqrs_reload(struct supervisor *s, json_t *changes, struct pgqrs_error *err)
+{
+    if (s->state != SUPERVISOR_RUNNING) {
+        return pgqrs_error_set(err, PGQRS_ERR_CONFLICT, "pgqrsd is %s",
+                               s->state == SUPERVISOR_STARTING ? "starting" : "stopping");
+    }
+    pgqrs_notify_reloading(s->notify);
+    int rc = take_file(s, changes, err);
+    pgqrs_notify_changed(s->notify);
     return rc;
 }

@@ -34,7 +34,8 @@ struct inherited {
 /* A child does not get what may hold the store's credentials, nor what is meant for us alone. */
 static bool is_private(const char *variable)
 {
-    static const char *const prefixes[] = {"PGQRS_", "PGPASS", "PGSERVICE", "NOTIFY_SOCKET="};
+    static const char *const prefixes[] = {"PGQRS_",         "PGPASS",        "PGSERVICE",
+                                           "NOTIFY_SOCKET=", "WATCHDOG_PID=", "WATCHDOG_USEC="};
     for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++) {
         if (strncmp(variable, prefixes[i], strlen(prefixes[i])) == 0) {
             return true;

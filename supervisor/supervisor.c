@@ -120,6 +120,7 @@ static void on_beat_check(evutil_socket_t fd, short what, void *arg)
         check_channels(s);
         pgqrs_cgroup_sweep(&s->cgroup);
         pgqrs_scaling_check(s);
+        pgqrs_notify_changed(s->notify);
     }
 }
 
@@ -129,6 +130,7 @@ static void after(struct supervisor *s, int64_t ms)
 {
     const struct timeval delay = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
     (void)evtimer_add(s->drain_timer, &delay); /* without memory, the second signal still works */
+    pgqrs_notify_extend(s->notify, ms);
 }
 
 static void drain_place(struct place *place)
@@ -162,6 +164,7 @@ static void interrupt_place(struct place *place)
 static void enter_drain(struct supervisor *s)
 {
     s->state = SUPERVISOR_DRAINING;
+    pgqrs_notify_changed(s->notify);
     if (s->broker.child != NULL && s->broker.child->state >= CHILD_WELCOMED) {
         pgqrs_child_post_empty(s->broker.child, PGQRS_MSG_CHILD_DRAIN);
     }
@@ -230,6 +233,7 @@ void pgqrs_supervisor_step(struct supervisor *s)
         s->state = SUPERVISOR_DONE;
         (void)event_base_loopbreak(s->base);
     }
+    pgqrs_notify_changed(s->notify);
 }
 
 void pgqrs_supervisor_fail(struct supervisor *s, int exit_status)
@@ -492,7 +496,7 @@ static int start(struct supervisor *s, struct pgqrs_error *err)
     if (s->base == NULL || watch_signals(s) < 0 || start_timers(s) < 0) {
         return pgqrs_error_memory(err);
     }
-    if (pgqrs_ctl_open(s, &s->ctl, err) < 0) {
+    if (pgqrs_ctl_open(s, &s->ctl, err) < 0 || pgqrs_notify_open(s, &s->notify, err) < 0) {
         return -1;
     }
     raise_descriptor_limit();
@@ -525,6 +529,7 @@ static void supervisor_fini(struct supervisor *s)
     pgqrs_deaths_fini(&s->broker_deaths);
     pgqrs_deaths_fini(&s->gateway_deaths);
     pgqrs_ctl_close(&s->ctl);
+    pgqrs_notify_close(&s->notify);
     struct unreported_end *end;
     while ((end = STAILQ_FIRST(&s->unreported)) != NULL) {
         STAILQ_REMOVE_HEAD(&s->unreported, link);

@@ -22,6 +22,7 @@
  *   status.c       what we know, as JSON
  *   ctl.c          the operator's socket
  *   gateway.c      the process that answers HTTP, and its socket
+ *   notify.c       what the service manager is told
  *   supervisor.c   signals, start, drain, stop
  *
  * A place is one position that should have a process: the broker, or worker 2 of a queue. A child
@@ -41,6 +42,7 @@
 #include "ipc/output_page.h"
 #include "ipc/spawn_contract.h"
 #include "supervisor/cgroup.h"
+#include "supervisor/notify.h"
 #include "supervisor/restart_policy.h"
 #include "supervisor/runtime_dir.h"
 
@@ -235,6 +237,7 @@ struct supervisor {
     struct place gateway;
     struct deaths gateway_deaths;
     struct ctl *ctl;
+    struct notify *notify; /* null: no service manager listens */
     struct queue **queues;
     size_t queue_count;
     struct run_list runs;

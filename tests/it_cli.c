@@ -190,7 +190,8 @@ static void test_exit_statuses(void **state)
         {2, "", "usage: pgqrs"},
         {2, "queue", "queue create NAME..."},
         {2, "nonsense",
-         "found \"nonsense\", expected admin, queue, message, dlq, workflow, run, worker or ctl"},
+         "found \"nonsense\", expected admin, queue, message, dlq, workflow, run, schedule, "
+         "worker, ctl or doctor"},
         {2, "queue nonsense", "queue has no command \"nonsense\""},
         {2, "queue create", "found 0 words, expected: NAME..."},
         {2, "queue list x", "found 1 words, expected: none"},

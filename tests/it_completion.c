@@ -59,6 +59,9 @@ static void test_groups_and_commands(void **state)
     says(shell_out, "message\n");
     says(shell_out, "worker\n");
     offers(f, "qu", "queue\n");
+    offers(f, "do", "doctor\n");
+    offers(f, "doctor ''", "");
+    offers(f, "doctor --so", "--socket\n");
     offers(f, "nothing", "");
     complete(f, "queue ''");
     says(shell_out, "create\n");

@@ -95,7 +95,7 @@ _pgqrs()
             grep -o '^ *\(-., \)\?--[a-z-]*' | grep -o -- '--[a-z-]*')
     elif ((${#words[@]} == 0)); then
         _pgqrs_offer "$word" < <("$program" --help 2>/dev/null |
-            sed -n 's/^  \([a-z][a-z]*\) [a-z].*/\1/p' | sort -u)
+            sed -n 's/^  \([a-z][a-z]*\) .*/\1/p' | sort -u)
     elif ((${#words[@]} == 1)); then
         _pgqrs_offer "$word" < <("$program" "${words[0]}" --help 2>/dev/null |
             sed -n "s/^  ${words[0]} \([a-z][a-z]*\) .*/\1/p")

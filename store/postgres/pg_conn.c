@@ -179,7 +179,9 @@ int pgqrs_pg_connect_fail(PGconn *conn, const struct pg_dsn *dsn, struct pgqrs_e
         *end = 0;
     }
     for (char *c = text; *c != 0; c++) {
-        *c = *c == '\n' || *c == '\t' ? ' ' : *c;
+        if (*c == '\n' || *c == '\t') {
+            *c = ' ';
+        }
     }
     for (size_t len = strlen(words); len > 0 && words[len - 1] == ' '; len--) {
         text[words - text + (ptrdiff_t)len - 1] = 0;

@@ -87,8 +87,9 @@ int pgqrs_pg_settle_and_follow(struct pg_store *s, struct pgqrs_exchange *x,
     }
     const struct pgqrs_follow_up **follow_ups = calloc(count + 1, sizeof *follow_ups);
     struct pg_exchange *e = calloc(1, sizeof *e);
-    int rc = follow_ups == NULL || e == NULL ? pgqrs_error_memory(err) : pgqrs_pg_begin(s, err);
-    if (rc == 0) {
+    bool there = follow_ups != NULL && e != NULL;
+    int rc = there ? pgqrs_pg_begin(s, err) : pgqrs_error_memory(err);
+    if (there && rc == 0) {
         e->x = x;
         rc = (int)pgqrs_pg_end(s, within(s, e, sorted, follow_ups, err), err);
         pgqrs_pg_batch_fini(&e->batch);

@@ -140,7 +140,7 @@ static int read_steps(const PGresult *rows, struct pgqrs_run_open **opens, size_
         if (open == NULL || !open->held) {
             continue;
         }
-        open->steps.items = calloc((size_t)n, sizeof *open->steps.items);
+        open->steps.items = calloc((size_t)n + 1, sizeof *open->steps.items);
         if (open->steps.items == NULL) {
             return pgqrs_error_memory(err);
         }
@@ -163,7 +163,7 @@ static int read_events(const PGresult *rows, struct pgqrs_run_open **opens, size
         if (open == NULL || !open->held) {
             continue;
         }
-        open->events.items = calloc((size_t)n, sizeof *open->events.items);
+        open->events.items = calloc((size_t)n + 1, sizeof *open->events.items);
         if (open->events.items == NULL) {
             return pgqrs_error_memory(err);
         }

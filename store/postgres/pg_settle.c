@@ -226,7 +226,7 @@ int pgqrs_pg_add_settlements(struct pg_exchange *e, struct pgqrs_settlement *ite
 {
     struct pgqrs_settlement **sorted = calloc(count + 1, sizeof *sorted);
     int rc = sorted == NULL ? pgqrs_error_memory(err) : 0;
-    for (int kind = 0; rc == 0 && kind < KIND_COUNT; kind++) {
+    for (int kind = 0; sorted != NULL && rc == 0 && kind < KIND_COUNT; kind++) {
         size_t n = 0;
         for (size_t i = 0; i < count; i++) {
             if (kind_of(&items[i]) == (enum kind)kind) {

@@ -185,7 +185,11 @@ static enum pgqrs_rc run_child(struct op *op, int64_t *children, size_t *count)
 {
     char input[300];
     for (char *c = op->argument; *c != 0; c++) {
-        *c = *c == '_' ? ' ' : *c == ';' ? ':' : *c;
+        if (*c == '_') {
+            *c = ' ';
+        } else if (*c == ';') {
+            *c = ':';
+        }
     }
     int n = snprintf(input, sizeof input, "\"%s\"", op->argument);
     return pgqrs_run_child(op->job, op->name, op->job->queue, input, (size_t)n,

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Checks of the pgqrsd that runs here, by what it says of itself. */
+#include "cli/doctor.h"
+
+#include <string.h>
+
+#include "base/clock.h"
+#include "cli/ctl_link.h"
+
+#define DEATHS_MANY 3 /* so recently: the next start will not help */
+#define RECENT_US INT64_C(600000000)
+
+static void tell_failing(struct pgqrs_doctor *d, const json_t *queue)
+{
+    char word[PGQRS_SHELL_WORD_SIZE];
+    const char *name = pgqrs_shell_word(pgqrs_status_text(queue, "queue"), word);
+    pgqrs_doctor_found(d, PGQRS_SEVERITY_ERROR, "queue \"%s\" is failing since %s: %.600s",
+                       pgqrs_status_text(queue, "queue"), pgqrs_status_text(queue, "failing_since"),
+                       pgqrs_status_text(queue, "failing"));
+    pgqrs_doctor_mend(d, "pgqrs ctl deaths %s; pgqrs ctl reload", name);
+}
+
+int pgqrs_check_failing(struct pgqrs_doctor *d, struct pgqrs_error *err)
+{
+    const json_t *queues = json_object_get(d->pgqrsd, "queues");
+    (void)err;
+    for (size_t i = 0; i < json_array_size(queues); i++) {
+        const json_t *queue = json_array_get(queues, i);
+        if (*pgqrs_status_text(queue, "failing") != 0) {
+            tell_failing(d, queue);
+        }
+    }
+    return 0;
+}
+
+/* Deaths of the last minutes, of a queue or (null) of the broker; *why_out is about the last one.
+ */
+static size_t count_deaths(const json_t *reply, const char *queue, const char **why_out)
+{
+    const json_t *deaths = json_object_get(reply, "deaths");
+    size_t count = 0;
+    for (size_t i = 0; i < json_array_size(deaths); i++) {
+        const json_t *death = json_array_get(deaths, i);
+        const json_t *of = json_object_get(death, "queue");
+        int64_t at_us;
+        bool is_of = queue == NULL ? json_is_null(of)
+                                   : strcmp(pgqrs_status_text(death, "queue"), queue) == 0;
+        if (is_of && pgqrs_timestamp_parse(pgqrs_status_text(death, "at"), &at_us, NULL) == 0 &&
+            pgqrs_wall_us() - at_us < RECENT_US) {
+            *why_out = pgqrs_status_text(death, "reason");
+            count++;
+        }
+    }
+    return count;
+}
+
+static void tell_dying(struct pgqrs_doctor *d, const json_t *deaths, const char *queue)
+{
+    char word[PGQRS_SHELL_WORD_SIZE];
+    const char *why = "";
+    size_t count = count_deaths(deaths, queue, &why);
+    if (count < DEATHS_MANY) {
+        return;
+    }
+    if (queue == NULL) {
+        pgqrs_doctor_found(d, PGQRS_SEVERITY_ERROR,
+                           "the broker of pgqrsd \"%s\" has died %zu times in 10 minutes, last: "
+                           "%.600s",
+                           pgqrs_status_text(d->pgqrsd, "name"), count, why);
+        pgqrs_doctor_mend(d, "pgqrs ctl deaths");
+    } else {
+        pgqrs_doctor_found(d, PGQRS_SEVERITY_WARNING,
+                           "queue \"%s\" has lost %zu workers in 10 minutes, last: %.600s", queue,
+                           count, why);
+        pgqrs_doctor_mend(d, "pgqrs ctl deaths %s", pgqrs_shell_word(queue, word));
+    }
+}
+
+/* Of a queue that is failing its deaths are known to be why. */
+int pgqrs_check_dying(struct pgqrs_doctor *d, struct pgqrs_error *err)
+{
+    const json_t *queues = json_object_get(d->pgqrsd, "queues");
+    json_t *deaths = NULL;
+    if (d->pgqrsd == NULL) {
+        return 0;
+    }
+    if (pgqrs_ctl_try(d->cli, json_pack("{s:s}", "command", "deaths"), &deaths, err) < 0) {
+        return -1;
+    }
+    tell_dying(d, deaths, NULL);
+    for (size_t i = 0; i < json_array_size(queues); i++) {
+        const json_t *queue = json_array_get(queues, i);
+        if (*pgqrs_status_text(queue, "failing") == 0) {
+            tell_dying(d, deaths, pgqrs_status_text(queue, "queue"));
+        }
+    }
+    json_decref(deaths);
+    return 0;
+}
