@@ -53,6 +53,7 @@ LINK    = $(CC) $(OPT) $(SANFLAGS) -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(LD
 PKG        = $(shell pkg-config --libs $(1) 2>/dev/null)
 INC_LIBS   = $(shell pkg-config --cflags libpq 2>/dev/null)
 LIBS_EVENT = $(call PKG,libevent_core)
+LIBS_HTTP  = $(call PKG,libevent)
 LIBS_NNG   := -lnng
 LIBS_STORE = $(call PKG,sqlite3 libpq)
 LIBS_JSON  = $(call PKG,jansson)
@@ -66,6 +67,7 @@ objs = $(patsubst %.c,$(B)/obj/%.o,$(1))
 
 MAIN_supervisor := supervisor/pgqrsd.c
 MAIN_broker     := broker/pgqrs_broker.c
+MAIN_gateway    := gateway/pgqrs_gateway.c
 MAIN_worker     := worker/pgqrs_worker.c
 MAIN_cli        := cli/pgqrs.c
 MAIN_chaos      := tests/chaos/chaos_main.c
@@ -76,6 +78,7 @@ SRC_ipc        := $(call src,ipc)
 SRC_store      := $(call src,store store/sqlite store/postgres store/remote)
 SRC_supervisor := $(filter-out $(MAIN_supervisor),$(call src,supervisor))
 SRC_broker     := $(filter-out $(MAIN_broker),$(call src,broker))
+SRC_gateway    := $(filter-out $(MAIN_gateway),$(call src,gateway))
 SRC_worker     := $(filter-out $(MAIN_worker),$(call src,worker))
 SRC_cli        := $(filter-out $(MAIN_cli),$(call src,cli))
 SRC_client     := $(call src,lib)
@@ -83,7 +86,7 @@ SRC_support    := $(call src,tests/support)
 SRC_chaos      := $(filter-out $(MAIN_chaos),$(call src,tests/chaos))
 SRC_bench      := $(filter-out bench/bench_%,$(call src,bench))
 
-ROOMS := base config ipc store supervisor broker worker cli client support chaos bench
+ROOMS := base config ipc store supervisor broker gateway worker cli client support chaos bench
 lib = $(B)/lib$(1).a
 define archive
 $(call lib,$(1)): $(call objs,$(SRC_$(1)))
@@ -106,6 +109,10 @@ $(B)/libexec/pgqrs/pgqrs-broker: $(call objs,$(MAIN_broker)) $(foreach l,broker 
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  LINK  $@")
 	$(Q)$(LINK) -o $@ $^ $(LIBS_EVENT) $(LIBS_NNG) $(LIBS_STORE) $(LIBS_JSON)
+$(B)/libexec/pgqrs/pgqrs-gateway: $(call objs,$(MAIN_gateway)) $(foreach l,gateway store ipc base,$(call lib,$(l)))
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  LINK  $@")
+	$(Q)$(LINK) -o $@ $^ $(LIBS_HTTP) $(LIBS_NNG) $(LIBS_STORE) $(LIBS_JSON) -lpthread
 $(B)/libexec/pgqrs/pgqrs-worker: $(call objs,$(MAIN_worker)) $(foreach l,worker ipc base,$(call lib,$(l)))
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  LINK  $@")
@@ -167,7 +174,8 @@ $(eval $(call handler_rule,tests/handlers,tests/handlers))
 $(eval $(call handler_rule,bench/handlers,bench/handlers))
 $(eval $(call handler_rule,bench/preload,bench/preload))
 
-PROGRAMS := $(B)/bin/pgqrsd $(B)/bin/pgqrs $(B)/libexec/pgqrs/pgqrs-broker $(B)/libexec/pgqrs/pgqrs-worker
+PROGRAMS := $(B)/bin/pgqrsd $(B)/bin/pgqrs $(B)/libexec/pgqrs/pgqrs-broker \
+            $(B)/libexec/pgqrs/pgqrs-gateway $(B)/libexec/pgqrs/pgqrs-worker
 .PHONY: programs
 programs: $(PROGRAMS) $(HANDLERS) $(LIBPGQRS) $(EXAMPLES)
 
@@ -258,7 +266,8 @@ install: programs
 	    $(DESTDIR)$(PREFIX)/include/pgqrs $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man5 \
 	    $(DESTDIR)$(PREFIX)/share/man/man8
 	install -m 755 $(B)/bin/pgqrsd $(B)/bin/pgqrs $(DESTDIR)$(PREFIX)/bin
-	install -m 755 $(B)/libexec/pgqrs/pgqrs-broker $(B)/libexec/pgqrs/pgqrs-worker $(DESTDIR)$(PREFIX)/libexec/pgqrs
+	install -m 755 $(B)/libexec/pgqrs/pgqrs-broker $(B)/libexec/pgqrs/pgqrs-gateway \
+	    $(B)/libexec/pgqrs/pgqrs-worker $(DESTDIR)$(PREFIX)/libexec/pgqrs
 	install -m 644 $(HANDLERS) $(DESTDIR)$(PREFIX)/lib/pgqrs/handlers
 	install -m 644 include/pgqrs/*.h $(DESTDIR)$(PREFIX)/include/pgqrs
 	install -d $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(PREFIX)/share/man/man3

@@ -5,7 +5,7 @@
 /*
  * Where the programs find each other. The layout below the directory that holds bin/ is the same
  * in the build directory and in an installation, so both work without being told where they are:
- *   bin/pgqrsd  bin/pgqrs  libexec/pgqrs/pgqrs-broker  libexec/pgqrs/pgqrs-worker
+ *   bin/pgqrsd  bin/pgqrs  libexec/pgqrs/pgqrs-broker  -gateway  -worker
  *   lib/pgqrs/handlers/NAME.so
  */
 

@@ -39,13 +39,15 @@ TAILQ_HEAD(peer_list, peer);
 struct broker_queue {
     struct pgqrs_queue_settings settings; /* name is owned */
     int64_t id;
-    int64_t workflow_id;         /* its definition's; 0: not known, or it is no workflow */
-    struct worker_list workers;  /* by queue_link */
-    bool maybe_ready;            /* leasing may find something; else nobody has a reason to look */
-    bool plenty;                 /* the last leases were all filled: ask for everything at once */
-    size_t wanted, leased;       /* in the exchange under way */
-    uint32_t reported;           /* how much waits, as pgqrsd was told */
-    struct pgqrs_prune prune[2]; /* where housekeeping is: ended, failed */
+    int64_t workflow_id;        /* its definition's; 0: not known, or it is no workflow */
+    struct worker_list workers; /* by queue_link */
+    bool maybe_ready;           /* leasing may find something; else nobody has a reason to look */
+    bool plenty;                /* the last leases were all filled: ask for everything at once */
+    size_t wanted, leased;      /* in the exchange under way */
+    uint32_t reported;          /* how much waits, as pgqrsd was told */
+    uint64_t settled[PGQRS_TALLY_COUNT]; /* since pgqrsd was told last */
+    bool tallied;                        /* there is some of it */
+    struct pgqrs_prune prune[2];         /* where housekeeping is: ended, failed */
 };
 
 /* A lease in a worker's name. Those that were sent come first, in the order it runs them. */
@@ -176,6 +178,7 @@ struct broker {
 
     int64_t trouble_since_ms; /* the store fails since; 0: it works */
     bool trouble_told;        /* in the log */
+    bool trouble_reported;    /* to pgqrsd */
     int64_t backoff_ms;
     bool trying;       /* all the same, to see whether it works again */
     bool paused;       /* connections are not read */
@@ -213,6 +216,11 @@ struct broker_queue *pgqrs_queues_find(struct broker *b, const char *name);
 int pgqrs_queues_update(struct broker *b, const struct pgqrs_frame *frame,
                         struct pgqrs_error *err) PGQRS_MUST_CHECK;
 void pgqrs_queues_fini(struct broker *b);
+
+/* ---- tally.c ---- */
+/* An outcome of a job of the queue is stored. */
+void pgqrs_tally_add(struct broker_queue *queue, enum pgqrs_settle how);
+void pgqrs_tally_report(struct broker *b);
 
 /* ---- load.c ---- */
 int pgqrs_load_start(struct broker *b, struct pgqrs_error *err) PGQRS_MUST_CHECK;

@@ -141,6 +141,8 @@ static int dispatch(struct broker *b, const struct pgqrs_frame *frame, struct pg
     case PGQRS_MSG_QUEUES_KNOWN:
     case PGQRS_MSG_QUEUE_LOAD:
     case PGQRS_MSG_RUN_ENDED:
+    case PGQRS_MSG_GATEWAY_WELCOME:
+    case PGQRS_MSG_TALLY:
     case PGQRS_MSG_COUNT:
         break;
     }
@@ -230,6 +232,7 @@ static void on_beat(evutil_socket_t fd, short what, void *arg)
         beat.held += (uint32_t)worker->held_count;
     }
     pgqrs_child_send_beat(b->child, &beat);
+    pgqrs_tally_report(b);
 }
 
 /* ---- start ---- */

@@ -194,6 +194,9 @@ static void report_settled(struct broker *b, const struct group *g)
         struct worker *worker = g->workers[i];
         bool refused = item->settled_out == PGQRS_SETTLED_REFUSED;
         b->settled += refused ? 0 : 1;
+        if (!refused) {
+            pgqrs_tally_add(worker->queue, item->how);
+        }
         worker->unsettled--;
         pgqrs_only_settled(b, worker, item);
         if (worker->peer == NULL) {

@@ -467,6 +467,9 @@ static void answer_end(struct broker *b, struct worker *worker, const struct ent
                         e->ask.item.error_out == NULL ? "" : e->ask.item.error_out);
     }
     b->settled += refused ? 0 : 1;
+    if (!refused) {
+        pgqrs_tally_add(worker->queue, settlement_of(&e->ask.item).how);
+    }
     tell_who_waits(b, worker, &e->ask.item);
     if (worker->peer == NULL) {
         return;

@@ -93,6 +93,9 @@ static void print_status(const json_t *reply)
         }
     }
     status_row(&table, "(broker)", json_object_get(reply, "broker"));
+    if (json_is_object(json_object_get(reply, "gateway"))) {
+        status_row(&table, "(gateway)", json_object_get(reply, "gateway"));
+    }
     for (size_t i = 0; i < json_array_size(queues); i++) {
         const json_t *queue = json_array_get(queues, i);
         const json_t *workers = json_object_get(queue, "workers");

@@ -548,6 +548,7 @@ void pgqrs_config_destroy(struct pgqrs_config **config)
         pgqrs_config_schedules_fini(c);
         free(c->queues);
         free(c->runtime_dir);
+        free(c->http_listen);
         free(c->name);
         free(c->schema);
         free(c->wake_dsn);

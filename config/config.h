@@ -65,6 +65,7 @@ struct pgqrs_config {
     char *schema;      /* PostgreSQL: where the tables are */
     char *wake_dsn;    /* PostgreSQL: null: the same as dsn */
     char *runtime_dir; /* null: chosen by pgqrsd */
+    char *http_listen; /* an address of base/address.h; null: no gateway */
     struct pgqrs_config_queue *queues;
     size_t queue_count;
     struct pgqrs_config_schedule *schedules;

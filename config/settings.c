@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/address.h"
 #include "base/cron.h"
 #include "base/units.h"
 #include "config/config.h"
@@ -81,6 +82,8 @@ static const struct pgqrs_setting top_rows[] = {
      TOP(synchronous_full),
      "full: what is stored survives a power cut; normal: it may lose the last moments, and is "
      "faster."},
+    {"http.listen", PGQRS_SETTING_ADDRESS, NULL, "PGQRS_HTTP_LISTEN", 0, 0, NULL, TOP(http_listen),
+     "Where health and metrics are served over HTTP; a port alone is one of 127.0.0.1. Else: off."},
     {"log.format", PGQRS_SETTING_CHOICE, "text", "PGQRS_LOG_FORMAT", 0, 0, formats,
      TOP(log_format), "How log lines on standard error look."},
     {"log.level", PGQRS_SETTING_CHOICE, "info", "PGQRS_LOG_LEVEL", 0, 0, levels, TOP(log_level),
@@ -295,6 +298,9 @@ void pgqrs_setting_expects(const struct pgqrs_setting *setting, char *out, size_
     case PGQRS_SETTING_JSON:
         (void)snprintf(out, size, "any value");
         return;
+    case PGQRS_SETTING_ADDRESS:
+        (void)snprintf(out, size, PGQRS_EXPECTED_ADDRESS);
+        return;
     case PGQRS_SETTING_NONE:
         break;
     }
@@ -417,6 +423,13 @@ int pgqrs_setting_store(const struct pgqrs_setting *setting, void *object, const
     case PGQRS_SETTING_NAME:
     case PGQRS_SETTING_SCHEMA:
         if (!(setting->type == PGQRS_SETTING_NAME ? is_name : is_schema)(text)) {
+            return bad_value(setting, text, err);
+        }
+        found = strdup(text);
+        rc = found == NULL ? pgqrs_error_memory(err) : 0;
+        break;
+    case PGQRS_SETTING_ADDRESS:
+        if (pgqrs_address_parse(text, &(struct pgqrs_address){0}) < 0) {
             return bad_value(setting, text, err);
         }
         found = strdup(text);

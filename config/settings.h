@@ -33,6 +33,7 @@ enum pgqrs_setting_type {
     PGQRS_SETTING_ZONE,      /* a time zone that is there */
     PGQRS_SETTING_QUEUE,     /* the name of one of the queues, which is checked later */
     PGQRS_SETTING_JSON,      /* any value, kept as JSON */
+    PGQRS_SETTING_ADDRESS,   /* of base/address.h */
 };
 
 struct pgqrs_choice {

@@ -96,8 +96,9 @@ static int await_welcome(struct pgqrs_child *child, struct pgqrs_frame *welcome_
 static int accept_welcome(const struct pgqrs_child *child, const struct pgqrs_frame *frame,
                           struct pgqrs_error *err)
 {
-    enum pgqrs_msg_type wanted =
-        child->role == PGQRS_ROLE_BROKER ? PGQRS_MSG_BROKER_WELCOME : PGQRS_MSG_WORKER_WELCOME;
+    enum pgqrs_msg_type wanted = child->role == PGQRS_ROLE_BROKER    ? PGQRS_MSG_BROKER_WELCOME
+                                 : child->role == PGQRS_ROLE_GATEWAY ? PGQRS_MSG_GATEWAY_WELCOME
+                                                                     : PGQRS_MSG_WORKER_WELCOME;
     const char *why;
     if (frame->type == wanted) {
         return 0;

@@ -9,6 +9,7 @@
 #define W PGQRS_ROLE_WORKER
 #define C PGQRS_ROLE_CHILD
 #define P PGQRS_ROLE_CLIENT
+#define G PGQRS_ROLE_GATEWAY
 
 #define TEXT_MIN 5 /* length and terminator */
 #define LIST_MIN 4
@@ -52,6 +53,8 @@ const struct pgqrs_msg_desc pgqrs_msg_descs[PGQRS_MSG_COUNT] = {
     [PGQRS_MSG_JOB_FLOWED] = {"job_flowed", B, W, KEY_SIZE + 9 + 2 * LIST_MIN, PGQRS_BODY_MAX},
     [PGQRS_MSG_BROKER_SCHEDULES] = {"broker_schedules", S, B, TEXT_MIN + LIST_MIN,
                                     PGQRS_CONTROL_BODY_MAX},
+    [PGQRS_MSG_GATEWAY_WELCOME] = {"gateway_welcome", S, G, 2 * TEXT_MIN + 16, 9000},
+    [PGQRS_MSG_TALLY] = {"tally", B, S, 8 + LIST_MIN, PGQRS_CONTROL_BODY_MAX},
     [PGQRS_MSG_RUN_ENDED] = {"run_ended", B, S, 9 + TEXT_MIN, PGQRS_ERROR_TEXT_MAX + 64},
 };
 
@@ -60,6 +63,7 @@ const struct pgqrs_msg_desc pgqrs_msg_descs[PGQRS_MSG_COUNT] = {
 #undef W
 #undef C
 #undef P
+#undef G
 
 /* ---- frames ---- */
 

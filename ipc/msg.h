@@ -14,16 +14,18 @@
  * Decoded texts and byte runs are borrowed from the frame. Decoded lists are allocated; the struct
  * that holds one has a _fini.
  *
- * Letters: s supervisor, b broker, w worker, c either child, p a program that uses the broker's
- * store (ipc/store_msg.h).
+ * Letters: s supervisor, b broker, w worker, g gateway, c any child, p a program that uses the
+ * broker's store (ipc/store_msg.h).
  */
 
 #include "base/bytes.h"
 #include "base/error.h"
+#include "ipc/msg_gateway.h"
 #include "ipc/msg_isolation.h"
 #include "ipc/msg_queues.h"
 #include "ipc/msg_run.h"
 #include "ipc/msg_schedules.h"
+#include "ipc/msg_tally.h"
 
 #define PGQRS_IPC_MAJOR 1 /* incompatible: peers refuse each other at hello */
 #define PGQRS_IPC_MINOR 0 /* additive */
@@ -55,8 +57,9 @@ enum pgqrs_role {
     PGQRS_ROLE_SUPERVISOR = 1,
     PGQRS_ROLE_BROKER = 2,
     PGQRS_ROLE_WORKER = 4,
-    PGQRS_ROLE_CHILD = 6, /* either, in a direction */
     PGQRS_ROLE_CLIENT = 8,
+    PGQRS_ROLE_GATEWAY = 16,
+    PGQRS_ROLE_CHILD = 22, /* broker, worker or gateway, in a direction */
 };
 
 enum pgqrs_msg_type { /* numbers go on the wire: append, never reuse */
@@ -107,6 +110,8 @@ enum pgqrs_msg_type { /* numbers go on the wire: append, never reuse */
                       PGQRS_MSG_JOB_FLOWED = 31, /* b>w what came of it */
                       /* control */
                       PGQRS_MSG_BROKER_SCHEDULES = 32, /* s>b those of the configuration */
+                      PGQRS_MSG_GATEWAY_WELCOME = 33,  /* s>g whom to ask */
+                      PGQRS_MSG_TALLY = 34,            /* b>s what was stored since the last one */
                       PGQRS_MSG_COUNT
 };
 

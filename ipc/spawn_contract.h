@@ -14,9 +14,11 @@
 
 /* Descriptors. */
 #define PGQRS_FD_LIFELINE                                                                          \
-    3                     /* a socket: end of file when the supervisor is gone; the child writes   \
-                             its last words here before it ends with an error */
-#define PGQRS_FD_LISTEN 4 /* broker only: the listening socket for jobs; it outlives brokers */
+    3 /* a socket: end of file when the supervisor is gone; the child writes                       \
+         its last words here before it ends with an error */
+#define PGQRS_FD_LISTEN                                                                            \
+    4 /* broker: the listening socket for jobs; gateway: that for HTTP. They                       \
+         outlive them */
 /* Worker only. */
 #define PGQRS_FD_LOG 5        /* the supervisor's standard error */
 #define PGQRS_FD_TAIL 6       /* a sealed memory file: struct pgqrs_output_page */

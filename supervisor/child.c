@@ -342,6 +342,8 @@ static void on_hello(struct child *child, const struct pgqrs_frame *frame, struc
         /* To complete the schema of a large database takes its time. */
         (void)evtimer_del(child->deadline);
         welcome_broker(child);
+    } else if (child->place->role == PGQRS_ROLE_GATEWAY) {
+        pgqrs_gateway_welcome(child);
     } else {
         welcome_worker(child);
     }
@@ -427,6 +429,24 @@ static void on_queue_load(struct child *child, const struct pgqrs_frame *frame,
     pgqrs_scaling_load(child->place->s, &load);
 }
 
+static void on_tally(struct child *child, const struct pgqrs_frame *frame, struct pgqrs_error *err)
+{
+    struct supervisor *s = child->place->s;
+    struct pgqrs_tally m;
+    if (pgqrs_decode_tally(frame, &m, err) < 0) {
+        pgqrs_child_kill(child, err->text);
+        return;
+    }
+    s->store_trouble_ms = m.trouble_ms;
+    for (size_t i = 0; i < m.queue_count; i++) {
+        struct queue *queue = pgqrs_supervisor_find_queue(s, m.queues[i].queue);
+        for (size_t kind = 0; queue != NULL && kind < PGQRS_TALLY_COUNT; kind++) {
+            queue->settled[kind] += m.queues[i].settled[kind];
+        }
+    }
+    free(m.queues);
+}
+
 static void on_run_ended(struct child *child, const struct pgqrs_frame *frame,
                          struct pgqrs_error *err)
 {
@@ -463,6 +483,9 @@ static void dispatch(struct child *child, const struct pgqrs_frame *frame)
     case PGQRS_MSG_QUEUE_LOAD:
         on_queue_load(child, frame, &err);
         return;
+    case PGQRS_MSG_TALLY:
+        on_tally(child, frame, &err);
+        return;
     case PGQRS_MSG_ORDER:
         on_order(child, frame, &err);
         return;
@@ -494,6 +517,7 @@ static void dispatch(struct child *child, const struct pgqrs_frame *frame)
     case PGQRS_MSG_LOG_LEVEL:
     case PGQRS_MSG_BROKER_QUEUES:
     case PGQRS_MSG_BROKER_SCHEDULES:
+    case PGQRS_MSG_GATEWAY_WELCOME:
     case PGQRS_MSG_COUNT:
         break;
     }

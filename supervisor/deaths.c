@@ -72,10 +72,22 @@ static void find_core(const struct child *child, int signal, char *out, size_t s
     pgqrs_core_name(pattern, uses_pid[0] == '1', dir, child->pid, signal, out, size);
 }
 
+static enum death_reason reason_of(const struct child *child, int wait_status)
+{
+    if (child->kill_reason != NULL) {
+        return DEATH_KILLED;
+    }
+    if (WIFSIGNALED(wait_status)) {
+        return child->memory_end == PGQRS_CGROUP_NOTHING ? DEATH_SIGNAL : DEATH_MEMORY;
+    }
+    return WEXITSTATUS(wait_status) == PGQRS_EXIT_TIMEOUT ? DEATH_TIMEOUT : DEATH_EXIT;
+}
+
 void pgqrs_deaths_add(struct deaths *deaths, const struct child *child, int wait_status,
                       const struct rusage *usage, const char *why, const char *output)
 {
     struct death *death = &deaths->ring[deaths->count++ % PGQRS_DEATHS_KEPT];
+    deaths->reasons[reason_of(child, wait_status)]++;
     free(death->why);
     free(death->core);
     free(death->output);

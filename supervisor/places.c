@@ -21,6 +21,9 @@ const char *pgqrs_place_name(const struct place *place)
     if (place->role == PGQRS_ROLE_BROKER) {
         return "broker";
     }
+    if (place->role == PGQRS_ROLE_GATEWAY) {
+        return "gateway";
+    }
     if (place->run != NULL) {
         (void)snprintf(name, sizeof name, "queue \"%s\": isolated run of message %" PRId64,
                        place->queue->name, place->run->message_id);
@@ -75,6 +78,9 @@ static struct place *find(struct supervisor *s, bool (*matches)(const struct chi
 {
     if (s->broker.child != NULL && matches(s->broker.child, value)) {
         return &s->broker;
+    }
+    if (s->gateway.child != NULL && matches(s->gateway.child, value)) {
+        return &s->gateway;
     }
     for (size_t q = 0; q < s->queue_count; q++) {
         for (size_t i = 0; i < s->queues[q]->place_count; i++) {
@@ -132,16 +138,16 @@ static int64_t ready_ms(const struct child *child)
 static int64_t restart_delay(struct place *place, int64_t ready_for_ms)
 {
     return pgqrs_restart_after(&place->restart, ready_for_ms,
-                               place->role == PGQRS_ROLE_BROKER ? PGQRS_RESTART_BROKER_MAX_MS
-                                                                : PGQRS_RESTART_MAX_MS);
+                               place->queue == NULL ? PGQRS_RESTART_BROKER_MAX_MS
+                                                    : PGQRS_RESTART_MAX_MS);
 }
 
-/* A worker is not needed once a drain has begun; a broker is, to store what the workers finish. */
+/* A worker is not needed once a drain has begun; a broker is, to store what the workers finish, and
+ * a gateway, to tell of it. */
 static bool wanted(const struct place *place)
 {
-    return place->role == PGQRS_ROLE_BROKER
-               ? place->s->state < SUPERVISOR_STOPPING
-               : place->s->state < SUPERVISOR_DRAINING && !place->retiring;
+    return place->queue == NULL ? place->s->state < SUPERVISOR_STOPPING
+                                : place->s->state < SUPERVISOR_DRAINING && !place->retiring;
 }
 
 void pgqrs_place_start(struct place *place)
@@ -175,6 +181,11 @@ void pgqrs_place_ready(struct place *place)
         pgqrs_reload_known(place->s, child->welcome_serial);
         pgqrs_supervisor_broker_ready(place->s);
         pgqrs_log_info("broker: ready pid=%d generation=%" PRIu64, (int)child->pid,
+                       child->generation);
+        return;
+    }
+    if (place->role == PGQRS_ROLE_GATEWAY) {
+        pgqrs_log_info("gateway: ready pid=%d generation=%" PRIu64, (int)child->pid,
                        child->generation);
         return;
     }
@@ -343,6 +354,7 @@ static void broker_ended(struct place *place, const struct child *child, int wai
     struct supervisor *s = place->s;
     int code = WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : -1;
     pgqrs_scaling_forget(s);
+    s->store_trouble_ms = 0;
     if (s->state == SUPERVISOR_STOPPING) {
         if (child->interrupted) {
             return; /* it had nothing to store yet */
@@ -371,6 +383,17 @@ static void broker_ended(struct place *place, const struct child *child, int wai
     start_after(place, delay);
 }
 
+static void gateway_ended(struct place *place, const struct child *child, const char *why)
+{
+    if (!wanted(place)) {
+        return;
+    }
+    int64_t delay = restart_delay(place, ready_ms(child));
+    pgqrs_log_error("gateway: %s, starting it again in %" PRId64 " ms pid=%d", why, delay,
+                    (int)child->pid);
+    start_after(place, delay);
+}
+
 void pgqrs_place_ended(struct place *place, int wait_status, const struct rusage *usage)
 {
     struct supervisor *s = place->s;
@@ -395,13 +418,16 @@ void pgqrs_place_ended(struct place *place, int wait_status, const struct rusage
     describe(&copy, wait_status, last_words, why, sizeof why);
     pgqrs_log_debug("%s: ended: %s pid=%d generation=%" PRIu64, pgqrs_place_name(place), why,
                     (int)copy.pid, copy.generation);
-    bool broker = place->role == PGQRS_ROLE_BROKER;
+    struct deaths *deaths = place->role == PGQRS_ROLE_BROKER    ? &s->broker_deaths
+                            : place->role == PGQRS_ROLE_GATEWAY ? &s->gateway_deaths
+                                                                : &place->queue->deaths;
     if (wait_status != 0 && !copy.interrupted) {
-        pgqrs_deaths_add(broker ? &s->broker_deaths : &place->queue->deaths, &copy, wait_status,
-                         usage, why, output);
+        pgqrs_deaths_add(deaths, &copy, wait_status, usage, why, output);
     }
-    if (broker) {
+    if (place->role == PGQRS_ROLE_BROKER) {
         broker_ended(place, &copy, wait_status, why);
+    } else if (place->role == PGQRS_ROLE_GATEWAY) {
+        gateway_ended(place, &copy, why);
     } else {
         worker_ended(place, &copy, wait_status, why);
     }

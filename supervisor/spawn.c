@@ -27,7 +27,7 @@ struct inherited {
     int lifeline;
     int listen_fd;              /* -1: a worker */
     int plugin;                 /* -1: it is to use its path */
-    struct output_ends *output; /* null: the broker, and a run */
+    struct output_ends *output; /* null: not a worker, or a run */
     int out, err;               /* of a run; -1: not */
 };
 
@@ -184,22 +184,34 @@ static int open_lifeline(int *ours_out, int *theirs_out, struct pgqrs_error *err
     return 0;
 }
 
+static const char *program_of(const struct place *place)
+{
+    return place->role == PGQRS_ROLE_BROKER    ? "libexec/pgqrs/pgqrs-broker"
+           : place->role == PGQRS_ROLE_GATEWAY ? "libexec/pgqrs/pgqrs-gateway"
+                                               : "libexec/pgqrs/pgqrs-worker";
+}
+
+static int listen_fd_of(const struct place *place)
+{
+    return place->role == PGQRS_ROLE_BROKER    ? place->s->listen_fd
+           : place->role == PGQRS_ROLE_GATEWAY ? place->s->http_fd
+                                               : -1;
+}
+
 int pgqrs_spawn(const struct place *place, uint64_t generation, const char *control_url, int plugin,
                 pid_t *pid_out, int *lifeline_out, struct child_output *output,
                 struct pgqrs_error *err)
 {
-    bool broker = place->role == PGQRS_ROLE_BROKER;
-    bool piped = !broker && place->run == NULL;
+    bool piped = place->role == PGQRS_ROLE_WORKER && place->run == NULL;
     char program[PATH_MAX];
     int lifeline = -1;
     struct output_ends ends = {.memory = -1};
-    struct inherited from = {.listen_fd = broker ? place->s->listen_fd : -1,
+    struct inherited from = {.listen_fd = listen_fd_of(place),
                              .plugin = plugin,
                              .output = piped ? &ends : NULL,
                              .out = place->run == NULL ? -1 : place->run->fds[0],
                              .err = place->run == NULL ? -1 : place->run->fds[1]};
-    if (pgqrs_path_installed(broker ? "libexec/pgqrs/pgqrs-broker" : "libexec/pgqrs/pgqrs-worker",
-                             program, sizeof program, err) < 0 ||
+    if (pgqrs_path_installed(program_of(place), program, sizeof program, err) < 0 ||
         open_lifeline(&lifeline, &from.lifeline, err) < 0) {
         return -1;
     }

@@ -47,6 +47,28 @@ static void put(json_t *object, const char *key, json_t *value)
     (void)json_object_set_new(object, key, value); /* without memory the key is missing */
 }
 
+static json_t *describe_deaths(const struct deaths *deaths)
+{
+    static const char *const names[DEATH_REASON_COUNT] = {
+        [DEATH_EXIT] = "exit",     [DEATH_SIGNAL] = "signal", [DEATH_TIMEOUT] = "timeout",
+        [DEATH_MEMORY] = "memory", [DEATH_KILLED] = "killed",
+    };
+    json_t *out = json_object();
+    for (size_t i = 0; i < DEATH_REASON_COUNT; i++) {
+        put(out, names[i], json_integer((json_int_t)deaths->reasons[i]));
+    }
+    return out;
+}
+
+static json_t *describe_settled(const struct queue *queue)
+{
+    json_t *out = json_object();
+    for (size_t i = 0; i < PGQRS_TALLY_COUNT; i++) {
+        put(out, pgqrs_tally_names[i], json_integer((json_int_t)queue->settled[i]));
+    }
+    return out;
+}
+
 static json_t *describe_place(const struct place *place)
 {
     const struct child *child = place->child;
@@ -84,6 +106,11 @@ static json_t *describe_queue(const struct queue *queue)
     json_t *workers = json_array();
     put(out, "queue", json_string(queue->name));
     put(out, "consumers", json_integer(queue->wanted));
+    put(out, "consumers_min",
+        json_integer(queue->config->consumers_max > 0 &&
+                             queue->config->consumers_min < queue->wanted
+                         ? queue->config->consumers_min
+                         : queue->wanted));
     put(out, "consumers_max", json_integer(queue->config->consumers_max));
     put(out, "waiting", json_integer(queue->scaling.ready));
     put(out, "failing",
@@ -91,7 +118,9 @@ static json_t *describe_queue(const struct queue *queue)
     if (queue->failing.retry != NULL) {
         put(out, "failing_since", time_of(queue->failing.since_us));
     }
+    put(out, "settled", describe_settled(queue));
     put(out, "deaths", json_integer((json_int_t)queue->deaths.count));
+    put(out, "deaths_by_reason", describe_deaths(&queue->deaths));
     put(out, "reload",
         json_string(queue->removed        ? "removed"
                     : queue->next != NULL ? "trying"
@@ -114,7 +143,12 @@ void pgqrs_status_whole(const struct supervisor *s, json_t *out)
     put(out, "log_level", json_string(pgqrs_log_level_name(pgqrs_log_level())));
     put(out, "memory", json_integer(pgqrs_resident_memory(getpid())));
     put(out, "unclosed_channels", json_integer((json_int_t)pgqrs_control_unclosed()));
+    put(out, "started_us", json_integer(s->started_us));
+    put(out, "store_trouble_ms", json_integer(s->store_trouble_ms));
     put(out, "broker", describe_place(&s->broker));
+    put(out, "broker_deaths", json_integer((json_int_t)s->broker_deaths.count));
+    put(out, "gateway", s->http_fd < 0 ? json_null() : describe_place(&s->gateway));
+    put(out, "gateway_deaths", json_integer((json_int_t)s->gateway_deaths.count));
     for (size_t i = 0; i < s->queue_count; i++) {
         (void)json_array_append_new(queues, describe_queue(s->queues[i]));
     }

@@ -32,6 +32,7 @@
 #define LISTEN_BACKLOG 1024
 #define UNCLOSED_MAX 100
 #define BROKER_STOP_MS 15000 /* the broker itself gives up earlier */
+#define GATEWAY_STOP_MS 2000
 #define DESCRIPTORS_PER_CHILD 10
 
 /* ---- reaping ---- */
@@ -108,9 +109,11 @@ static void on_beat_check(evutil_socket_t fd, short what, void *arg)
     s->beat_checked_ms = now;
     if (overslept) {
         forgive_beat(&s->broker);
+        forgive_beat(&s->gateway);
         pgqrs_each_worker(s, forgive_beat);
     } else {
         check_beat(&s->broker);
+        check_beat(&s->gateway);
         pgqrs_each_worker(s, check_beat);
         pgqrs_pool_recycle(s);
         pgqrs_reload_check(s);
@@ -194,6 +197,8 @@ static void on_drain_timer(evutil_socket_t fd, short what, void *arg)
     (void)what;
     if (s->state == SUPERVISOR_STOPPING && s->broker.child != NULL) {
         pgqrs_child_kill(s->broker.child, "it did not stop in time");
+    } else if (s->state == SUPERVISOR_STOPPING && s->gateway.child != NULL) {
+        pgqrs_child_kill(s->gateway.child, "it did not stop in time");
     } else if (s->state == SUPERVISOR_DRAINING && !s->cancelled) {
         s->cancelled = true;
         pgqrs_log_warn("drain limit reached: %zu workers still run a job, telling them to cancel "
@@ -222,7 +227,9 @@ void pgqrs_supervisor_step(struct supervisor *s)
         }
         after(s, BROKER_STOP_MS);
     }
-    if (s->state == SUPERVISOR_STOPPING && s->broker.child == NULL) {
+    if (s->state == SUPERVISOR_STOPPING && s->broker.child == NULL && pgqrs_gateway_stop(s)) {
+        after(s, GATEWAY_STOP_MS);
+    } else if (s->state == SUPERVISOR_STOPPING && s->broker.child == NULL) {
         s->state = SUPERVISOR_DONE;
         (void)event_base_loopbreak(s->base);
     }
@@ -286,6 +293,7 @@ void pgqrs_supervisor_set_log_level(struct supervisor *s, enum pgqrs_log_level l
 {
     pgqrs_log_set_level(level);
     tell_log_level(&s->broker);
+    tell_log_level(&s->gateway);
     pgqrs_each_worker(s, tell_log_level);
 }
 
@@ -336,6 +344,9 @@ static void on_usr2(evutil_socket_t signal, short what, void *arg)
     (void)signal;
     (void)what;
     log_place(&s->broker);
+    if (s->http_fd >= 0) {
+        log_place(&s->gateway);
+    }
     pgqrs_each_worker(s, log_place);
 }
 
@@ -427,6 +438,7 @@ static int make_instance(struct supervisor *s, struct pgqrs_error *err)
 static int make_places(struct supervisor *s, struct pgqrs_error *err)
 {
     s->broker = (struct place){.s = s, .role = PGQRS_ROLE_BROKER};
+    s->gateway = (struct place){.s = s, .role = PGQRS_ROLE_GATEWAY};
     for (size_t q = 0; q < s->config->queue_count; q++) {
         struct pgqrs_config_queue config = pgqrs_config_take_queue(s->config, q);
         const struct queue *queue = pgqrs_supervisor_add_queue(s, &config, err);
@@ -478,7 +490,7 @@ static int start(struct supervisor *s, struct pgqrs_error *err)
     s->base = event_base_new();
     if (make_instance(s, err) < 0 || make_places(s, err) < 0 ||
         pgqrs_runtime_dir_create(s->config->runtime_dir, s->instance, &s->runtime, err) < 0 ||
-        open_job_socket(s, err) < 0) {
+        open_job_socket(s, err) < 0 || pgqrs_gateway_listen(s, err) < 0) {
         return -1;
     }
     if (s->base == NULL || watch_signals(s) < 0 || start_timers(s) < 0) {
@@ -496,7 +508,11 @@ static int start(struct supervisor *s, struct pgqrs_error *err)
         pgqrs_cgroup_open(&s->cgroup, s->instance);
     }
     s->started_ms = pgqrs_mono_ms();
+    s->started_us = pgqrs_wall_us();
     pgqrs_place_start(&s->broker);
+    if (s->http_fd >= 0) {
+        pgqrs_place_start(&s->gateway);
+    }
     return 0;
 }
 
@@ -505,9 +521,13 @@ static void supervisor_fini(struct supervisor *s)
     if (s->broker.restart_timer != NULL) {
         event_free(s->broker.restart_timer);
     }
+    if (s->gateway.restart_timer != NULL) {
+        event_free(s->gateway.restart_timer);
+    }
     pgqrs_runs_fini(s);
     pgqrs_supervisor_free_queues(s);
     pgqrs_deaths_fini(&s->broker_deaths);
+    pgqrs_deaths_fini(&s->gateway_deaths);
     pgqrs_ctl_close(&s->ctl);
     pgqrs_notify_close(&s->notify);
     struct unreported_end *end;
@@ -530,6 +550,9 @@ static void supervisor_fini(struct supervisor *s)
     if (s->listen_fd >= 0) {
         (void)close(s->listen_fd);
     }
+    if (s->http_fd >= 0) {
+        (void)close(s->http_fd);
+    }
     pgqrs_cgroup_close(&s->cgroup);
     pgqrs_runtime_dir_remove(&s->runtime);
     pgqrs_control_end();
@@ -538,8 +561,11 @@ static void supervisor_fini(struct supervisor *s)
 int pgqrs_supervisor_run(struct pgqrs_config *config, const char *config_path,
                          struct pgqrs_error *err)
 {
-    struct supervisor s = {
-        .config = config, .config_path = config_path, .listen_fd = -1, .cgroup = PGQRS_CGROUP_NONE};
+    struct supervisor s = {.config = config,
+                           .config_path = config_path,
+                           .listen_fd = -1,
+                           .http_fd = -1,
+                           .cgroup = PGQRS_CGROUP_NONE};
     STAILQ_INIT(&s.unreported);
     LIST_INIT(&s.runs);
     int rc = start(&s, err);

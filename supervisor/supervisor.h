@@ -21,6 +21,7 @@
  *   deaths.c       the last deaths
  *   status.c       what we know, as JSON
  *   ctl.c          the operator's socket
+ *   gateway.c      the process that answers HTTP, and its socket
  *   notify.c       what the service manager is told
  *   supervisor.c   signals, start, drain, stop
  *
@@ -66,7 +67,7 @@ struct out_message {
 };
 STAILQ_HEAD(outbox, out_message);
 
-struct child_output {                 /* all of it absent: the broker */
+struct child_output {                 /* all of it absent: not a worker */
     struct pgqrs_output_page *shared; /* with the worker, which writes there */
     struct pgqrs_output_page *left;   /* its copy, once the worker is dead */
     int fds[PGQRS_STREAM_COUNT];      /* where what it has not read can be read */
@@ -136,9 +137,19 @@ struct death {
     char *output; /* its last lines; null: none */
 };
 
+enum death_reason {
+    DEATH_EXIT,    /* it exited with a status */
+    DEATH_SIGNAL,  /* it crashed, or was killed from outside */
+    DEATH_TIMEOUT, /* its job did not stop at its limit */
+    DEATH_MEMORY,  /* the kernel killed it for its memory */
+    DEATH_KILLED,  /* we killed it, for its silence or what it said */
+    DEATH_REASON_COUNT
+};
+
 struct deaths {
     struct death ring[PGQRS_DEATHS_KEPT];
     size_t count; /* of all time */
+    uint64_t reasons[DEATH_REASON_COUNT];
 };
 
 struct plugin_file {
@@ -174,13 +185,14 @@ struct queue {
     struct failing failing;
     struct scaling scaling;
     struct deaths deaths;
+    uint64_t settled[PGQRS_TALLY_COUNT]; /* what brokers have told of */
     char *last_error; /* of a failed start, so that the same one is reported once */
 };
 
 struct place {
     struct supervisor *s;
     enum pgqrs_role role;
-    struct queue *queue; /* null for the broker */
+    struct queue *queue; /* null for the broker and the gateway */
     uint32_t slot;
     struct child *child; /* null: nobody is there */
     struct pgqrs_restart restart;
@@ -218,9 +230,12 @@ struct supervisor {
     char instance[33];
     char job_socket[108];
     int listen_fd;
+    int http_fd;          /* -1: there is no gateway */
     uint64_t generations; /* the last one that was given out */
     struct place broker;
     struct deaths broker_deaths;
+    struct place gateway;
+    struct deaths gateway_deaths;
     struct ctl *ctl;
     struct notify *notify; /* null: no service manager listens */
     struct queue **queues;
@@ -234,6 +249,8 @@ struct supervisor {
     size_t signal_count;
     struct event *drain_timer, *beat_timer;
     int64_t beat_checked_ms, started_ms;
+    int64_t started_us;       /* wall clock */
+    int64_t store_trouble_ms; /* as the broker said last; 0: none */
     bool unclosed_told;
     bool was_ready; /* a worker has been ready */
     bool cancelled; /* the drain limit has passed: running jobs were told to stop */
@@ -344,6 +361,13 @@ void pgqrs_reload_check(struct supervisor *s);
 void pgqrs_schedules_tell(struct supervisor *s);
 /* Takes those of the new configuration. */
 void pgqrs_schedules_reload(struct supervisor *s, struct pgqrs_config *fresh, json_t *changes);
+
+/* ---- gateway.c ---- */
+/* Listens, when the configuration says so. */
+int pgqrs_gateway_listen(struct supervisor *s, struct pgqrs_error *err) PGQRS_MUST_CHECK;
+void pgqrs_gateway_welcome(struct child *child);
+/* It is told to end. False: it is not there. */
+bool pgqrs_gateway_stop(struct supervisor *s);
 
 /* ---- scaling.c ---- */
 /* As many as the configuration allows. */

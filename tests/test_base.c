@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "base/address.h"
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "base/error.h"
@@ -353,6 +354,46 @@ static void buffers_that_can_not_grow(void **state)
     assert_int_equal(pgqrs_bytes_from(NULL).len, 0);
 }
 
+/* ---- addresses ---- */
+
+static void addresses(void **state)
+{
+    static const struct {
+        const char *text, *shown; /* null: it is none */
+    } cases[] = {
+        {"9090", "127.0.0.1:9090"},
+        {"127.0.0.1:0", "127.0.0.1:0"},
+        {"0.0.0.0:65535", "0.0.0.0:65535"},
+        {"[::1]:80", "[::1]:80"},
+        {"[::]:80", "[::]:80"},
+        {"", NULL},
+        {":80", NULL},
+        {"127.0.0.1", NULL},
+        {"127.0.0.1:", NULL},
+        {"127.0.0.1:65536", NULL},
+        {"127.0.0.1:-1", NULL},
+        {"127.0.0.1:80 ", NULL},
+        {"::1:80", NULL},
+        {"[::1]", NULL},
+        {"[]:80", NULL},
+        {"[::1:80", NULL},
+        {"localhost:80", NULL},
+        {"[127.0.0.1]:80", NULL},
+        {"1111:2222:3333:4444:5555:6666:7777:8888:9999:0000:80", NULL},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct pgqrs_address address;
+        char shown[PGQRS_ADDRESS_TEXT];
+        int rc = pgqrs_address_parse(cases[i].text, &address);
+        assert_int_equal(rc, cases[i].shown == NULL ? -1 : 0);
+        if (rc == 0) {
+            pgqrs_address_format(&address, shown);
+            assert_string_equal(shown, cases[i].shown);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -361,6 +402,7 @@ int main(void)
         cmocka_unit_test(durations),
         cmocka_unit_test(byte_sizes),
         cmocka_unit_test(integers),
+        cmocka_unit_test(addresses),
         cmocka_unit_test(timestamps),
         cmocka_unit_test(timestamps_of_others),
         cmocka_unit_test(clocks),

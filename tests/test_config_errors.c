@@ -70,6 +70,17 @@ static const struct refusal refusals[] = {
     {D "sqlite: {synchronous: off}\n", "found \"off\", expected full or normal"},
     {D "log: {level: trace}\n", "log.level: found \"trace\", expected debug, info, warn or error"},
     {D "log: json\n", "c.yaml:3: log: found \"json\", expected a mapping"},
+    {D "http: {listen: 127.0.0.1}\n",
+     "c.yaml:3: http.listen: found \"127.0.0.1\", expected an IP address and a port, such as "
+     "127.0.0.1:9090"},
+    {D "http: {listen: 65536}\n", "http.listen: found \"65536\", expected an IP address"},
+    {D "http: {listen: '*:80'}\n", "http.listen: found \"*:80\", expected an IP address"},
+    {D "http: {listen: localhost:80}\n", "http.listen: found \"localhost:80\", expected an IP"},
+    {D "http: {listen: '::1:80'}\n", "http.listen: found \"::1:80\", expected an IP address"},
+    {D "http: {listen: '[127.0.0.1]:80'}\n", "http.listen: found \"[127.0.0.1]:80\", expected"},
+    {D "http: {listen: ''}\n", "http.listen: found \"\", expected an IP address and a port"},
+    {D "http: {port: 80}\n", "http.port: found an unknown key, expected one of: listen"},
+    {D "http: 9090\n", "http: found \"9090\", expected a mapping"},
     {D "runtime_dir: ''\n", "runtime_dir: found an empty text, expected a path"},
     /* keys */
     {Q "    handlr: x\n", "c.yaml:5: queues.mail.handlr: found an unknown key, expected "

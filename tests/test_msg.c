@@ -132,6 +132,18 @@ static int decode_any(const struct pgqrs_frame *f)
         }
         return rc;
     }
+    case PGQRS_MSG_TALLY: {
+        struct pgqrs_tally m;
+        rc = pgqrs_decode_tally(f, &m, &err);
+        if (rc == 0) {
+            free(m.queues);
+        }
+        return rc;
+    }
+    case PGQRS_MSG_GATEWAY_WELCOME: {
+        struct pgqrs_gateway_welcome m;
+        return pgqrs_decode_gateway_welcome(f, &m, &err);
+    }
     case PGQRS_MSG_RUN_ENDED: {
         struct pgqrs_run_ended m;
         return pgqrs_decode_run_ended(f, &m, &err);
@@ -333,6 +345,18 @@ static void encode_example(struct pgqrs_buf *out, enum pgqrs_msg_type type)
         break;
     case PGQRS_MSG_JOB_FLOWED:
         pgqrs_encode_job_flowed(out, &a_flowed);
+        break;
+    case PGQRS_MSG_TALLY:
+        pgqrs_encode_tally(
+            out, &(struct pgqrs_tally){
+                     .trouble_ms = 7,
+                     .queues = &(struct pgqrs_queue_tally){.queue = "mail", .settled = {1, 2}},
+                     .queue_count = 1});
+        break;
+    case PGQRS_MSG_GATEWAY_WELCOME:
+        pgqrs_encode_gateway_welcome(out, &(struct pgqrs_gateway_welcome){.job_socket = "/run/jobs",
+                                                                          .ctl_socket = "/run/ctl",
+                                                                          .heartbeat_ms = 1000});
         break;
     case PGQRS_MSG_RUN_ENDED:
         pgqrs_encode_run_ended(out, &(struct pgqrs_run_ended){.generation = 1,
