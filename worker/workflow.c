@@ -226,6 +226,18 @@ struct pgqrs_step_put *pgqrs_workflow_put(struct workflow *w, const char *name,
     return put;
 }
 
+struct pgqrs_follow_up *pgqrs_workflow_follow_ups(const struct pgqrs_job_host *host)
+{
+    struct pgqrs_follow_up *follow_ups = calloc(host->said.enqueue_count + 1, sizeof *follow_ups);
+    for (size_t i = 0; follow_ups != NULL && i < host->said.enqueue_count; i++) {
+        const struct pgqrs_job_enqueue *e = &host->said.enqueues[i];
+        follow_ups[i] = (struct pgqrs_follow_up){
+            .queue = e->queue,
+            .item = {.payload = e->payload, .delay_ms = e->delay_ms, .priority = e->priority}};
+    }
+    return follow_ups;
+}
+
 /* Takes the answer over, so that what is decoded can borrow from it. */
 static enum pgqrs_rc take_answer(struct workflow *w, const struct pgqrs_buf *answer,
                                  struct pgqrs_job_flowed *flowed_out)

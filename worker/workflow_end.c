@@ -97,23 +97,11 @@ static enum pgqrs_flow_what decide(struct pgqrs_job_host *host, enum pgqrs_outco
     return PGQRS_FLOW_NONE;
 }
 
-static struct pgqrs_follow_up *follow_ups_of(const struct pgqrs_job_host *host)
-{
-    struct pgqrs_follow_up *follow_ups = calloc(host->said.enqueue_count + 1, sizeof *follow_ups);
-    for (size_t i = 0; follow_ups != NULL && i < host->said.enqueue_count; i++) {
-        const struct pgqrs_job_enqueue *e = &host->said.enqueues[i];
-        follow_ups[i] = (struct pgqrs_follow_up){
-            .queue = e->queue,
-            .item = {.payload = e->payload, .delay_ms = e->delay_ms, .priority = e->priority}};
-    }
-    return follow_ups;
-}
-
 static int encode_end(struct pgqrs_job_host *host, enum pgqrs_flow_what what,
                       struct pgqrs_error *err)
 {
     struct workflow *w = host->workflow;
-    struct pgqrs_follow_up *follow_ups = follow_ups_of(host);
+    struct pgqrs_follow_up *follow_ups = pgqrs_workflow_follow_ups(host);
     if (follow_ups == NULL) {
         return pgqrs_error_memory(err);
     }

@@ -87,6 +87,8 @@ enum look pgqrs_workflow_look(struct workflow *w, const char *name, uint32_t num
 struct pgqrs_step_put *pgqrs_workflow_put(struct workflow *w, const char *name,
                                           enum pgqrs_step_kind kind);
 
+/* Jobs that the step or the run has added, borrowed; free the array. Null: no memory. */
+struct pgqrs_follow_up *pgqrs_workflow_follow_ups(const struct pgqrs_job_host *host);
 /* Asks the broker to do it, with the steps that were put. PGQRS_RC_OK: *flowed_out (decoded from
  * the answer; finish it) has FLOWED_STORED or FLOWED_FAILED. */
 enum pgqrs_rc pgqrs_workflow_ask(struct pgqrs_job_host *host, uint8_t what, struct pgqrs_flow *item,

@@ -160,9 +160,12 @@ static int64_t retry_delay_ms(const struct pgqrs_step_options *o, int32_t retrie
     for (int32_t i = 0; !constant && i < retries && delay < max; i++) {
         delay = delay > max / 2 ? max : delay * 2;
     }
-    int64_t quarter = delay / 4;
     delay = delay > DELAY_MAX_MS ? DELAY_MAX_MS : delay;
-    return quarter == 0 ? delay : delay - quarter + rand() % (2 * quarter + 1);
+    int64_t quarter = delay / 4;
+    /* Not rand(): it would give every worker the same numbers. */
+    uint64_t random = (uint64_t)arc4random() << 32 | arc4random();
+    delay += (int64_t)(random % (2 * (uint64_t)quarter + 1)) - quarter;
+    return delay > DELAY_MAX_MS ? DELAY_MAX_MS : delay;
 }
 
 /* For good. Stored before the handler hears of it, so that what it does then comes after it. */
@@ -197,16 +200,10 @@ static enum pgqrs_rc store_result(struct pgqrs_job_host *host, const struct body
     struct pgqrs_job_flowed flowed = {0};
     size_t before = w->put_count;
     struct pgqrs_step_put *put = pgqrs_workflow_put(w, body->name, body->kind);
-    struct pgqrs_follow_up *follow_ups = calloc(host->said.enqueue_count + 1, sizeof *follow_ups);
+    struct pgqrs_follow_up *follow_ups = pgqrs_workflow_follow_ups(host);
     if (put == NULL || follow_ups == NULL) {
         free(follow_ups);
         return pgqrs_workflow_break(w, "out of memory");
-    }
-    for (size_t i = 0; i < host->said.enqueue_count; i++) {
-        const struct pgqrs_job_enqueue *e = &host->said.enqueues[i];
-        follow_ups[i] = (struct pgqrs_follow_up){
-            .queue = e->queue,
-            .item = {.payload = e->payload, .delay_ms = e->delay_ms, .priority = e->priority}};
     }
     put->output = (struct pgqrs_bytes){
         .data = host->said.result.len > 0 ? (char *)host->said.result.data : NULL,
