@@ -129,6 +129,16 @@ static void test_retries_wait_and_spend_no_attempt(void **state)
     stop(f);
 }
 
+static void test_a_retry_may_be_as_far_away_as_one_likes(void **state)
+{
+    struct fixture *f = *state;
+    start(f, "");
+    trigger(f, "far:a");
+    db_await(&f->scratch, STEPS("status = 'ERROR' and retry_count = 1 and retry_at > '2050'"), 1);
+    await_status(f, 1, "RUNNING");
+    stop(f);
+}
+
 static void test_a_step_that_fails_for_good_fails_the_run(void **state)
 {
     struct fixture *f = *state;
@@ -623,6 +633,7 @@ int main(void)
         WITH_SCRATCH(test_a_step_whose_worker_dies_in_it_runs_again),
         WITH_SCRATCH(test_a_broker_that_dies_in_a_step_changes_nothing),
         WITH_SCRATCH(test_retries_wait_and_spend_no_attempt),
+        WITH_SCRATCH(test_a_retry_may_be_as_far_away_as_one_likes),
         WITH_SCRATCH(test_a_step_that_fails_for_good_fails_the_run),
         WITH_SCRATCH(test_a_failed_run_that_is_replayed_goes_on),
         WITH_SCRATCH(test_a_run_that_was_changed_says_so),

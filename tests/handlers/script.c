@@ -4,6 +4,7 @@
  *
  *   step:NAME           appends a line; its result is {"step":"NAME"}
  *   flaky:NAME:N        is to be tried again the first N times
+ *   far:NAME            is to be tried again, after the longest delay that can be asked for
  *   fail:NAME           fails for good. try:NAME the same, and the run goes on
  *   snooze:NAME         not now, the first time
  *   die:NAME            kills its worker in the step, the first time
@@ -127,6 +128,9 @@ static enum pgqrs_outcome step(struct pgqrs_job *job, void *arg)
     if (strcmp(op->what, "flaky") == 0 && before < atoi(op->argument)) {
         return pgqrs_retry(job, -1, "script: flaky");
     }
+    if (strcmp(op->what, "far") == 0) {
+        return pgqrs_retry(job, -1, "script: far");
+    }
     if (strcmp(op->what, "snooze") == 0 && before == 0) {
         return pgqrs_snooze(job, 50);
     }
@@ -169,6 +173,9 @@ static enum pgqrs_rc run_step(struct op *op, uint32_t flags)
 {
     const char *result = NULL;
     struct pgqrs_step_options options = {.flags = flags, .base_ms = 20, .max_ms = 100};
+    if (strcmp(op->what, "far") == 0) {
+        options.base_ms = options.max_ms = INT64_MAX;
+    }
     bool stays = strcmp(op->what, "after") == 0 && traced(op, "behind") == 0;
     enum pgqrs_rc rc = pgqrs_step_with(op->job, op->name, options, step, op, &result);
     if (rc == PGQRS_RC_OK && result == NULL) {
