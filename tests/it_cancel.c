@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "tests/support/pg_daemon.h"
+#include "tests/support/world.h"
 
 #define LONG "{\"ms\":600000}"
 #define DEAF "{\"ms\":600000,\"ignore_cancel\":true}"
@@ -22,62 +22,6 @@
     "select count(*) from pgqrs_messages where archived_at is null and consumer_worker_id is null" \
     " and read_ct = 0 and pgqrsd_crash_ct = 0"
 #define IN_STATE(state) "select count(*) from pgqrs_workers where status = '" state "'"
-
-/* On either store. */
-struct world {
-    struct fixture *f;
-    struct pg_daemon *pg; /* null: SQLite */
-};
-
-static int sqlite_setup(void **state)
-{
-    struct world *w = calloc(1, sizeof *w);
-    void *fixture = NULL;
-    assert_non_null(w);
-    assert_int_equal(fixture_setup(&fixture), 0);
-    w->f = fixture;
-    *state = w;
-    return 0;
-}
-
-static int sqlite_teardown(void **state)
-{
-    struct world *w = *state;
-    void *fixture = w->f;
-    int rc = fixture_teardown(&fixture);
-    free(w);
-    return rc;
-}
-
-static int pg_setup(void **state)
-{
-    struct world *w = calloc(1, sizeof *w);
-    void *daemon = NULL;
-    assert_non_null(w);
-    assert_int_equal(pg_daemon_setup(&daemon), 0);
-    w->pg = daemon;
-    w->f = w->pg->fixture;
-    *state = w;
-    return 0;
-}
-
-static int pg_teardown(void **state)
-{
-    struct world *w = *state;
-    void *daemon = w->pg;
-    int rc = pg_daemon_teardown(&daemon);
-    free(w);
-    return rc;
-}
-
-static void await(const struct world *w, const char *sql, int64_t value)
-{
-    if (w->pg != NULL) {
-        pg_rig_await(w->pg->rig, value, sql);
-    } else {
-        db_await(&w->f->scratch, sql, value);
-    }
-}
 
 /* As another program would, which knows nothing of a pgqrsd. */
 static void foreign(const struct world *w, const char *sql)
@@ -128,15 +72,15 @@ static void test_a_job_that_listens(void **state)
     fixture_enqueue(w->f, 1, LONG);
     effects_await(&w->f->scratch, "start 1 1", 1);
     cancel(w, "1");
-    await(w, CANCELLED " and read_ct = 1", 1);
+    world_await(w, CANCELLED " and read_ct = 1", 1);
     if (w->pg == NULL) {
-        await(w, REQUESTS, 0); /* with the next heartbeat */
+        world_await(w, REQUESTS, 0); /* with the next heartbeat */
     }
     /* It is over, and can be had again. */
     cli_ok(&w->f->scratch, NULL, "message", "replay", "1");
     effects_await(&w->f->scratch, "start 1 1", 2);
     cancel(w, "1");
-    await(w, CANCELLED, 1);
+    world_await(w, CANCELLED, 1);
     assert_int_equal(effects_count(&w->f->scratch, "start "), 2);
     stop(w);
     assert_int_equal(daemon_log_count(&w->f->daemon, "ready pid="), 2); /* no worker has died */
@@ -151,13 +95,13 @@ static void test_a_job_that_does_not_is_killed_and_it_alone(void **state)
     fixture_enqueue(w->f, 1, LONG);
     effects_await(&w->f->scratch, "start 2 ", 1);
     cancel(w, "1");
-    await(w, CANCELLED " and id = 1 and read_ct = 1 and pgqrsd_crash_ct = 0", 1);
+    world_await(w, CANCELLED " and id = 1 and read_ct = 1 and pgqrsd_crash_ct = 0", 1);
     daemon_await_log(&w->f->daemon,
                      "cancelled by request: job 1 did not stop within 100ms of being told", 1);
     daemon_await_log(&w->f->daemon, "ready pid=", 4);
     assert_int_equal(effects_count(&w->f->scratch, "start "), 2);
     cancel(w, "2");
-    await(w, CANCELLED " and id = 2 and read_ct = 1", 1);
+    world_await(w, CANCELLED " and id = 2 and read_ct = 1", 1);
     stop(w);
     assert_int_equal(daemon_log_count(&w->f->daemon, "ready pid="), 4);
 }
@@ -168,17 +112,17 @@ static void test_jobs_that_have_not_begun(void **state)
     start(w, "    prefetch: 3\n    cancel_grace: 1h\n", 1);
     fixture_enqueue(w->f, 3, LONG);
     effects_await(&w->f->scratch, "start 1 ", 1);
-    await(w, "select count(*) from pgqrs_messages where consumer_worker_id is not null", 3);
+    world_await(w, "select count(*) from pgqrs_messages where consumer_worker_id is not null", 3);
     cli_ok(&w->f->scratch, "{}", "message", "enqueue", "work", "-", "--delay", "1h");
     cli_ok(&w->f->scratch, NULL, "message", "cancel", "4"); /* nobody has it */
     assert_true(printed(w, "message 4: cancelled"));
     cancel(w, "2"); /* waits in the worker, behind the first */
-    await(w, CANCELLED " and id = 2", 1);
+    world_await(w, CANCELLED " and id = 2", 1);
     assert_int_equal(effects_count(&w->f->scratch, "start "), 1);
     cancel(w, "1");
     effects_await(&w->f->scratch, "start 3 1 ", 1);
     cancel(w, "3");
-    await(w, CANCELLED, 3);
+    world_await(w, CANCELLED, 3);
     assert_int_equal(effects_count(&w->f->scratch, "start "), 2);
     stop(w);
 }
@@ -193,8 +137,9 @@ static void test_what_a_job_says_that_was_cancelled(void **state)
     fixture_enqueue(w->f, 1, "{\"ms\":700,\"ignore_cancel\":true,\"outcome\":\"retry\"}");
     effects_await(&w->f->scratch, "start ", 2);
     cli_ok(&w->f->scratch, NULL, "message", "cancel", "1", "2");
-    await(w, CANCELLED " and id = 2 and read_ct = 1", 1);
-    await(w, "select count(*) from pgqrs_messages where id = 1 and pgqrsd_outcome = 'done'", 1);
+    world_await(w, CANCELLED " and id = 2 and read_ct = 1", 1);
+    world_await(w, "select count(*) from pgqrs_messages where id = 1 and pgqrsd_outcome = 'done'",
+                1);
     assert_int_equal(effects_count(&w->f->scratch, "start "), 2);
     stop(w);
 }
@@ -208,7 +153,7 @@ static void test_through_the_broker(void **state)
     effects_await(&w->f->scratch, "start 1 1", 1);
     (void)snprintf(client.dsn, sizeof client.dsn, "broker:%s/run/pgqrsd.sock", w->f->scratch.dir);
     cli_ok(&client, NULL, "message", "cancel", "1");
-    await(w, CANCELLED, 1);
+    world_await(w, CANCELLED, 1);
     stop(w);
 }
 
@@ -222,7 +167,7 @@ static void test_asked_while_no_broker_is_there(void **state)
     pid_t broker = daemon_await_children(&w->f->daemon, "pgqrs-broker", 1);
     assert_int_equal(kill(broker, SIGKILL), 0);
     cancel(w, "1");
-    await(w, CANCELLED " and read_ct = 1", 1);
+    world_await(w, CANCELLED " and read_ct = 1", 1);
     assert_int_equal(effects_count(&w->f->scratch, "start "), 1);
     stop(w);
 }
@@ -238,16 +183,16 @@ static void test_a_worker_that_is_interrupted(void **state)
     fixture_enqueue(w->f, 2, LONG);
     effects_await(&w->f->scratch, "start 1 1 ", 1);
     foreign(w, SET("interrupted"));
-    await(w, IN_STATE("suspended"), 1);
-    await(w, UNSPENT, 2);
+    world_await(w, IN_STATE("suspended"), 1);
+    world_await(w, UNSPENT, 2);
     assert_int_equal(effects_count(&w->f->scratch, "start "), 1);
     foreign(w, SET("ready"));
     effects_await(&w->f->scratch, "start 1 1 ", 2);
     cli_ok(&w->f->scratch, NULL, "worker", "suspend", "1");
-    await(w, UNSPENT " and id = 2", 1); /* what runs goes on */
+    world_await(w, UNSPENT " and id = 2", 1); /* what runs goes on */
     assert_int_equal(effects_count(&w->f->scratch, "start "), 2);
     cli_ok(&w->f->scratch, NULL, "message", "cancel", "2", "1");
-    await(w, "select count(*) from pgqrs_messages where pgqrsd_outcome = 'cancelled'", 2);
+    world_await(w, "select count(*) from pgqrs_messages where pgqrsd_outcome = 'cancelled'", 2);
     stop(w);
     assert_int_equal(daemon_log_count(&w->f->daemon, "ready pid="), 2);
 }
@@ -262,13 +207,13 @@ static void test_a_worker_that_does_not_let_go(void **state)
     foreign(w, SET("interrupted"));
     daemon_await_log(&w->f->daemon, "interrupted: job 1 did not stop within 100ms", 1);
     daemon_await_log(&w->f->daemon, "ready pid=", 3);
-    await(w, IN_STATE("suspended"), 1);
-    await(w, UNSPENT, 1);
+    world_await(w, IN_STATE("suspended"), 1);
+    world_await(w, UNSPENT, 1);
     assert_int_equal(effects_count(&w->f->scratch, "start "), 1);
     cli_ok(&w->f->scratch, NULL, "worker", "resume", "1");
     effects_await(&w->f->scratch, "start 1 1 ", 2);
     cancel(w, "1");
-    await(w, CANCELLED, 1);
+    world_await(w, CANCELLED, 1);
     stop(w);
 }
 
@@ -281,17 +226,18 @@ static void test_a_worker_that_is_stopped(void **state)
     foreign(w, SET("stopped"));
     daemon_await_log(&w->f->daemon, "stopped by request, starting another one", 1);
     effects_await(&w->f->scratch, "start 1 1 ", 2); /* by the new one, as if it were new */
-    await(w, IN_STATE("ready"), 1);
+    world_await(w, IN_STATE("ready"), 1);
     cancel(w, "1");
-    await(w, CANCELLED, 1);
+    world_await(w, CANCELLED, 1);
     stop(w);
     assert_int_equal(daemon_log_count(&w->f->daemon, "ready pid="), 3);
 }
 
 int main(void)
 {
-#define ON_SQLITE(test) cmocka_unit_test_setup_teardown(test, sqlite_setup, sqlite_teardown)
-#define ON_POSTGRES(test) cmocka_unit_test_setup_teardown(test, pg_setup, pg_teardown)
+#define ON_SQLITE(test)                                                                            \
+    cmocka_unit_test_setup_teardown(test, world_sqlite_setup, world_sqlite_teardown)
+#define ON_POSTGRES(test) cmocka_unit_test_setup_teardown(test, world_pg_setup, world_pg_teardown)
     const struct CMUnitTest tests[] = {
         ON_SQLITE(test_a_job_that_listens),
         ON_POSTGRES(test_a_job_that_listens),

@@ -12,67 +12,11 @@
 
 #include <cmocka.h>
 
-#include "tests/support/pg_daemon.h"
+#include "tests/support/world.h"
 
 #define DEAD "select count(*) from pgqrs_messages where pgqrsd_outcome = 'failed'"
 #define DONE "select count(*) from pgqrs_messages where pgqrsd_outcome = 'done'"
 #define CRASHES "    on_crash: 2\n    max_attempts: 10\n    retry: {base: 1ms}\n"
-
-/* On either store. */
-struct world {
-    struct fixture *f;
-    struct pg_daemon *pg; /* null: SQLite */
-};
-
-static int sqlite_setup(void **state)
-{
-    struct world *w = calloc(1, sizeof *w);
-    void *fixture = NULL;
-    assert_non_null(w);
-    assert_int_equal(fixture_setup(&fixture), 0);
-    w->f = fixture;
-    *state = w;
-    return 0;
-}
-
-static int sqlite_teardown(void **state)
-{
-    struct world *w = *state;
-    void *fixture = w->f;
-    int rc = fixture_teardown(&fixture);
-    free(w);
-    return rc;
-}
-
-static int pg_setup(void **state)
-{
-    struct world *w = calloc(1, sizeof *w);
-    void *daemon = NULL;
-    assert_non_null(w);
-    assert_int_equal(pg_daemon_setup(&daemon), 0);
-    w->pg = daemon;
-    w->f = w->pg->fixture;
-    *state = w;
-    return 0;
-}
-
-static int pg_teardown(void **state)
-{
-    struct world *w = *state;
-    void *daemon = w->pg;
-    int rc = pg_daemon_teardown(&daemon);
-    free(w);
-    return rc;
-}
-
-static void await(const struct world *w, const char *sql, int64_t value)
-{
-    if (w->pg != NULL) {
-        pg_rig_await(w->pg->rig, value, sql);
-    } else {
-        db_await(&w->f->scratch, sql, value);
-    }
-}
 
 static void expect(const struct world *w, const char *text)
 {
@@ -135,7 +79,7 @@ static void quarantine(const struct world *w, const char *more)
                    "{\"crash\":99,\"say\":\"hello from\",\"mended\":\"%s/mended\"%s}",
                    w->f->scratch.dir, more);
     fixture_enqueue(w->f, 1, payload);
-    await(w, DEAD " and pgqrsd_error like 'quarantined after 2 crashes%'", 1);
+    world_await(w, DEAD " and pgqrsd_error like 'quarantined after 2 crashes%'", 1);
     effects_await(&w->f->scratch, "start 1 ", 2);
 }
 
@@ -150,18 +94,18 @@ static void test_a_message_that_was_quarantined(void **state)
     fixture_start(w->f, CRASHES);
     quarantine(w, "");
     fixture_enqueue(w->f, 1, "{}");
-    await(w, DONE " and id = 2", 1); /* by the worker that has come instead */
+    world_await(w, DONE " and id = 2", 1); /* by the worker that has come instead */
     pid_t worker = daemon_await_children(&w->f->daemon, "pgqrs-worker", 1);
     assert_int_equal(run(w, "1"), 1);
     expect(w, "hello from 1\n");
     expect(w, "message 1: failed: quarantined after a crash in its isolated run: worker killed by "
               "signal 9");
-    await(w, DEAD " and pgqrsd_crash_ct = 1", 1);
+    world_await(w, DEAD " and pgqrsd_crash_ct = 1", 1);
     scratch_write(&w->f->scratch, "mended", "%s", "");
     assert_int_equal(run(w, "1"), 0);
     expect(w, "hello from 1\n");
     expect(w, "message 1: done\n");
-    await(w, DONE " and id = 1 and read_ct = 1", 1);
+    world_await(w, DONE " and id = 1 and read_ct = 1", 1);
     /* Each time it was the only run, and the ordinary worker is the same. */
     assert_int_equal(effects_count(&w->f->scratch, "start 1 "), 4);
     assert_int_equal(daemon_await_children(&w->f->daemon, "pgqrs-worker", 1), worker);
@@ -174,7 +118,7 @@ static void test_what_can_not_be_had(void **state)
     struct world *w = *state;
     fixture_start(w->f, "    cancel_grace: 1h\n");
     fixture_enqueue(w->f, 1, "{}");
-    await(w, DONE, 1);
+    world_await(w, DONE, 1);
     fixture_enqueue(w->f, 1, "{\"ms\":600000}");
     effects_await(&w->f->scratch, "start 2 ", 1);
     assert_int_equal(run(w, "77"), 1);
@@ -186,7 +130,7 @@ static void test_what_can_not_be_had(void **state)
     assert_int_equal(cli(&w->f->scratch, NULL, "message", "run", "1", (char *)NULL), 2);
     assert_int_equal(effects_count(&w->f->scratch, "start "), 2);
     cli_ok(&w->f->scratch, NULL, "message", "cancel", "2");
-    await(w, "select count(*) from pgqrs_messages where pgqrsd_outcome = 'cancelled'", 1);
+    world_await(w, "select count(*) from pgqrs_messages where pgqrsd_outcome = 'cancelled'", 1);
     stop(w);
     assert_int_equal(daemon_log_count(&w->f->daemon, "starting it again"), 0);
 }
@@ -199,10 +143,11 @@ static void test_a_message_that_waits(void **state)
            "1h");
     assert_int_equal(run(w, "1"), 1);
     expect(w, "message 1: retried: effect: retry, as the payload says");
-    await(w,
-          "select count(*) from pgqrs_messages where read_ct = 1 and consumer_worker_id is null"
-          " and archived_at is null",
-          1);
+    world_await(
+        w,
+        "select count(*) from pgqrs_messages where read_ct = 1 and consumer_worker_id is null"
+        " and archived_at is null",
+        1);
     stop(w);
 }
 
@@ -216,16 +161,16 @@ static void test_a_run_that_is_cancelled(void **state)
     pid_t pid = run_aside(w, "1");
     effects_await(&w->f->scratch, "start 1 ", 3);
     fixture_enqueue(w->f, 1, "{}");
-    await(w, DONE " and id = 2", 1);
+    world_await(w, DONE " and id = 2", 1);
     assert_int_equal(kill(pid, SIGINT), 0);
     assert_int_equal(exit_status(pid), 1);
-    await(w, DEAD " and pgqrsd_error = 'its isolated run was interrupted'", 1);
+    world_await(w, DEAD " and pgqrsd_error = 'its isolated run was interrupted'", 1);
     /* Who asked for it is gone at once. */
     pid = run_aside(w, "1");
     effects_await(&w->f->scratch, "start 1 ", 4);
     assert_int_equal(kill(pid, SIGKILL), 0);
     assert_int_equal(exit_status(pid), 128 + SIGKILL);
-    await(w, DEAD " and pgqrsd_error = 'its isolated run was interrupted'", 1);
+    world_await(w, DEAD " and pgqrsd_error = 'its isolated run was interrupted'", 1);
     daemon_await_log(&w->f->daemon, "isolated run of message 1: failed: its isolated run", 2);
     assert_int_equal(effects_count(&w->f->scratch, "start 1 "), 4);
     stop(w);
@@ -242,10 +187,11 @@ static void test_a_job_that_does_not_let_go(void **state)
     assert_int_equal(kill(pid, SIGINT), 0);
     assert_int_equal(exit_status(pid), 1);
     expect(w, "message 1: returned: ");
-    await(w,
-          "select count(*) from pgqrs_messages where read_ct = 0 and consumer_worker_id is null"
-          " and archived_at is null",
-          1);
+    world_await(
+        w,
+        "select count(*) from pgqrs_messages where read_ct = 0 and consumer_worker_id is null"
+        " and archived_at is null",
+        1);
     stop(w);
 }
 
@@ -258,7 +204,7 @@ static void test_without_the_broker_for_a_while(void **state)
     effects_await(&w->f->scratch, "start 1 ", 1);
     assert_int_equal(kill(daemon_await_children(&w->f->daemon, "pgqrs-broker", 1), SIGKILL), 0);
     assert_int_equal(exit_status(pid), 0);
-    await(w, DONE " and read_ct = 1", 1);
+    world_await(w, DONE " and read_ct = 1", 1);
     assert_int_equal(effects_count(&w->f->scratch, "start "), 1);
     stop(w);
 }
@@ -273,7 +219,7 @@ static void test_a_stop_of_the_daemon(void **state)
     effects_await(&w->f->scratch, "start 1 ", 1);
     stop(w);
     assert_int_equal(exit_status(pid), 0);
-    await(w, DONE, 1);
+    world_await(w, DONE, 1);
 }
 
 /* Nobody runs by itself what may have been a dead letter. */
@@ -288,17 +234,18 @@ static void test_a_daemon_that_is_killed(void **state)
     assert_int_equal(daemon_stop(&w->f->daemon, SIGKILL), 128 + SIGKILL);
     assert_int_equal(exit_status(pid), 1);
     daemon_start(&w->f->daemon, &w->f->scratch);
-    await(w, DEAD, 1);
+    world_await(w, DEAD, 1);
     fixture_enqueue(w->f, 1, "{}");
-    await(w, DONE " and id = 2", 1);
+    world_await(w, DONE " and id = 2", 1);
     assert_int_equal(effects_count(&w->f->scratch, "start 1 "), 3);
     stop(w);
 }
 
 int main(void)
 {
-#define ON_SQLITE(test) cmocka_unit_test_setup_teardown(test, sqlite_setup, sqlite_teardown)
-#define ON_POSTGRES(test) cmocka_unit_test_setup_teardown(test, pg_setup, pg_teardown)
+#define ON_SQLITE(test)                                                                            \
+    cmocka_unit_test_setup_teardown(test, world_sqlite_setup, world_sqlite_teardown)
+#define ON_POSTGRES(test) cmocka_unit_test_setup_teardown(test, world_pg_setup, world_pg_teardown)
     const struct CMUnitTest tests[] = {
         ON_SQLITE(test_a_message_that_was_quarantined),
         ON_POSTGRES(test_a_message_that_was_quarantined),
