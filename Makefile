@@ -18,7 +18,7 @@ SANITIZE ?=
 
 DEPS_BUILD := gcc libc6-dev make pkg-config libevent-dev libnng-dev libsqlite3-dev libpq-dev \
               libjansson-dev libyaml-dev libcurl4-openssl-dev libssl-dev libseccomp-dev tzdata
-DEPS_TEST  := libcmocka-dev procps postgresql postgresql-client pgbouncer \
+DEPS_TEST  := libcmocka-dev procps postgresql postgresql-client pgbouncer python3-venv \
               $(if $(filter x86_64,$(shell uname -m)),user-mode-linux)
 DEPS_LINT  := clang libclang-rt-14-dev clang-tidy clang-format cppcheck mandoc man-db
 DEPS_CHECK := valgrind
@@ -317,6 +317,7 @@ deps-build:
 	@packaging/deps.sh $(DEPS_BUILD)
 deps:
 	@packaging/deps.sh $(DEPS_BUILD) $(DEPS_TEST)
+	@packaging/venv.sh build/venv pgqrs==0.15.3
 deps-lint:
 	@packaging/deps.sh $(DEPS_BUILD) $(DEPS_TEST) $(DEPS_LINT)
 deps-check:
