@@ -18,9 +18,10 @@ SANITIZE ?=
 
 DEPS_BUILD := gcc libc6-dev make pkg-config libevent-dev libnng-dev libsqlite3-dev libpq-dev \
               libjansson-dev libyaml-dev libcurl4-openssl-dev libssl-dev libseccomp-dev tzdata
-DEPS_TEST  := libcmocka-dev procps postgresql postgresql-client pgbouncer python3-venv \
+DEPS_TEST  := libcmocka-dev procps postgresql postgresql-client pgbouncer python3-venv g++ mandoc man-db \
+              groff-base \
               $(if $(filter x86_64,$(shell uname -m)),user-mode-linux)
-DEPS_LINT  := clang libclang-rt-14-dev clang-tidy clang-format cppcheck mandoc man-db
+DEPS_LINT  := clang libclang-rt-14-dev clang-tidy clang-format cppcheck
 DEPS_CHECK := valgrind
 DEPS_DEB   := build-essential debhelper lintian
 
@@ -264,7 +265,7 @@ SYSTEMD_CONFS = $(patsubst %,$(DESTDIR)$(PREFIX)/lib/%.d/pgqrsd.conf,sysusers tm
 install: programs
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/pgqrs $(DESTDIR)$(PREFIX)/lib/pgqrs/handlers \
 	    $(DESTDIR)$(PREFIX)/include/pgqrs $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man5 \
-	    $(DESTDIR)$(PREFIX)/share/man/man8
+	    $(DESTDIR)$(PREFIX)/share/man/man7 $(DESTDIR)$(PREFIX)/share/man/man8
 	install -m 755 $(B)/bin/pgqrsd $(B)/bin/pgqrs $(DESTDIR)$(PREFIX)/bin
 	install -m 755 $(B)/libexec/pgqrs/pgqrs-broker $(B)/libexec/pgqrs/pgqrs-gateway \
 	    $(B)/libexec/pgqrs/pgqrs-worker $(DESTDIR)$(PREFIX)/libexec/pgqrs
@@ -285,6 +286,7 @@ install: programs
 	done
 	install -m 644 docs/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m 644 docs/man/*.5 $(DESTDIR)$(PREFIX)/share/man/man5
+	install -m 644 docs/man/*.7 $(DESTDIR)$(PREFIX)/share/man/man7
 	install -m 644 docs/man/*.8 $(DESTDIR)$(PREFIX)/share/man/man8
 	install -D -m 644 packaging/completion/pgqrs.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/pgqrs
 	install -d $(dir $(SYSTEMD_UNIT) $(SYSTEMD_CONFS))
@@ -334,7 +336,7 @@ lint: deps-lint
 	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
 	    --suppress=missingIncludeSystem $(addprefix --include=,$(QUEUE_H)) -D_GNU_SOURCE -I. -Iinclude $(filter %.c,$(C_FILES))
 	for h in $(filter %.h,$(C_FILES)); do $(CC) $(ALL_CFLAGS) -fsyntax-only -x c $$h || exit 1; done
-	for m in docs/man/*; do mandoc -T lint -W warning $$m || exit 1; done
+	tests/manual.sh lint docs/man
 
 clean:
 	rm -rf $(B)
