@@ -19,6 +19,7 @@ trap 'rm -rf "$scratch"' EXIT
 mkdir -p -m 700 "$scratch"/run "$scratch"/{etc,run,var/lib}/pgqrs
 cp -r "$top"/{README.md,docs,examples,include,packaging} "$scratch"
 ln -s "$build" "$scratch/build"
+[ ! -x build/venv/bin/python3 ] || ln -s "$top/build/venv" "$scratch/venv"
 sed -E "s#(^|[^[:alnum:]_.}])(/etc|/var/lib|/run)/pgqrs#\1$scratch\2/pgqrs#g
     s#postgres://jobs@db\.example(:5432)?/app#$pg#g
     s#(localhost|127\.0\.0\.1):9090#127.0.0.1:$port#g" "$document" >"$scratch/${document##*/}"
@@ -28,6 +29,7 @@ awk -f "$top/tests/docs.awk" "${document##*/}" >session || exit 1
 for name in ${!PGQRS_*}; do
     [ "$name" = PGQRS_TEST_BUILD ] || unset "$name"
 done
+export RUSTUP_HOME=${RUSTUP_HOME-$HOME/.rustup} CARGO_HOME=${CARGO_HOME-$HOME/.cargo}
 export HOME=$scratch XDG_RUNTIME_DIR=$scratch/run PATH=$scratch/build/bin:$PATH
 export LC_ALL=C.UTF-8 PKG_CONFIG_PATH=$scratch
 sed "s|^prefix=.*|prefix=$scratch|; s|@PREFIX@|$scratch|; s|@LIBDIR@|$build/lib|; s|@VERSION@|0|" \
