@@ -319,7 +319,7 @@ deps-build:
 	@packaging/deps.sh $(DEPS_BUILD)
 deps:
 	@packaging/deps.sh $(DEPS_BUILD) $(DEPS_TEST)
-	@packaging/venv.sh build/venv pgqrs==0.15.3
+	@packaging/venv.sh build/venv-pgqrs tests/support/pgqrs_client.txt
 deps-lint:
 	@packaging/deps.sh $(DEPS_BUILD) $(DEPS_TEST) $(DEPS_LINT)
 deps-check:

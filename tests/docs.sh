@@ -19,7 +19,7 @@ trap 'rm -rf "$scratch"' EXIT
 mkdir -p -m 700 "$scratch"/run "$scratch"/{etc,run,var/lib}/pgqrs
 cp -r "$top"/{README.md,docs,examples,include,packaging} "$scratch"
 ln -s "$build" "$scratch/build"
-[ ! -x build/venv/bin/python3 ] || ln -s "$top/build/venv" "$scratch/venv"
+[ ! -x build/venv-pgqrs/bin/python3 ] || ln -s "$top/build/venv-pgqrs" "$scratch/venv"
 sed -E "s#(^|[^[:alnum:]_.}])(/etc|/var/lib|/run)/pgqrs#\1$scratch\2/pgqrs#g
     s#postgres://jobs@db\.example(:5432)?/app#$pg#g
     s#(localhost|127\.0\.0\.1):9090#127.0.0.1:$port#g" "$document" >"$scratch/${document##*/}"

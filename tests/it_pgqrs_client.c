@@ -15,7 +15,7 @@
 #include "tests/support/pg_rig.h"
 #include "tests/support/shell.h"
 
-#define PYTHON "build/venv/bin/python3"
+#define PYTHON "build/venv-pgqrs/bin/python3"
 
 static struct pg_rig *rig;
 
@@ -24,7 +24,7 @@ static int on_postgres(void **state)
     int rc = shell_setup(state);
     const struct fixture *f = *state;
     char client[512];
-    char *python = realpath("build/venv/bin", NULL);
+    char *python = realpath("build/venv-pgqrs/bin", NULL);
     char *script = realpath("tests/pgqrs_client.py", NULL);
     assert_non_null(python);
     assert_non_null(script);
