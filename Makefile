@@ -19,7 +19,7 @@ SANITIZE ?=
 DEPS_BUILD := gcc libc6-dev make pkg-config libevent-dev libnng-dev libsqlite3-dev libpq-dev \
               libjansson-dev libyaml-dev libcurl4-openssl-dev libssl-dev libseccomp-dev tzdata
 DEPS_TEST  := libcmocka-dev procps postgresql postgresql-client pgbouncer python3-venv g++ mandoc man-db \
-              groff-base \
+              groff-base sqlite3 curl \
               $(if $(filter x86_64,$(shell uname -m)),user-mode-linux)
 DEPS_LINT  := clang libclang-rt-14-dev clang-tidy clang-format cppcheck
 DEPS_CHECK := valgrind
