@@ -46,14 +46,9 @@ failed() {
 }
 # Ends what still works in the scratch directory; 1 when something did.
 leftover() {
-    local link pids=
-    for link in /proc/[0-9]*/cwd; do
-        case $(readlink "$link") in
-        "$scratch"*)
-            link=${link%/cwd}
-            [ "${link#/proc/}" = $$ ] || [ "${link#/proc/}" = $BASHPID ] || pids="$pids ${link#/proc/}"
-            ;;
-        esac
+    local pid pids=
+    for pid in $(find /proc -maxdepth 2 -name cwd -lname "$scratch*" 2>/dev/null | cut -d / -f 3); do
+        case $pid in $$ | $BASHPID) ;; *) pids="$pids $pid" ;; esac
     done
     [ -z "$pids" ] || ! builtin kill "-$1" $pids 2>/dev/null
 }
