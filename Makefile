@@ -18,12 +18,12 @@ SANITIZE ?=
 
 DEPS_BUILD := gcc libc6-dev make pkg-config libevent-dev libnng-dev libsqlite3-dev libpq-dev \
               libjansson-dev libyaml-dev libcurl4-openssl-dev libssl-dev libseccomp-dev tzdata
-DEPS_TEST  := libcmocka-dev procps postgresql postgresql-client pgbouncer python3-venv g++ mandoc man-db \
-              groff-base sqlite3 curl \
+DEPS_TEST  := libcmocka-dev procps postgresql postgresql-client pgbouncer \
               $(if $(filter x86_64,$(shell uname -m)),user-mode-linux)
-DEPS_LINT  := clang libclang-rt-14-dev clang-tidy clang-format cppcheck
+DEPS_LINT  := clang libclang-rt-14-dev clang-tidy clang-format cppcheck mandoc man-db
 DEPS_CHECK := valgrind
 DEPS_DEB   := build-essential debhelper lintian
+DEPS_DOCS  := curl g++ groff-base man-db mandoc python3-venv sqlite3
 
 # V=1 shows the commands.
 Q := $(if $(V),,@)
@@ -318,12 +318,12 @@ deb-test: deb
 deps-build:
 	@packaging/deps.sh $(DEPS_BUILD)
 deps:
-	@packaging/deps.sh $(DEPS_BUILD) $(DEPS_TEST)
+	@packaging/deps.sh $(DEPS_BUILD) $(DEPS_TEST) $(DEPS_DOCS)
 	@packaging/venv.sh build/venv-pgqrs tests/support/pgqrs_client.txt
 deps-lint:
-	@packaging/deps.sh $(DEPS_BUILD) $(DEPS_TEST) $(DEPS_LINT)
+	@packaging/deps.sh $(DEPS_BUILD) $(DEPS_TEST) $(DEPS_DOCS) $(DEPS_LINT)
 deps-check:
-	@packaging/deps.sh $(DEPS_BUILD) $(DEPS_TEST) $(DEPS_CHECK)
+	@packaging/deps.sh $(DEPS_BUILD) $(DEPS_TEST) $(DEPS_DOCS) $(DEPS_CHECK)
 
 # cppcheck reads no system headers; without the macros of this one it takes every loop for a mistake.
 QUEUE_H = $(firstword $(wildcard /usr/include/*/sys/queue.h /usr/include/sys/queue.h))
