@@ -115,7 +115,9 @@ set -o pipefail
 . ./session
 trap - ERR
 for job in $(jobs -p); do # what the reader has left running
-    builtin kill -TERM "$job" 2>/dev/null && { ended "$job" || failed $? end "$job"; }
+    has_begun "$job"
+    builtin kill -TERM "$job" 2>/dev/null
+    ended "$job" || failed $? end "a daemon"
 done
 leftover KILL || failed 1 end "a process was left"
 echo "$run $not_run" >"$counts"
