@@ -7,7 +7,7 @@
 #   ```yaml, c   written to the file that the text before names, as in "`measure.c`:"; YAML without
 #                a name is checked as a configuration; other languages without a name are only shown
 #   <!-- not run: WHY -->     before a block: it is not run
-#   <!-- needs: PROGRAM -->   before a block: it is run where there is this program
+#   <!-- needs: PROGRAM -->   before a block: it is run where there is this program, or command of pgqrs
 #   <!-- run: COMMAND -->     what the reader has done, or has anyway; .\" run: COMMAND
 # Of a manual page, the displays in EXAMPLES are its blocks.
 
@@ -81,8 +81,10 @@ inside { print skipped ? "" : $0; next }
 /^```/ { opens(substr($0, 4)); next }
 /^<!-- not run: .* -->$/ { why = substr($0, 15, length($0) - 18) }
 /^<!-- needs: .* -->$/ {
-    if (system("command -v " $3 " >/dev/null") != 0) {
-        why = "there is no " $3
+    program = substr($0, 13, length($0) - 16)
+    known = program ~ /^pgqrs / ? "build/bin/pgqrs --help | grep -q '^  " substr(program, 7) "'" : "command -v " program
+    if (system(known " >/dev/null") != 0) {
+        why = "there is no " program
     }
 }
 /^<!-- run: .* -->$/ { print substr($0, 11, length($0) - 14); next }

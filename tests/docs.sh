@@ -53,6 +53,14 @@ leftover() {
     [ -z "$pids" ] || ! builtin kill "-$1" $pids 2>/dev/null
 }
 runs_block() { run=$((run + 1)); }
+# A shell at a terminal notes that a job has ended; its number is free then.
+reap() {
+    local job
+    [ $BASHPID = $$ ] || return 0
+    for job in $(jobs -p); do
+        builtin kill -0 "$job" 2>/dev/null || ended "$job" || return
+    done
+}
 not_run() {
     not_run=$((not_run + 1))
     echo "$document: not run: $1"
@@ -87,7 +95,7 @@ pgqrs() {
         "$pgqrs" "$@" || { [ $? = 1 ] && [ "$1" = doctor ]; } # it has found something
         ;;
     *) "$pgqrs" "$@" ;;
-    esac
+    esac && reap
 }
 kill() {
     case ${!#} in %*) has_begun "$(jobs -p "${!#}")" ;; esac
