@@ -163,7 +163,7 @@ static int before_all(void **state)
     (void)state;
     scratch_create(&scratch);
     rig = pg_rig_create();
-    pg_rig_sql(rig, "CREATE ROLE jobs LOGIN");
+    pg_rig_sql(rig, "CREATE ROLE jobs LOGIN CREATEROLE");
     for (int i = 0; documents[i].path != NULL; i++) {
         begin(&documents[i], i);
     }
