@@ -162,6 +162,20 @@ static bool answers(const void *arg)
 
 /* ---- cases ---- */
 
+/* Of the image, with the words of a container's command. */
+static void run_command(const struct pgqrs_yaml_node *words)
+{
+    char command[1200];
+    assert_true(words->count > 1);
+    assert_string_equal(words->items[0].text, "pgqrs");
+    (void)snprintf(command, sizeof command, "%s", built("bin/pgqrs"));
+    for (size_t i = 1; i < words->count; i++) {
+        size_t len = strlen(command);
+        (void)snprintf(command + len, sizeof command - len, " %s", words->items[i].text);
+    }
+    assert_int_equal(system(command), 0);
+}
+
 static void test_kubernetes_and_keda_take_them(void **state)
 {
     char command[1200];
@@ -228,13 +242,14 @@ static int64_t number(const char *sql)
     return found;
 }
 
-static void test_probes_are_answered_and_keda_has_its_number(void **state)
+static void test_what_the_cluster_asks_is_answered(void **state)
 {
     static const char *const probes[] = {"startup", "liveness", "readiness"};
     struct pg_daemon *d = *state;
     struct fixture *f = d->fixture;
     struct pgqrs_yaml_node deployment = read_manifest("deployment.yaml");
     struct pgqrs_yaml_node scaled = read_manifest("keda/scaledobject.yaml");
+    struct pgqrs_yaml_node purge = read_manifest("cronjob.yaml");
     const char *query = text(&scaled, "spec/triggers/0/metadata/query");
     mount_config(&f->scratch);
     (void)setenv("PGQRS_HTTP_LISTEN", "0", 1);
@@ -254,6 +269,12 @@ static void test_probes_are_answered_and_keda_has_its_number(void **state)
                             " ARRAY['{}', '{}', '{}']::jsonb[])"),
                      3);
     assert_int_equal(number(query), 3);
+
+    (void)number("WITH old AS (UPDATE public.pgqrs_workers SET heartbeat_at = now() -"
+                 " interval '8 days' RETURNING 1) SELECT count(*) FROM old");
+    run_command(find(&purge, "spec/jobTemplate/spec/template/spec/containers/0/command"));
+    assert_int_equal(number("SELECT count(*) FROM public.pgqrs_workers"), 0);
+    pgqrs_yaml_fini(&purge);
     pgqrs_yaml_fini(&scaled);
     pgqrs_yaml_fini(&deployment);
 }
@@ -295,6 +316,15 @@ static void test_a_reload_takes_another_password(void **state)
     assert_int_equal(kill(f->daemon.pid, SIGHUP), 0);
     daemon_await_log(&f->daemon, "broker: ready pid=", 2);
     assert_true(daemon_log_has(&f->daemon, "reload: dsn: another user or password"));
+    assert_false(daemon_log_has(&f->daemon, " error "));
+
+    mount_password(d, "wrong");
+    assert_int_equal(kill(f->daemon.pid, SIGHUP), 0);
+    daemon_await_log(&f->daemon, "password authentication failed", 1);
+    mount_password(d, "2-again");
+    pg_rig_sql(d->rig, "ALTER ROLE alice PASSWORD 'sesame-2-again'");
+    assert_int_equal(kill(f->daemon.pid, SIGHUP), 0);
+    daemon_await_log(&f->daemon, "broker: ready pid=", 3);
     effects_await(&f->scratch, "end ", 1);
     pg_rig_await(d->rig, 1,
                  "SELECT count(*) FROM public.pgqrs_messages WHERE pgqrsd_outcome = 'done' AND"
@@ -310,7 +340,7 @@ int main(void)
         cmocka_unit_test(test_kubernetes_and_keda_take_them),
         CASE(test_pgqrsd_takes_the_configuration),
         CASE(test_it_can_drain_before_it_is_killed),
-        CASE(test_probes_are_answered_and_keda_has_its_number),
+        CASE(test_what_the_cluster_asks_is_answered),
         CASE(test_a_reload_takes_another_password),
     };
     return cmocka_run_group_tests(cases, NULL, NULL);

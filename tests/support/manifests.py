@@ -3,14 +3,29 @@
 
 Needs the packages of manifests.txt. Says each mistake, and ends with 1 if there is one.
 """
+import importlib.util
 import pathlib
 import sys
 
+import cloudcoil
 import kubernetes_validate
 import yaml
-from cloudcoil.models.keda import v1alpha1 as keda
-from cloudcoil.models.prometheus_operator import v1 as prometheus
 
+
+def models(name):
+    """One version of the models; their packages would load all, which takes seconds."""
+    for folder in cloudcoil.__path__:
+        path = pathlib.Path(folder, "models", f"{name}.py")
+        if path.exists():
+            spec = importlib.util.spec_from_file_location(name.replace("/", "."), path)
+            module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+            return module
+    raise ModuleNotFoundError(name)
+
+
+keda = models("keda/v1alpha1")
+prometheus = models("prometheus_operator/v1")
 KUBERNETES = "1.37"
 MODELS = {
     ("keda.sh/v1alpha1", "ScaledObject"): keda.ScaledObject,
@@ -45,52 +60,61 @@ def check_schema(path, document):
             if not (path.parent / name).exists():
                 yield f"{name} does not exist"
         files = {p.name for p in path.parent.glob("*.yaml")}
-        yield from (f"{name} is missing" for name in files - BY_HAND - set(document["resources"]))
+        yield from (f"{name} is not in it" for name in files - BY_HAND - set(document["resources"]))
     else:
         kubernetes_validate.validate(document, KUBERNETES, strict=True)
 
 
-def check_together(found):
-    """found: documents by kind."""
-    deployment = found["Deployment"]
-    pod = deployment["spec"]["template"]["spec"]
+def check_pod(kind, pod, found):
     container = pod["containers"][0]
-    labels = deployment["spec"]["template"]["metadata"]["labels"].items()
     mounts = {m["name"]: m["mountPath"] for m in container["volumeMounts"]}
     volumes = {v["name"]: v for v in pod["volumes"]}
-    ports = {p["name"]: p["containerPort"] for p in container["ports"]}
     env = {e["name"]: e["value"] for e in container["env"]}
+    secret = volumes["dsn"]["secret"]
+    dsn = pathlib.PurePath(env["PGQRS_DSN_FILE"])
+    if set(mounts) != set(volumes):
+        yield f"{kind}: volumes and mounts differ"
+    if volumes["config"]["configMap"]["name"] != found["ConfigMap"]["metadata"]["name"]:
+        yield f"{kind}: the ConfigMap does not exist"
+    if mounts["config"] != "/etc/pgqrs" or "pgqrsd.yaml" not in found["ConfigMap"]["data"]:
+        yield f"{kind}: the configuration is not where the image expects it"
+    if secret["secretName"] != found["Secret"]["metadata"]["name"]:
+        yield f"{kind}: the Secret does not exist"
+    if secret["defaultMode"] & 0o007:
+        yield f"{kind}: pgqrsd does not take a DSN that everybody may read"
+    if str(dsn.parent) != mounts["dsn"] or dsn.name not in found["Secret"]["stringData"]:
+        yield f"{kind}: PGQRS_DSN_FILE is not a file of the Secret"
+
+
+def check_together(found):
+    """found: documents by kind."""
+    deployment = found["Deployment"]["spec"]
+    name = found["Deployment"]["metadata"]["name"]
+    labels = deployment["template"]["metadata"]["labels"].items()
+    pod = deployment["template"]["spec"]
+    ports = {p["name"] for p in pod["containers"][0]["ports"]}
+    yield from check_pod("Deployment", pod, found)
+    yield from check_pod(
+        "CronJob", found["CronJob"]["spec"]["jobTemplate"]["spec"]["template"]["spec"], found
+    )
     for kind, selector in (
-        ("Deployment", deployment["spec"]["selector"]["matchLabels"]),
+        ("Deployment", deployment["selector"]["matchLabels"]),
         ("Service", found["Service"]["spec"]["selector"]),
         ("PodDisruptionBudget", found["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"]),
         ("PodMonitor", found["PodMonitor"]["spec"]["selector"]["matchLabels"]),
     ):
         if not selector.items() <= labels:
             yield f"{kind} does not select the pods"
-    if set(mounts) != set(volumes):
-        yield "volumes and mounts differ"
-    if volumes["config"]["configMap"]["name"] != found["ConfigMap"]["metadata"]["name"]:
-        yield "the pods' ConfigMap does not exist"
-    if volumes["dsn"]["secret"]["secretName"] != found["Secret"]["metadata"]["name"]:
-        yield "the pods' Secret does not exist"
-    if volumes["dsn"]["secret"]["defaultMode"] & 0o007:
-        yield "pgqrsd does not take a DSN that everybody may read"
-    key = pathlib.PurePath(env["PGQRS_DSN_FILE"])
-    if str(key.parent) != mounts["dsn"] or key.name not in found["Secret"]["stringData"]:
-        yield "PGQRS_DSN_FILE is not a file of the Secret"
-    if mounts["config"] != "/etc/pgqrs" or "pgqrsd.yaml" not in found["ConfigMap"]["data"]:
-        yield "the configuration is not where the image expects it"
     for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
-        if container[probe]["httpGet"]["port"] not in ports:
+        if pod["containers"][0][probe]["httpGet"]["port"] not in ports:
             yield f"{probe} asks at no port"
     if found["Service"]["spec"]["ports"][0]["targetPort"] not in ports:
         yield "the Service leads to no port"
-    scaled = found["ScaledObject"]["spec"]
-    if scaled["scaleTargetRef"]["name"] != deployment["metadata"]["name"]:
+    if found["ScaledObject"]["spec"]["scaleTargetRef"]["name"] != name:
         yield "the ScaledObject scales something else"
     target = found["TriggerAuthentication"]["spec"]["secretTargetRef"][0]
-    if target["name"] != found["Secret"]["metadata"]["name"] or target["key"] != key.name:
+    secret = found["Secret"]
+    if target["name"] != secret["metadata"]["name"] or target["key"] not in secret["stringData"]:
         yield "KEDA has no DSN"
 
 
