@@ -320,7 +320,7 @@ deb-test: deb
 
 # Takes minutes, and a mirror of Debian, but no registry.
 container-test:
-	@packaging/deps.sh debootstrap buildah
+	@packaging/deps.sh debootstrap buildah iproute2
 	@tests/container.sh $(B)/container $(B)/deb/base.tar
 
 deps-build:

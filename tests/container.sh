@@ -16,7 +16,7 @@ log=$here/build.log
 
 step() { echo "container-test: $*"; }
 fail() {
-    tail -n 40 "$log" pgqrsd.log 2>/dev/null >&2 || true
+    tail -n 40 "$log" pgqrsd.log >&2 2>/dev/null || true
     echo "container-test: FAILED: $*" >&2
     exit 1
 }
@@ -28,6 +28,7 @@ buildah() { command buildah --storage-driver vfs --root "$here/storage" --runroo
 end() {
     [ -z "${daemon:-}" ] || kill -KILL "$daemon" 2>/dev/null || true
     buildah rm --all >/dev/null 2>&1 || true
+    buildah rmi --prune >/dev/null 2>&1 || true
 }
 trap end EXIT
 : >"$log"
@@ -79,8 +80,9 @@ chown 10001:10001 state
 chmod 750 state
 rm -rf state/*
 # shellcheck disable=SC2016 # the inner shell's
-unshare --mount --pid --fork --kill-child sh -euc '
+unshare --mount --pid --net --fork --kill-child sh -euc '
     root=$1; here=$2; shift 2
+    ip link set lo up
     mount --bind "$root" "$here/mnt"
     mount -o remount,bind,ro "$here/mnt"
     mount -t proc proc "$here/mnt/proc"
@@ -99,12 +101,25 @@ inside() { # with what the image sets
     nsenter --target "$init" --mount --pid --root --wd env -i $env \
         setpriv --reuid 10001 --regid 10001 --clear-groups "$@"
 }
-for i in $(seq 100); do
-    if inside pgqrs ctl status >status 2>&1 && grep -q ready status; then break; fi
-    kill -0 "$daemon" 2>/dev/null || fail "pgqrsd ended"
-    [ "$i" -lt 100 ] || fail "pgqrsd does not answer"
-    sleep 0.2
-done
+# await WORDS: until they succeed
+await() {
+    local end=$((SECONDS + 30))
+    until "$@"; do
+        kill -0 "$daemon" 2>/dev/null || fail "pgqrsd ended"
+        [ $SECONDS -lt $end ] || fail "not within 30 s: $*"
+        sleep 0.2
+    done
+}
+probe() {
+    # shellcheck disable=SC2016 # the inner shell's
+    nsenter --target "$(pgrep -P "$daemon")" --net bash -c \
+        'exec 3<>/dev/tcp/127.0.0.1/9090 && printf "GET $0 HTTP/1.1\r\n\r\n" >&3 && head -n 1 <&3' "$1"
+}
+serves() { inside pgqrs ctl status 2>/dev/null | grep -q "^checksum.*ready"; }
+answers() { [[ $(probe "$1" 2>/dev/null) == "HTTP/1.1 200"* ]]; }
+await serves
+await answers /livez
+await answers /readyz
 sum=$(sha256sum "$root/usr/local/bin/pgqrsd")
 id=$(inside pgqrs message enqueue checksum '{"path": "/usr/local/bin/pgqrsd"}') || fail "enqueue"
 inside pgqrs queue wait checksum --timeout 60s >/dev/null || fail "the job does not end"
