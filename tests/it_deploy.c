@@ -110,7 +110,7 @@ static int teardown(void **state)
 /* The ConfigMap's, as the image finds it. */
 static void mount_config(const struct scratch *s)
 {
-    struct pgqrs_yaml_node map = read_manifest("configmap.yaml");
+    struct pgqrs_yaml_node map = read_manifest("base/configmap.yaml");
     scratch_write(s, "pgqrsd.yaml", "%s", text(&map, "data/pgqrsd.yaml"));
     pgqrs_yaml_fini(&map);
 }
@@ -204,7 +204,7 @@ static void test_it_can_drain_before_it_is_killed(void **state)
     struct pg_daemon *d = *state;
     struct pgqrs_config *config = NULL;
     struct pgqrs_error err = {0};
-    struct pgqrs_yaml_node deployment = read_manifest("deployment.yaml");
+    struct pgqrs_yaml_node deployment = read_manifest("base/deployment.yaml");
     long long grace_s = atoll(text(&deployment, POD "terminationGracePeriodSeconds"));
     mount_config(&d->fixture->scratch);
     if (pgqrs_config_load(in_scratch(&d->fixture->scratch, "pgqrsd.yaml"), &config, &err) < 0) {
@@ -247,9 +247,9 @@ static void test_what_the_cluster_asks_is_answered(void **state)
     static const char *const probes[] = {"startup", "liveness", "readiness"};
     struct pg_daemon *d = *state;
     struct fixture *f = d->fixture;
-    struct pgqrs_yaml_node deployment = read_manifest("deployment.yaml");
+    struct pgqrs_yaml_node deployment = read_manifest("base/deployment.yaml");
     struct pgqrs_yaml_node scaled = read_manifest("keda/scaledobject.yaml");
-    struct pgqrs_yaml_node purge = read_manifest("cronjob.yaml");
+    struct pgqrs_yaml_node purge = read_manifest("base/cronjob.yaml");
     const char *query = text(&scaled, "spec/triggers/0/metadata/query");
     mount_config(&f->scratch);
     (void)setenv("PGQRS_HTTP_LISTEN", "0", 1);

@@ -59,6 +59,8 @@ def check_schema(path, document):
         for name in document["resources"]:
             if not (path.parent / name).exists():
                 yield f"{name} does not exist"
+            if (path.parent / name).resolve() in path.resolve().parents:
+                yield f"{name} contains it"
         files = {p.name for p in path.parent.glob("*.yaml")}
         yield from (f"{name} is not in it" for name in files - BY_HAND - set(document["resources"]))
     else:
