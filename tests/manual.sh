@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # Checks the manual pages in a directory; prints what is wrong.
-#   tests/manual.sh lint|references|options DIRECTORY
+#   tests/manual.sh lint|references|options|metrics DIRECTORY
 set -u
 what=$1
 pages=$2
@@ -85,6 +85,14 @@ options() {
         case $said in *.Xc*) said=${said%%.Xc*} ;; *) said=${said%%$'\n'*} ;; esac # the synopsis
         missing "$(marked <<<"$said")" "$helped" "pgqrs $command --help has no"
     done <<<"$every"
+}
+
+# Every metric of the gateway is explained.
+metrics() {
+    local name
+    for name in $(grep -oh '"pgqrs_[a-z_]*[a-z]' gateway/*.c | sed 's/"//' | sort -u); do
+        grep -q "$name" "$pages/pgqrs-gateway.8" || say "pgqrs-gateway.8 has no $name"
+    done
 }
 
 "$what"

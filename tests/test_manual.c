@@ -35,13 +35,19 @@ static void test_options(void **state)
     shell_expect_ok(check(*state, "options", "docs/man"));
 }
 
+static void test_metrics(void **state)
+{
+    shell_expect_ok(check(*state, "metrics", "docs/man"));
+}
+
 static void test_mistakes_are_found(void **state)
 {
     const struct fixture *f = *state;
     char *top = realpath("docs/man", NULL);
     ok(f,
        "mkdir man && cp %s/*.[1378] man && sed -i 's/^.Xr pgqrs-broker 8/.Xr pgqrs-brokers 8/;"
-       " s/Fl -wrap/Fl -wrapp/; /Cm message release/d; s/^.It Fl -check/.It Fl -chek/' man/*",
+       " s/Fl -wrap/Fl -wrapp/; /Cm message release/d; /pgqrs_draining/d; s/^.It Fl -check/.It Fl "
+       "-chek/' man/*",
        top);
     free(top);
     assert_int_equal(check(f, "references", "$here/man"), 1);
@@ -67,6 +73,7 @@ int main(void)
         cmocka_unit_test(test_lint),
         cmocka_unit_test(test_references),
         cmocka_unit_test(test_options),
+        cmocka_unit_test(test_metrics),
         cmocka_unit_test(test_mistakes_are_found),
     };
     return cmocka_run_group_tests(tests, before, fixture_teardown);
