@@ -20,11 +20,29 @@ mkdir -p -m 700 "$scratch"/run "$scratch"/{etc,run,var/lib}/pgqrs
 cp -r "$top"/{README.md,docs,examples,include,packaging} "$scratch"
 ln -s "$build" "$scratch/build"
 [ ! -x build/venv-pgqrs/bin/python3 ] || ln -s "$top/build/venv-pgqrs" "$scratch/venv"
+case $document in /*) top_document=$document ;; *) top_document=$top/$document ;; esac
 sed -E "s#(^|[^[:alnum:]_.}])(/etc|/var/lib|/run)/pgqrs#\1$scratch\2/pgqrs#g
     s#postgres://jobs@db\.example(:5432)?/app#$pg#g
-    s#(localhost|127\.0\.0\.1):9090#127.0.0.1:$port#g" "$document" >"$scratch/${document##*/}"
+    s#(localhost|127\.0\.0\.1):9090#127.0.0.1:$port#g" "$top_document" >"$scratch/${document##*/}"
 cd "$scratch" || exit 1
 awk -f "$top/tests/docs.awk" "${document##*/}" >session || exit 1
+
+# Links to files and headings that are not there.
+bad_links() {
+    local link target
+    grep -o '\]([^) ]*)' "$top_document" | sed 's/^](//; s/)$//' | while read -r link; do
+        case $link in http*) continue ;; esac
+        target=$(dirname "$document")/${link%%#*}
+        [ "${link%%#*}" != "" ] || target=$document
+        case $target in /*) ;; *) target=$top/$target ;; esac
+        [ -e "$target" ] || echo "$link"
+        [ "$link" = "${link#*#}" ] || [ ! -f "$target" ] ||
+            sed -n 's/^##* //p' "$target" | tr '[:upper:] ' '[:lower:]-' | tr -cd 'a-z0-9\n-' |
+            grep -qxF "${link#*#}" || echo "$link"
+    done
+}
+links=$(bad_links)
+[ -z "$links" ] || { echo "$document: there is no $links" >&2; exit 1; }
 
 for name in ${!PGQRS_*}; do
     [ "$name" = PGQRS_TEST_BUILD ] || unset "$name"

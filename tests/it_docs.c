@@ -144,6 +144,7 @@ static void test_mistakes_are_found(void **state)
     session_says("```sql\nSELECT jobs.nothing();\n```\n", "wrong.md:1: exit status 3");
     session_says("```\npgqrs\n```\n", "wrong.md:1:");
     session_says("```sh\ntrue\n", "does not end");
+    session_says("# A\n\n[a](#a) [b](#b)\n", "there is no #b");
 }
 
 /* tests/run.sh counts names of these characters only. */
