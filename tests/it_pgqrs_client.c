@@ -105,6 +105,27 @@ static void test_on_their_database(void **state)
     assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
 }
 
+/* What the client has stored of a run is not done again. */
+static void test_a_run_that_they_have_begun(void **state)
+{
+    struct fixture *f = *state;
+    ok(f, "$CLIENT install && $CLIENT workflow order");
+    client_says(f, "begin order '{\"item\": \"tea\", \"amount\": 12}' charge '\"receipt-1\"'",
+                "1\n");
+    ok(f, "p admin install && p run steps 1 -o json");
+    says(shell_out, "\"receipt-1\"");
+
+    start(f);
+    await_archived(1);
+    ok(f, "$CLIENT steps | sort | tr '\\n' ' '");
+    assert_string_equal(shell_out, "approval charge refund release reserve ");
+    ok(f, "cat journal");
+    says(shell_out, "reserve order-1 tea");
+    assert_null(strstr(shell_out, "charge"));
+    ok(f, "p workflow result 1");
+    assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
+}
+
 static void test_on_our_database(void **state)
 {
     struct fixture *f = *state;
@@ -133,6 +154,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_on_their_database, on_postgres, after),
+        cmocka_unit_test_setup_teardown(test_a_run_that_they_have_begun, on_postgres, after),
         cmocka_unit_test_setup_teardown(test_on_our_database, on_postgres, after),
     };
     if (access(PYTHON, X_OK) != 0) {

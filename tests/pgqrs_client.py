@@ -81,6 +81,21 @@ async def trigger(store, name, data):
     return [message.id, await asyncio.wait_for(result, 30)]
 
 
+async def begin(store, name, data, step, result):
+    """Starts a run, stores its first step, and gives its message back."""
+    definition = pgqrs.workflow().name(name).store(store)
+    message = await definition.trigger(json.loads(data)).execute()
+    consumer = await store.consumer(name)
+    assert [m.id for m in await consumer.dequeue(batch_size=1)] == [message.id]
+    run = await pgqrs.run().message(message).store(store).execute()
+    await run.start()
+    taken = await pgqrs.step().run(run).name(step).execute()
+    assert taken.status == pgqrs.StepResultStatus.Execute
+    await taken.guard.success(json.loads(result))
+    assert await consumer.release_messages([message.id]) == 1
+    return [message.id]
+
+
 async def steps(store):
     every = await (await store.get_workflow_steps()).list()
     return [step.step_name for step in every]
