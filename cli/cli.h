@@ -203,6 +203,7 @@ int pgqrs_cmd_schedule_run(struct pgqrs_cli *cli);
 int pgqrs_cmd_schedule_next(struct pgqrs_cli *cli);
 int pgqrs_cmd_ctl_status(struct pgqrs_cli *cli);
 int pgqrs_cmd_ctl_deaths(struct pgqrs_cli *cli);
+int pgqrs_cmd_ctl_kill(struct pgqrs_cli *cli);
 int pgqrs_cmd_ctl_reload(struct pgqrs_cli *cli);
 int pgqrs_cmd_ctl_log_level(struct pgqrs_cli *cli);
 int pgqrs_cmd_workflow_create(struct pgqrs_cli *cli);

@@ -25,18 +25,6 @@ static const char *text(const json_t *object, const char *key)
     return value == NULL ? "" : value;
 }
 
-static int print_json(const json_t *reply)
-{
-    char *whole = json_dumps(reply, JSON_INDENT(2) | JSON_ENSURE_ASCII);
-    if (whole == NULL) {
-        pgqrs_cli_error("out of memory");
-        return PGQRS_CLI_FAILURE;
-    }
-    (void)puts(whole);
-    free(whole);
-    return PGQRS_CLI_OK;
-}
-
 /* A number, or "-" when there is none. */
 static const char *number(const json_t *object, const char *key, char out[32])
 {
@@ -111,7 +99,7 @@ int pgqrs_cmd_ctl_status(struct pgqrs_cli *cli)
     json_t *reply = NULL;
     int status = pgqrs_ctl_ask(cli, json_pack("{s:s}", "command", "status"), &reply);
     if (status == PGQRS_CLI_OK && cli->json) {
-        status = print_json(reply);
+        status = pgqrs_ctl_print(reply);
     } else if (status == PGQRS_CLI_OK) {
         print_status(reply);
     }
@@ -164,7 +152,7 @@ int pgqrs_cmd_ctl_deaths(struct pgqrs_cli *cli)
                           : json_pack("{s:s,s:s}", "command", "deaths", "queue", cli->words[0]);
     int status = pgqrs_ctl_ask(cli, request, &reply);
     if (status == PGQRS_CLI_OK && cli->json) {
-        status = print_json(json_object_get(reply, "deaths"));
+        status = pgqrs_ctl_print(json_object_get(reply, "deaths"));
     } else if (status == PGQRS_CLI_OK) {
         print_deaths(json_object_get(reply, "deaths"));
     }
@@ -187,7 +175,7 @@ int pgqrs_cmd_worker_scale(struct pgqrs_cli *cli)
                                          cli->words[0], "consumers", (json_int_t)consumers),
                                &reply);
     if (status == PGQRS_CLI_OK && cli->json) {
-        status = print_json(reply);
+        status = pgqrs_ctl_print(reply);
     } else if (status == PGQRS_CLI_OK) {
         (void)printf("queue \"%s\": %" JSON_INTEGER_FORMAT " workers, before %" JSON_INTEGER_FORMAT
                      "\n",
@@ -205,7 +193,7 @@ int pgqrs_cmd_ctl_reload(struct pgqrs_cli *cli)
     int status = pgqrs_ctl_ask(cli, json_pack("{s:s}", "command", "reload"), &reply);
     const json_t *changes = json_object_get(reply, "changes");
     if (status == PGQRS_CLI_OK && cli->json) {
-        status = print_json(changes);
+        status = pgqrs_ctl_print(changes);
     } else if (status == PGQRS_CLI_OK) {
         for (size_t i = 0; i < json_array_size(changes); i++) {
             struct pgqrs_buf shown = {0};
@@ -228,7 +216,7 @@ int pgqrs_cmd_ctl_log_level(struct pgqrs_cli *cli)
     int status = pgqrs_ctl_ask(
         cli, json_pack("{s:s,s:s}", "command", "log-level", "level", cli->words[0]), &reply);
     if (status == PGQRS_CLI_OK && cli->json) {
-        status = print_json(reply);
+        status = pgqrs_ctl_print(reply);
     } else if (status == PGQRS_CLI_OK) {
         (void)printf("log level %s, before %s\n", cli->words[0], text(reply, "before"));
     }

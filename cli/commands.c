@@ -32,6 +32,10 @@ static const char reload_help[] =
     "Says what has changed. Where workers have to be replaced, one of the new version\n"
     "is tried first, and the old ones go on when it does not do well: see the log, or\n"
     "ctl status.\n";
+static const char kill_help[] =
+    "WORKER is its number in ctl status. The job that it runs has spent its attempt,\n"
+    "as at its timeout, and is tried again, or is a dead letter if that was the last\n"
+    "one. It does not count for on_crash.\n";
 static const char scale_help[] =
     "Asks a running pgqrsd, until it is started or configured anew. Fewer: idle\n"
     "workers go first, a busy one finishes its job.\n";
@@ -467,6 +471,15 @@ const struct pgqrs_cli_command pgqrs_cli_commands[] = {
      .max_words = 1,
      .options = PGQRS_OPT(SOCKET),
      .run = pgqrs_cmd_ctl_deaths},
+    {.group = "ctl",
+     .name = "kill",
+     .words = "QUEUE WORKER",
+     .help = "kill a worker, start another one",
+     .more = kill_help,
+     .min_words = 2,
+     .max_words = 2,
+     .options = PGQRS_OPT(SOCKET),
+     .run = pgqrs_cmd_ctl_kill},
     {.group = "ctl",
      .name = "reload",
      .words = "",

@@ -218,6 +218,18 @@ int pgqrs_ctl_try(const struct pgqrs_cli *cli, json_t *request, json_t **reply_o
     return ask(cli, request, false, reply_out, err);
 }
 
+int pgqrs_ctl_print(const json_t *reply)
+{
+    char *whole = json_dumps(reply, JSON_INDENT(2) | JSON_ENSURE_ASCII);
+    if (whole == NULL) {
+        pgqrs_cli_error("out of memory");
+        return PGQRS_CLI_FAILURE;
+    }
+    (void)puts(whole);
+    free(whole);
+    return PGQRS_CLI_OK;
+}
+
 int pgqrs_ctl_run(const struct pgqrs_cli *cli, json_t *request, json_t **reply_out)
 {
     struct pgqrs_error err;

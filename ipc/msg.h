@@ -254,6 +254,7 @@ enum pgqrs_end {
     PGQRS_END_INTERRUPTED = 2, /* by us, for a stop: the job that ran has not */
     PGQRS_END_TIMEOUT = 3,     /* the job that ran did not stop at its limit; it has, and that is no
                                   crash */
+    PGQRS_END_KILLED = 4,      /* somebody wanted it: as at its limit */
 };
 
 struct pgqrs_worker_ended {

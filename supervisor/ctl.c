@@ -52,6 +52,25 @@ struct ctl {
 typedef void command_fn(struct supervisor *s, const json_t *request, json_t *reply,
                         struct pgqrs_error *err);
 
+/* "one of: mail, thumbs"; what has no room is left out. */
+static void name_queues(const struct supervisor *s, char *out, size_t size)
+{
+    const char *before = "one of: ";
+    (void)snprintf(out, size, "one of the configuration, which has none");
+    for (size_t i = 0, len = 0; i < s->queue_count; i++) {
+        const struct queue *queue = s->queues[i];
+        if (queue->removed) {
+            continue;
+        }
+        if (len + strlen(before) + strlen(queue->name) + sizeof ", ..." > size) {
+            (void)snprintf(out + len, size - len, "%s...", before);
+            return;
+        }
+        len += (size_t)snprintf(out + len, size - len, "%s%s", before, queue->name);
+        before = ", ";
+    }
+}
+
 static struct queue *find_queue(struct supervisor *s, const json_t *request,
                                 struct pgqrs_error *err)
 {
@@ -60,9 +79,10 @@ static struct queue *find_queue(struct supervisor *s, const json_t *request,
     if (queue != NULL && !queue->removed) {
         return queue;
     }
-    (void)pgqrs_error_set(err, PGQRS_ERR_NOT_FOUND,
-                          "found queue \"%.100s\", expected one of the configuration",
-                          name == NULL ? "" : name);
+    char known[256];
+    name_queues(s, known, sizeof known);
+    (void)pgqrs_error_set(err, PGQRS_ERR_NOT_FOUND, "found queue \"%.100s\", expected %s",
+                          name == NULL ? "" : name, known);
     return NULL;
 }
 
@@ -112,6 +132,55 @@ static void on_scale(struct supervisor *s, const json_t *request, json_t *reply,
     (void)json_object_set_new(reply, "consumers", json_integer(queue->wanted));
 }
 
+/* "workers 0 to 3": the numbers may have gaps, which status tells. */
+static struct place *find_worker(struct queue *queue, const json_t *request,
+                                 struct pgqrs_error *err)
+{
+    const json_t *number = json_object_get(request, "worker");
+    char known[128] = "no worker, since the queue has none";
+    size_t len = 0;
+    for (size_t i = 0; i < queue->place_count; i++) {
+        struct place *place = queue->places[i];
+        if (json_is_integer(number) && json_integer_value(number) == place->slot) {
+            return place;
+        }
+        if (len + sizeof "one of: 4294967295, ..." < sizeof known) {
+            len += (size_t)snprintf(known + len, sizeof known - len, "%s%u",
+                                    len == 0 ? "one of: " : ", ", place->slot);
+        } else if (known[len - 1] != '.') {
+            len += (size_t)snprintf(known + len, sizeof known - len, ", ...");
+        }
+    }
+    char *found = json_dumps(number, JSON_ENCODE_ANY | JSON_COMPACT);
+    (void)pgqrs_error_set(err, PGQRS_ERR_NOT_FOUND,
+                          "queue \"%.100s\": found worker %.40s, expected %s", queue->name,
+                          found == NULL ? "none" : found, known);
+    free(found);
+    return NULL;
+}
+
+static void on_kill(struct supervisor *s, const json_t *request, json_t *reply,
+                    struct pgqrs_error *err)
+{
+    struct queue *queue = find_queue(s, request, err);
+    struct place *place = queue == NULL ? NULL : find_worker(queue, request, err);
+    struct child *child = place == NULL ? NULL : place->child;
+    if (place == NULL) {
+        return;
+    }
+    if (child == NULL || child->state == CHILD_KILLED) {
+        (void)pgqrs_error_set(err, PGQRS_ERR_CONFLICT, "queue \"%.100s\": worker %u is %s",
+                              queue->name, place->slot,
+                              child == NULL ? "not running" : "being killed already");
+        return;
+    }
+    (void)json_object_set_new(reply, "pid", json_integer(child->pid));
+    (void)json_object_set_new(
+        reply, "job", child->beat.job_id == 0 ? json_null() : json_integer(child->beat.job_id));
+    child->kill_asked = true;
+    pgqrs_child_kill(child, "by request (pgqrs ctl kill)");
+}
+
 static void on_reload(struct supervisor *s, const json_t *request, json_t *reply,
                       struct pgqrs_error *err)
 {
@@ -142,11 +211,8 @@ static void on_log_level(struct supervisor *s, const json_t *request, json_t *re
 static const struct {
     const char *name;
     command_fn *fn;
-} commands[] = {{"status", on_status},
-                {"deaths", on_deaths},
-                {"scale", on_scale},
-                {"reload", on_reload},
-                {"log-level", on_log_level}};
+} commands[] = {{"status", on_status}, {"deaths", on_deaths}, {"scale", on_scale},
+                {"kill", on_kill},     {"reload", on_reload}, {"log-level", on_log_level}};
 
 static command_fn *find_command(const char *name)
 {

@@ -9,6 +9,7 @@
  *   {"command":"status"}
  *   {"command":"deaths"}  with "queue": of that one
  *   {"command":"scale","queue":"mail","consumers":4}
+ *   {"command":"kill","queue":"mail","worker":2}
  *   {"command":"reload"}
  *   {"command":"log-level","level":"debug"}
  *   {"command":"run","queue":"mail","message":7}

@@ -263,7 +263,9 @@ static enum pgqrs_end how_ended(const struct child *child, int wait_status)
         const struct run *run = child->place->run;
         return run != NULL && run->cancelled ? PGQRS_END_INTERRUPTED : PGQRS_END_TIMEOUT;
     }
-    return child->interrupted ? PGQRS_END_INTERRUPTED : PGQRS_END_CRASHED;
+    return child->interrupted  ? PGQRS_END_INTERRUPTED
+           : child->kill_asked ? PGQRS_END_KILLED
+                               : PGQRS_END_CRASHED;
 }
 
 /* A worker that was never ready: the same reason is logged once a queue. */
@@ -303,11 +305,17 @@ static void worker_ended(struct place *place, const struct child *child, int wai
         pgqrs_log_warn("%s: %s, while it was to end pid=%d", pgqrs_place_name(place), why,
                        (int)child->pid);
     }
-    bool told_to = child->stop_asked && ready;
+    bool told_to = (child->stop_asked || child->kill_asked) && ready;
     if ((!told_to && pgqrs_reload_canary_died(place, code, why)) || pgqrs_pool_leave(place)) {
         return;
     }
     if (!ready && pgqrs_pool_give_up_replacing(place, why)) {
+        return;
+    }
+    if (child->kill_asked) {
+        pgqrs_log_warn("%s: %s, starting another one pid=%d generation=%" PRIu64,
+                       pgqrs_place_name(place), why, (int)child->pid, child->generation);
+        pgqrs_place_try(place); /* of a queue that is failing, too */
         return;
     }
     if (child->stop_asked) {

@@ -35,6 +35,29 @@ int64_t pgqrs_resident_memory(pid_t pid)
     return pages * sysconf(_SC_PAGESIZE);
 }
 
+/* What it has computed, as user and in the kernel; -1 when nobody can tell. */
+static int64_t cpu_ms(pid_t pid)
+{
+    char path[40];
+    char line[1024];
+    unsigned long long user;
+    unsigned long long kernel;
+    (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    FILE *f = fopen(path, "re");
+    if (f == NULL) {
+        return -1;
+    }
+    size_t len = fread(line, 1, sizeof line - 1, f);
+    (void)fclose(f); /* it was only read */
+    line[len] = 0;
+    const char *rest = strrchr(line, ')'); /* the name before it may hold anything */
+    if (rest == NULL || sscanf(rest + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu",
+                               &user, &kernel) != 2) {
+        return -1;
+    }
+    return (int64_t)((user + kernel) * 1000 / (unsigned long long)sysconf(_SC_CLK_TCK));
+}
+
 static json_t *time_of(int64_t us)
 {
     char text[PGQRS_TIMESTAMP_SIZE];
@@ -86,6 +109,8 @@ static json_t *describe_place(const struct place *place)
     put(out, "generation", json_integer((json_int_t)child->generation));
     put(out, "beat_age_ms", json_integer(pgqrs_mono_ms() - child->beat_at_ms));
     put(out, "memory", json_integer(pgqrs_resident_memory(child->pid)));
+    int64_t cpu = cpu_ms(child->pid);
+    put(out, "cpu_ms", cpu < 0 ? json_null() : json_integer(cpu));
     if (place->role == PGQRS_ROLE_WORKER) {
         put(out, "job", child->beat.job_id == 0 ? json_null() : json_integer(child->beat.job_id));
         put(out, "job_ms", json_integer(child->beat.job_ms));

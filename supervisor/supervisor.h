@@ -88,6 +88,7 @@ struct child {
     struct pgqrs_child_beat beat;    /* the last one */
     bool interrupted;                /* we end it for a stop: its job has not spent its attempt */
     bool stop_asked;                 /* somebody has marked its row stopped */
+    bool kill_asked;                 /* somebody has wanted it: its job has spent its attempt */
     char *kill_reason;               /* why we killed it; null: we did not */
     struct child_output output;
     int64_t memory_limit; /* bytes; 0: none, or it was not welcomed yet */

@@ -317,7 +317,7 @@ static void encode_example(struct pgqrs_buf *out, enum pgqrs_msg_type type)
         break;
     case PGQRS_MSG_WORKER_ENDED:
         pgqrs_encode_worker_ended(out, &(struct pgqrs_worker_ended){.generation = 1,
-                                                                    .how = PGQRS_END_TIMEOUT,
+                                                                    .how = PGQRS_END_KILLED,
                                                                     .reason = "gone"});
         break;
     case PGQRS_MSG_ORDER:
