@@ -60,6 +60,21 @@ static void status_row(struct pgqrs_table *table, const char *queue, const json_
     pgqrs_table_text(table, number(place, "beat_age_ms", buffer));
 }
 
+static void print_condition(const json_t *queue, bool drain)
+{
+    if (json_is_true(json_object_get(queue, "paused")) && !drain) {
+        (void)printf("queue \"%s\" is paused\n", text(queue, "queue"));
+    }
+    if (json_is_string(json_object_get(queue, "failing"))) {
+        struct pgqrs_buf shown = {0};
+        pgqrs_show(&shown, text(queue, "failing"));
+        pgqrs_buf_put_u8(&shown, 0);
+        (void)printf("queue \"%s\" is failing since %s: %s\n", text(queue, "queue"),
+                     text(queue, "failing_since"), shown.failed ? "" : (char *)shown.data);
+        pgqrs_buf_fini(&shown);
+    }
+}
+
 static void print_status(const json_t *reply)
 {
     static const char *const headers[] = {"QUEUE",   ">WORKER", "STATE",    ">PID",      ">JOB",
@@ -69,16 +84,12 @@ static void print_status(const json_t *reply)
     (void)printf("pgqrsd %s \"%s\": %s, pid %" JSON_INTEGER_FORMAT ", log level %s\n",
                  text(reply, "version"), text(reply, "name"), text(reply, "state"),
                  integer(reply, "pid"), text(reply, "log_level"));
+    bool drain = json_is_object(json_object_get(reply, "drain"));
+    if (drain) {
+        (void)puts("drained by request: nothing is leased until pgqrs ctl resume");
+    }
     for (size_t i = 0; i < json_array_size(queues); i++) {
-        const json_t *queue = json_array_get(queues, i);
-        if (json_is_string(json_object_get(queue, "failing"))) {
-            struct pgqrs_buf shown = {0};
-            pgqrs_show(&shown, text(queue, "failing"));
-            pgqrs_buf_put_u8(&shown, 0);
-            (void)printf("queue \"%s\" is failing since %s: %s\n", text(queue, "queue"),
-                         text(queue, "failing_since"), shown.failed ? "" : (char *)shown.data);
-            pgqrs_buf_fini(&shown);
-        }
+        print_condition(json_array_get(queues, i), drain);
     }
     status_row(&table, "(broker)", json_object_get(reply, "broker"));
     if (json_is_object(json_object_get(reply, "gateway"))) {

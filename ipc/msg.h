@@ -209,7 +209,7 @@ int pgqrs_decode_worker_welcome(const struct pgqrs_frame *f, struct pgqrs_worker
 struct pgqrs_child_beat {
     int64_t job_id;   /* worker: the job that runs, 0 none */
     int64_t job_ms;   /* worker: for how long */
-    uint32_t held;    /* worker: jobs held; broker: jobs out with workers */
+    uint32_t held;    /* worker: jobs held; broker: jobs out with workers, or not stored yet */
     uint64_t settled; /* broker: outcomes stored since it started; worker: sent */
 };
 void pgqrs_encode_child_beat(struct pgqrs_buf *out, const struct pgqrs_child_beat *m);

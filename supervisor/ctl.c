@@ -38,6 +38,7 @@ struct peer {
     int fds[FDS_MAX]; /* that came with it; -1: none */
     struct run *run;  /* that it waits for */
     bool answered;
+    bool awaits_end; /* of pgqrsd */
 };
 
 struct ctl {
@@ -181,6 +182,39 @@ static void on_kill(struct supervisor *s, const json_t *request, json_t *reply,
     pgqrs_child_kill(child, "by request (pgqrs ctl kill)");
 }
 
+/* Of one queue, or of all. */
+static void change_pause(struct supervisor *s, const json_t *request, bool paused, json_t *reply,
+                         struct pgqrs_error *err)
+{
+    json_t *changed = json_array();
+    struct queue *queue = NULL;
+    if (json_object_get(request, "queue") == NULL ||
+        (queue = find_queue(s, request, err)) != NULL) {
+        pgqrs_steer_pause(s, queue, paused, changed, err);
+    }
+    (void)json_object_set_new(reply, "queues", changed);
+}
+
+static void on_pause(struct supervisor *s, const json_t *request, json_t *reply,
+                     struct pgqrs_error *err)
+{
+    change_pause(s, request, true, reply, err);
+}
+
+static void on_resume(struct supervisor *s, const json_t *request, json_t *reply,
+                      struct pgqrs_error *err)
+{
+    change_pause(s, request, false, reply, err);
+}
+
+static void on_drain(struct supervisor *s, const json_t *request, json_t *reply,
+                     struct pgqrs_error *err)
+{
+    (void)request;
+    (void)reply;
+    pgqrs_steer_drain(s, err);
+}
+
 static void on_reload(struct supervisor *s, const json_t *request, json_t *reply,
                       struct pgqrs_error *err)
 {
@@ -211,8 +245,11 @@ static void on_log_level(struct supervisor *s, const json_t *request, json_t *re
 static const struct {
     const char *name;
     command_fn *fn;
-} commands[] = {{"status", on_status}, {"deaths", on_deaths}, {"scale", on_scale},
-                {"kill", on_kill},     {"reload", on_reload}, {"log-level", on_log_level}};
+} commands[] = {
+    {"status", on_status}, {"deaths", on_deaths}, {"scale", on_scale},
+    {"kill", on_kill},     {"pause", on_pause},   {"resume", on_resume},
+    {"drain", on_drain},   {"reload", on_reload}, {"log-level", on_log_level},
+};
 
 static command_fn *find_command(const char *name)
 {
@@ -225,8 +262,9 @@ static command_fn *find_command(const char *name)
 }
 
 static bool start_run(struct peer *peer, const json_t *request, struct pgqrs_error *err);
+static bool begin_stop(struct peer *peer, const json_t *request, json_t *reply);
 
-/* Null: it comes when a run has ended. */
+/* Null: it comes when a run, or pgqrsd, has ended. */
 static json_t *answer(struct peer *peer, const char *line, size_t len)
 {
     struct pgqrs_error err = {0};
@@ -240,6 +278,8 @@ static json_t *answer(struct peer *peer, const char *line, size_t len)
                               "expected a line with a JSON object that has a \"command\"");
     } else if (strcmp(name, "run") == 0) {
         later = start_run(peer, request, &err);
+    } else if (strcmp(name, "stop") == 0) {
+        later = begin_stop(peer, request, reply);
     } else if (fn == NULL) {
         (void)pgqrs_error_set(&err, PGQRS_ERR_INVALID,
                               "command \"%.60s\" is unknown to pgqrsd " PGQRS_VERSION, name);
@@ -295,12 +335,20 @@ static void on_written(struct bufferevent *stream, void *arg)
 static void send_answer(struct peer *peer, json_t *reply)
 {
     char *text = json_dumps(reply, JSON_COMPACT);
+    size_t len = text == NULL ? 0 : strlen(text);
     json_decref(reply);
     peer->answered = true;
     /* Who says no more may still listen. */
     (void)bufferevent_disable(peer->stream, EV_READ);
-    if (text == NULL || bufferevent_write(peer->stream, text, strlen(text)) < 0 ||
-        bufferevent_write(peer->stream, "\n", 1) < 0) {
+    if (text == NULL) {
+        drop(peer);
+        return;
+    }
+    text[len++] = '\n'; /* in the place of the zero byte */
+    /* At once what the socket takes: there may be no next turn of the loop. */
+    ssize_t n = send(bufferevent_getfd(peer->stream), text, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+    size_t sent = n < 0 ? 0 : (size_t)n;
+    if (sent == len || bufferevent_write(peer->stream, text + sent, len - sent) < 0) {
         drop(peer);
     }
     free(text);
@@ -326,6 +374,13 @@ static void on_run_done(void *context, const char *outcome, const char *text)
     send_answer(peer, json_pack("{s:b,s:s,s:s}", "ok", 1, "outcome", outcome, "reason", text));
 }
 
+/* Nothing else is expected of it, for as long as it takes. */
+static void listen_for_its_end(struct peer *peer)
+{
+    (void)bufferevent_set_timeouts(peer->stream, NULL, NULL);
+    (void)bufferevent_enable(peer->stream, EV_READ);
+}
+
 static bool start_run(struct peer *peer, const json_t *request, struct pgqrs_error *err)
 {
     const json_t *id = json_object_get(request, "message");
@@ -342,11 +397,24 @@ static bool start_run(struct peer *peer, const json_t *request, struct pgqrs_err
     peer->run = pgqrs_run_start(peer->ctl->s, queue, json_integer_value(id), peer->fds, on_run_done,
                                 peer, err);
     peer->fds[0] = peer->fds[1] = -1;
-    if (peer->run != NULL) { /* from here on only its end is to be read, for as long as it takes */
-        (void)bufferevent_set_timeouts(peer->stream, NULL, NULL);
-        (void)bufferevent_enable(peer->stream, EV_READ);
+    if (peer->run != NULL) {
+        listen_for_its_end(peer);
     }
     return peer->run != NULL;
+}
+
+/* ---- a stop ---- */
+
+static bool begin_stop(struct peer *peer, const json_t *request, json_t *reply)
+{
+    bool now = json_is_true(json_object_get(request, "now"));
+    peer->awaits_end = !json_is_false(json_object_get(request, "wait"));
+    (void)json_object_set_new(reply, "pid", json_integer(getpid()));
+    pgqrs_supervisor_stop(peer->ctl->s, now, now ? "pgqrs ctl stop --now" : "pgqrs ctl stop");
+    if (peer->awaits_end) {
+        listen_for_its_end(peer);
+    }
+    return peer->awaits_end;
 }
 
 /* ---- the line ---- */
@@ -485,6 +553,14 @@ void pgqrs_ctl_close(struct ctl **ctl)
         return;
     }
     struct peer *peer;
+    struct peer *next;
+    for (peer = LIST_FIRST(&c->peers); peer != NULL; peer = next) {
+        next = LIST_NEXT(peer, link);
+        if (peer->awaits_end) {
+            send_answer(peer, json_pack("{s:b,s:i,s:i}", "ok", 1, "pid", (int)getpid(), "status",
+                                        c->s->exit_status));
+        }
+    }
     while ((peer = LIST_FIRST(&c->peers)) != NULL) {
         drop(peer);
     }

@@ -138,6 +138,7 @@ static json_t *describe_queue(const struct queue *queue)
                          : queue->wanted));
     put(out, "consumers_max", json_integer(queue->config->consumers_max));
     put(out, "waiting", json_integer(queue->scaling.ready));
+    put(out, "paused", json_boolean(pgqrs_queue_is_paused(queue)));
     put(out, "failing",
         queue->failing.retry == NULL ? json_null() : json_string(queue->failing.why));
     if (queue->failing.retry != NULL) {
@@ -158,13 +159,28 @@ static json_t *describe_queue(const struct queue *queue)
     return out;
 }
 
+static json_t *describe_drain(const struct supervisor *s)
+{
+    json_t *out = s->drain_asked ? json_object() : json_null();
+    if (s->drain_asked) {
+        int64_t running = pgqrs_steer_running(s);
+        put(out, "since", time_of(s->drain_since_us));
+        put(out, "running", running < 0 ? json_null() : json_integer(running));
+        put(out, "drained", json_boolean(running == 0));
+    }
+    return out;
+}
+
 void pgqrs_status_whole(const struct supervisor *s, json_t *out)
 {
     json_t *queues = json_array();
     put(out, "version", json_string(PGQRS_VERSION));
     put(out, "name", json_string(s->config->name));
     put(out, "pid", json_integer(getpid()));
-    put(out, "state", json_string(supervisor_states[s->state]));
+    enum supervisor_state state =
+        s->drain_asked && s->state == SUPERVISOR_RUNNING ? SUPERVISOR_DRAINING : s->state;
+    put(out, "state", json_string(supervisor_states[state]));
+    put(out, "drain", describe_drain(s));
     put(out, "log_level", json_string(pgqrs_log_level_name(pgqrs_log_level())));
     put(out, "memory", json_integer(pgqrs_resident_memory(getpid())));
     put(out, "unclosed_channels", json_integer((json_int_t)pgqrs_control_unclosed()));

@@ -244,17 +244,23 @@ void pgqrs_supervisor_fail(struct supervisor *s, int exit_status)
     }
 }
 
+void pgqrs_supervisor_stop(struct supervisor *s, bool now, const char *why)
+{
+    if (now && s->state <= SUPERVISOR_DRAINING) {
+        kill_workers(s, why);
+    } else if (!now && s->state < SUPERVISOR_DRAINING) {
+        begin_drain(s, why);
+    }
+}
+
 /* ---- signals ---- */
 
 static void on_term(evutil_socket_t signal, short what, void *arg)
 {
     struct supervisor *s = arg;
     (void)what;
-    if (s->state < SUPERVISOR_DRAINING) {
-        begin_drain(s, signal == SIGINT ? "SIGINT" : "SIGTERM");
-    } else if (signal == SIGINT && s->state == SUPERVISOR_DRAINING) {
-        kill_workers(s, "second SIGINT");
-    }
+    bool now = signal == SIGINT && s->state == SUPERVISOR_DRAINING;
+    pgqrs_supervisor_stop(s, now, now ? "second SIGINT" : signal == SIGINT ? "SIGINT" : "SIGTERM");
 }
 
 static void on_quit(evutil_socket_t signal, short what, void *arg)
@@ -262,9 +268,7 @@ static void on_quit(evutil_socket_t signal, short what, void *arg)
     struct supervisor *s = arg;
     (void)signal;
     (void)what;
-    if (s->state <= SUPERVISOR_DRAINING) {
-        kill_workers(s, "SIGQUIT");
-    }
+    pgqrs_supervisor_stop(s, true, "SIGQUIT");
 }
 
 static void on_scale(evutil_socket_t signal, short what, void *arg)
