@@ -11,7 +11,8 @@
 
 bool pgqrs_queue_is_paused(const struct queue *queue)
 {
-    return queue->paused || queue->s->drain_asked;
+    const struct supervisor *s = queue->s;
+    return queue->paused || s->signal_paused || s->drain_asked;
 }
 
 static bool is_running(const struct supervisor *s, struct pgqrs_error *err)
@@ -24,15 +25,32 @@ static bool is_running(const struct supervisor *s, struct pgqrs_error *err)
     return false;
 }
 
+static void tell(struct supervisor *s)
+{
+    pgqrs_queues_tell(s);
+    pgqrs_notify_changed(s->notify);
+}
+
 static void set(struct queue *queue, bool paused, json_t *changed)
 {
-    if (queue->paused == paused || queue->removed) {
-        return;
-    }
+    bool changes = !queue->removed && pgqrs_queue_is_paused(queue) != paused;
     queue->paused = paused;
-    pgqrs_log_info("queue \"%s\": %s", queue->name,
-                   paused ? "paused by request: nothing more is leased" : "resumed by request");
-    (void)json_array_append_new(changed, json_string(queue->name));
+    if (changes) {
+        pgqrs_log_info("queue \"%s\": %s", queue->name,
+                       paused ? "paused by request: nothing more is leased" : "resumed by request");
+        (void)json_array_append_new(changed, json_string(queue->name));
+    }
+}
+
+static void set_all(struct supervisor *s, bool paused, json_t *changed)
+{
+    for (size_t i = 0; i < s->queue_count; i++) {
+        set(s->queues[i], paused, changed);
+    }
+    s->all_paused = paused;
+    if (!paused) {
+        s->signal_paused = s->drain_asked = false;
+    }
 }
 
 void pgqrs_steer_pause(struct supervisor *s, struct queue *queue, bool paused, json_t *changed,
@@ -41,25 +59,28 @@ void pgqrs_steer_pause(struct supervisor *s, struct queue *queue, bool paused, j
     if (!is_running(s, err)) {
         return;
     }
-    if (queue != NULL && !paused && s->drain_asked) {
+    if (queue != NULL && !paused && (s->drain_asked || s->signal_paused)) {
         (void)pgqrs_error_set(err, PGQRS_ERR_CONFLICT,
-                              "all queues are drained; to end that: pgqrs ctl resume");
+                              "all queues are %s; to end that: pgqrs ctl resume",
+                              s->drain_asked ? "drained" : "paused by a signal");
         return;
     }
-    for (size_t i = 0; i < s->queue_count; i++) {
-        if (queue == NULL || queue == s->queues[i]) {
-            set(s->queues[i], paused, changed);
-        }
-    }
     if (queue == NULL) {
-        s->all_paused = paused;
+        set_all(s, paused, changed);
+    } else {
+        set(queue, paused, changed);
     }
-    if (s->drain_asked && !paused) {
-        s->drain_asked = false;
-        pgqrs_log_info("drain: ended by request");
+    tell(s);
+}
+
+void pgqrs_steer_signal(struct supervisor *s, bool paused)
+{
+    if (s->state < SUPERVISOR_DRAINING && s->signal_paused != paused) {
+        s->signal_paused = paused;
+        pgqrs_log_info("%s", paused ? "SIGTSTP: nothing more is leased"
+                                    : "SIGCONT: the pause of SIGTSTP is over");
+        tell(s);
     }
-    pgqrs_queues_tell(s);
-    pgqrs_notify_changed(s->notify);
 }
 
 void pgqrs_steer_drain(struct supervisor *s, struct pgqrs_error *err)
@@ -68,9 +89,8 @@ void pgqrs_steer_drain(struct supervisor *s, struct pgqrs_error *err)
         s->drain_asked = true;
         s->drain_since_us = pgqrs_wall_us();
         pgqrs_log_info("drain: by request: nothing more is leased, running jobs go on");
-        pgqrs_queues_tell(s);
+        tell(s);
         s->drain_serial = s->queues_serial;
-        pgqrs_notify_changed(s->notify);
     }
 }
 

@@ -271,6 +271,13 @@ static void on_quit(evutil_socket_t signal, short what, void *arg)
     pgqrs_supervisor_stop(s, true, "SIGQUIT");
 }
 
+/* CONT, which also comes after STOP, ends no other pause. */
+static void on_pause(evutil_socket_t signal, short what, void *arg)
+{
+    (void)what;
+    pgqrs_steer_signal(arg, signal == SIGTSTP);
+}
+
 static void on_scale(evutil_socket_t signal, short what, void *arg)
 {
     struct supervisor *s = arg;
@@ -374,7 +381,8 @@ static int watch_signals(struct supervisor *s)
         event_callback_fn fn;
     } table[] = {{SIGCHLD, on_sigchld}, {SIGTERM, on_term},  {SIGINT, on_term},
                  {SIGQUIT, on_quit},    {SIGUSR2, on_usr2},  {SIGHUP, on_hup},
-                 {SIGUSR1, on_usr1},    {SIGTTIN, on_scale}, {SIGTTOU, on_scale}};
+                 {SIGUSR1, on_usr1},    {SIGTTIN, on_scale}, {SIGTTOU, on_scale},
+                 {SIGTSTP, on_pause},   {SIGCONT, on_pause}};
     (void)signal(SIGPIPE, SIG_IGN); /* a closed peer is an error of write */
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         struct event *event = evsignal_new(s->base, table[i].number, table[i].fn, s);

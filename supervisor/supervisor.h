@@ -248,6 +248,7 @@ struct supervisor {
     uint32_t queues_serial; /* of what the broker was told last */
     uint32_t known_serial;  /* of what it has confirmed */
     bool all_paused;        /* queues that come are paused, too */
+    bool signal_paused;     /* TSTP has paused all, beside that */
     bool drain_asked;       /* no queue is given anything */
     uint32_t drain_serial;  /* since this one; a broker that knows it leases nothing */
     int64_t drain_since_us; /* wall clock */
@@ -373,6 +374,8 @@ bool pgqrs_queue_is_paused(const struct queue *queue);
  * for which something changes to an array. err says why not. */
 void pgqrs_steer_pause(struct supervisor *s, struct queue *queue, bool paused, json_t *changed,
                        struct pgqrs_error *err);
+/* TSTP or CONT. */
+void pgqrs_steer_signal(struct supervisor *s, bool paused);
 /* Nothing more is leased, from any queue, until somebody ends all pauses. err says why not. */
 void pgqrs_steer_drain(struct supervisor *s, struct pgqrs_error *err);
 /* How many jobs still run; -1: nobody knows yet. */

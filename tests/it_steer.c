@@ -198,6 +198,28 @@ static void test_a_pause_outlives_the_broker_and_a_reload(void **state)
     assert_int_equal(daemon_stop(&w->f->daemon, SIGTERM), 0);
 }
 
+/* TSTP pauses all, and CONT ends that and nothing else. */
+static void test_signals_pause_all(void **state)
+{
+    const struct world *w = *state;
+    start_two(w);
+    hold_three(w);
+    json_decref(ask(w, "pause", "other", NULL));
+    assert_int_equal(kill(w->f->daemon.pid, SIGTSTP), 0);
+    world_await(w, LEASED, 1);
+    assert_int_equal(ctl(w, "resume", "work", NULL, NULL), 1);
+    assert_true(said(w, "all queues are paused by a signal"));
+    assert_int_equal(kill(w->f->daemon.pid, SIGCONT), 0);
+    world_await(w, LEASED, 3);
+    json_t *status = ask(w, "status", NULL, NULL);
+    assert_true(json_is_true(json_object_get(queue_of(status, 1), "paused")));
+    json_decref(status);
+    let_go(w);
+    world_await(w, DONE, 3);
+    world_await(w, ATTEMPTS, 3);
+    assert_int_equal(daemon_stop(&w->f->daemon, SIGTERM), 0);
+}
+
 /* ---- drain ---- */
 
 /* The status of a GET; its answer is put into a text. */
@@ -278,6 +300,27 @@ static void test_drain_waits_for_what_runs(void **state)
     assert_int_equal(daemon_stop(&w->f->daemon, SIGTERM), 0);
 }
 
+/* Nothing is leased when the command returns, and no attempt is lost, whatever was on its way. */
+static void test_drains_in_a_storm(void **state)
+{
+    const struct world *w = *state;
+    fixture_start(w->f, "    consumers: 3\n    prefetch: 20\n");
+    fixture_enqueue(w->f, 600, "{\"ms\":1}");
+    for (int i = 1; i <= 3; i++) {
+        world_await(w,
+                    "select count(*) > 0 from pgqrs_messages where consumer_worker_id is not null"
+                    " and archived_at is null",
+                    1);
+        json_decref(ask(w, "drain", NULL, NULL));
+        assert_int_equal(db_number(&w->f->scratch, LEASED), 0);
+        assert_int_equal(effects_count(&w->f->scratch, "start "), db_number(&w->f->scratch, DONE));
+        json_decref(ask(w, "resume", NULL, NULL));
+    }
+    world_await(w, DONE, 600);
+    world_await(w, ATTEMPTS, 600);
+    assert_int_equal(daemon_stop(&w->f->daemon, SIGTERM), 0);
+}
+
 /* ---- stop ---- */
 
 static void expect_stopped(const struct world *w, json_t *stopped, int status)
@@ -321,7 +364,9 @@ int main(void)
         BOTH(test_kill_ends_a_worker_and_its_job),
         ON_SQLITE(test_what_is_unknown_is_said),
         BOTH(test_a_pause_outlives_the_broker_and_a_reload),
+        ON_SQLITE(test_signals_pause_all),
         BOTH(test_drain_waits_for_what_runs),
+        ON_SQLITE(test_drains_in_a_storm),
         BOTH(test_stop_waits_and_tells_how),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
