@@ -34,13 +34,14 @@ static const char reload_help[] =
     "is tried first, and the old ones go on when it does not do well: see the log, or\n"
     "ctl status.\n";
 static const char ctl_pause_help[] =
-    "Of this pgqrsd alone; queue pause is for all that use the store. What runs goes\n"
-    "on, what has not begun is given back. A reload changes nothing of it, the next\n"
-    "start forgets it.\n";
+    "Or from all queues; with this pgqrsd alone: queue pause is for all that use the\n"
+    "store. What runs goes on, what has not begun is given back. A reload changes\n"
+    "nothing of it, the next start forgets it.\n";
+static const char ctl_resume_help[] = "Without QUEUE: from all of them, also after a drain.\n";
 static const char drain_help[] =
-    "Nothing more is leased, what has not begun is given back, and running jobs are\n"
-    "waited for. pgqrsd stays up; ctl resume lets it work again. Exit status 0: no\n"
-    "job runs; 75: some did when the time was over, and still nothing is leased.\n";
+    "What has not begun is given back. pgqrsd stays up, and ctl resume lets it work\n"
+    "again. Exit status 0: no job runs; 75: some did when the time was over, and\n"
+    "still nothing is leased.\n";
 static const char stop_help[] =
     "As the signals TERM and, with --now, QUIT. Waits until it has gone. Exit status\n"
     "0: it has stopped in order, whether jobs were returned or not; 1: it has not.\n";
@@ -496,7 +497,7 @@ const struct pgqrs_cli_command pgqrs_cli_commands[] = {
     {.group = "ctl",
      .name = "pause",
      .words = "[QUEUE]",
-     .help = "lease nothing more from a queue, or all",
+     .help = "lease nothing more from a queue",
      .more = ctl_pause_help,
      .max_words = 1,
      .options = PGQRS_OPT(SOCKET),
@@ -504,14 +505,15 @@ const struct pgqrs_cli_command pgqrs_cli_commands[] = {
     {.group = "ctl",
      .name = "resume",
      .words = "[QUEUE]",
-     .help = "end a pause, or all, and a drain",
+     .help = "lease from it again",
+     .more = ctl_resume_help,
      .max_words = 1,
      .options = PGQRS_OPT(SOCKET),
      .run = pgqrs_cmd_ctl_resume},
     {.group = "ctl",
      .name = "drain",
      .words = "",
-     .help = "lease nothing more, await running jobs",
+     .help = "lease nothing, await running jobs",
      .more = drain_help,
      .options = PGQRS_OPT(SOCKET) | PGQRS_OPT(TIMEOUT),
      .run = pgqrs_cmd_ctl_drain},

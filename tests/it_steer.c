@@ -164,6 +164,14 @@ static bool is_paused(const struct world *w)
     return paused;
 }
 
+static bool doctor_says(const struct world *w, const char *text)
+{
+    char config[96];
+    (void)snprintf(config, sizeof config, "%s/pgqrsd.yaml", w->f->scratch.dir);
+    assert_int_equal(cli(&w->f->scratch, NULL, "--config", config, "doctor", (char *)NULL), 1);
+    return said(w, text);
+}
+
 static void test_a_pause_outlives_the_broker_and_a_reload(void **state)
 {
     const struct world *w = *state;
@@ -175,6 +183,7 @@ static void test_a_pause_outlives_the_broker_and_a_reload(void **state)
     json_decref(answer);
     world_await(w, LEASED, 1);
     world_await(w, ATTEMPTS, 1);
+    assert_true(doctor_says(w, "queue \"work\" is paused in the pgqrsd that runs here, with 2 "));
 
     pid_t broker = daemon_await_children(&w->f->daemon, "pgqrs-broker", 1);
     assert_int_equal(kill(broker, SIGKILL), 0);
