@@ -280,6 +280,20 @@ static void failed_start(struct place *place, const char *why)
     start_after(place, restart_delay(place, -1));
 }
 
+/* Its end says nothing against it. */
+static void start_as_asked(struct place *place, const struct child *child, const char *why)
+{
+    if (child->kill_asked) {
+        pgqrs_log_warn("%s: %s, starting another one pid=%d generation=%" PRIu64,
+                       pgqrs_place_name(place), why, (int)child->pid, child->generation);
+        pgqrs_place_try(place); /* of a queue that is failing, too */
+    } else {
+        pgqrs_log_info("%s: stopped by request, starting another one pid=%d",
+                       pgqrs_place_name(place), (int)child->pid);
+        pgqrs_place_start(place);
+    }
+}
+
 static void worker_ended(struct place *place, const struct child *child, int wait_status,
                          const char *why)
 {
@@ -312,16 +326,8 @@ static void worker_ended(struct place *place, const struct child *child, int wai
     if (!ready && pgqrs_pool_give_up_replacing(place, why)) {
         return;
     }
-    if (child->kill_asked) {
-        pgqrs_log_warn("%s: %s, starting another one pid=%d generation=%" PRIu64,
-                       pgqrs_place_name(place), why, (int)child->pid, child->generation);
-        pgqrs_place_try(place); /* of a queue that is failing, too */
-        return;
-    }
-    if (child->stop_asked) {
-        pgqrs_log_info("%s: stopped by request, starting another one pid=%d",
-                       pgqrs_place_name(place), (int)child->pid);
-        pgqrs_place_start(place);
+    if (child->kill_asked || child->stop_asked) {
+        start_as_asked(place, child, why);
         return;
     }
     /* A limit that is kept says nothing against the worker, and paces itself. */
