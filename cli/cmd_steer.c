@@ -114,7 +114,7 @@ static void tell_progress(struct drain *d)
     int64_t now = pgqrs_mono_ms();
     if (isatty(STDERR_FILENO) == 1 && d->running > 0 && now - d->printed_ms >= PRINT_EVERY_MS) {
         d->printed_ms = now;
-        (void)fprintf(stderr, "%" JSON_INTEGER_FORMAT " jobs still run\n", d->running);
+        (void)fprintf(stderr, "jobs that still run: %" JSON_INTEGER_FORMAT "\n", d->running);
     }
 }
 

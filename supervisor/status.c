@@ -209,6 +209,7 @@ static json_t *describe_death(const struct death *death, const char *queue)
     put(out, "pid", json_integer(death->pid));
     put(out, "generation", json_integer((json_int_t)death->generation));
     put(out, "reason", json_string(death->why));
+    put(out, "by_request", json_boolean(death->asked));
     put(out, "signal", WIFSIGNALED(status) ? json_integer(WTERMSIG(status)) : json_null());
     put(out, "status", WIFEXITED(status) ? json_integer(WEXITSTATUS(status)) : json_null());
     put(out, "job", death->job_id == 0 ? json_null() : json_integer(death->job_id));

@@ -48,6 +48,9 @@ static void set_all(struct supervisor *s, bool paused, json_t *changed)
         set(s->queues[i], paused, changed);
     }
     s->all_paused = paused;
+    if (!paused && s->drain_asked) {
+        pgqrs_log_info("drain: ended by request");
+    }
     if (!paused) {
         s->signal_paused = s->drain_asked = false;
     }

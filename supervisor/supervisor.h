@@ -131,6 +131,7 @@ struct death {
     pid_t pid;
     uint64_t generation;
     int wait_status;
+    bool asked;     /* somebody has killed it */
     int64_t job_id; /* that ran; 0: none */
     uint64_t settled;
     int64_t ready_ms;    /* for so long; -1: never */

@@ -76,6 +76,11 @@ static void test_kill_ends_a_worker_and_its_job(void **state)
     assert_int_equal(integer(worker, "deaths_in_a_row"), 0);
     assert_true(json_is_integer(json_object_get(worker, "cpu_ms")));
     json_decref(status);
+    json_t *deaths = ask(w, "deaths", NULL, NULL);
+    const json_t *death = json_array_get(deaths, 0);
+    assert_int_equal(integer(death, "job"), 1);
+    assert_true(json_is_true(json_object_get(death, "by_request")));
+    json_decref(deaths);
     assert_true(daemon_log_has(&w->f->daemon, "killed: by request (pgqrs ctl kill)"));
     assert_int_equal(daemon_stop(&w->f->daemon, SIGTERM), 0);
 }
