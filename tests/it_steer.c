@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -372,6 +373,45 @@ static void test_stop_waits_and_tells_how(void **state)
     assert_int_equal(daemon_wait(&w->f->daemon), 0);
 }
 
+/* Begins `ctl stop` while a job runs, and returns its pid. */
+static pid_t begin_stop(const struct world *w, int times)
+{
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        _exit(ctl(w, "stop", NULL, NULL, NULL));
+    }
+    daemon_await_log(&w->f->daemon, "pgqrs ctl stop: draining", times);
+    return pid;
+}
+
+static int exit_status(pid_t pid)
+{
+    int status = 0;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static void test_a_stop_is_hurried_or_cut_short(void **state)
+{
+    const struct world *w = *state;
+    start_two(w);
+    hold_three(w);
+    pid_t waits = begin_stop(w, 1);
+    assert_int_equal(ctl(w, "pause", NULL, NULL, NULL), 1);
+    assert_true(said(w, "pgqrsd is stopping"));
+    assert_int_equal(ctl(w, "stop", "--now", "--no-wait", NULL), 0);
+    assert_int_equal(exit_status(waits), 0);
+    assert_int_equal(daemon_wait(&w->f->daemon), 75);
+
+    daemon_start(&w->f->daemon, &w->f->scratch);
+    effects_await(&w->f->scratch, "start 1 ", 2);
+    waits = begin_stop(w, 2);
+    assert_int_equal(daemon_stop(&w->f->daemon, SIGKILL), 128 + SIGKILL);
+    assert_int_equal(exit_status(waits), 1);
+    assert_true(said(w, "pgqrsd has gone without a word"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -382,6 +422,7 @@ int main(void)
         BOTH(test_drain_waits_for_what_runs),
         ON_SQLITE(test_drains_in_a_storm),
         BOTH(test_stop_waits_and_tells_how),
+        ON_SQLITE(test_a_stop_is_hurried_or_cut_short),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
