@@ -34,7 +34,7 @@ static const struct {
     [PGQRS_OPT_OUTCOME] = {"outcome", "O", "only done, failed or cancelled ones", 0},
     [PGQRS_OPT_LIMIT] = {"limit", "N", "at most so many, 1 to 1000; default 20", 0},
     [PGQRS_OPT_BEFORE] = {"before", "ID", "only with smaller ids: the next page", 0},
-    [PGQRS_OPT_TIMEOUT] = {"timeout", "D", "give up after this time, exit status 1", 0},
+    [PGQRS_OPT_TIMEOUT] = {"timeout", "D", "give up after this time", 0},
     [PGQRS_OPT_SCHEMA] = {"schema", "NAME", "PostgreSQL: where the tables are; default public", 0},
     [PGQRS_OPT_WATCH] = {"watch", "[=SECONDS]", "again and again until a signal; default 2", 0},
     [PGQRS_OPT_YES] = {"yes", NULL, "do not ask before anything is destroyed", 0},
@@ -59,6 +59,8 @@ static const struct {
     [PGQRS_OPT_CATCH_UP] = {"catch-up", "P", "times that nobody saw: skip (default), once, all", 0},
     [PGQRS_OPT_OVERLAP] = {"overlap", "P", "allow (default), or skip while the last has not ended",
                            0},
+    [PGQRS_OPT_NOW] = {"now", NULL, "do not wait for running jobs: they are returned", 0},
+    [PGQRS_OPT_NO_WAIT] = {"no-wait", NULL, "do not wait until it has ended", 0},
     [PGQRS_OPT_COUNT_OF] = {"count", "N", "so many, 1 to 1000; default 5", 'n'},
 };
 

@@ -94,6 +94,7 @@ static void test_options(void **state)
     offers(f, "queue metrics --wa", "--watch\n");
     offers(f, "queue wait mail --ti", "--timeout\n");
     offers(f, "queue wait mail --pri", "");
+    offers(f, "ctl stop --no", "--now\n--no-wait\n");
     offers(f, "message enqueue --pri", "--priority\n");
     complete(f, "queue purge -");
     says(shell_out, "--what\n");
@@ -122,6 +123,7 @@ static void test_names_of_queues(void **state)
     static const char *const lines[] = {
         "queue metrics ma", "queue wait ma",   "queue purge ma",     "queue delete print ma",
         "queue pause ma",   "queue resume ma", "message enqueue ma", "message list --queue ma",
+        "ctl kill ma",      "ctl pause ma",    "ctl resume ma",
     };
     const struct fixture *f = *state;
     char words[512];
