@@ -46,7 +46,7 @@ static void ask_cancel(struct pgqrs_top_ui *ui)
     if (w != NULL && w->job == 0) {
         SAY(ui, "worker %" PRId64 " of queue \"%s\" has no job", w->slot, w->queue);
     } else if (w != NULL) {
-        SAY(ui, "cancel job %" PRId64 " of worker %" PRId64 ", queue \"%s\"? y/n", w->job, w->slot,
+        SAY(ui, "cancel (y/n)? job %" PRId64 ", worker %" PRId64 ", queue \"%s\"", w->job, w->slot,
             w->queue);
         ui->mode = PGQRS_TOP_ASKING;
     }
@@ -64,9 +64,9 @@ static void ask_kill(struct pgqrs_top_ui *ui)
         return;
     }
     if (w->job != 0) {
-        (void)snprintf(job, sizeof job, " and its job %" PRId64, w->job);
+        (void)snprintf(job, sizeof job, ", job %" PRId64, w->job);
     }
-    SAY(ui, "kill worker %" PRId64 ", pid %" PRId64 ",%s queue \"%s\"? y/n", w->slot, w->pid, job,
+    SAY(ui, "kill (y/n)? worker %" PRId64 ", pid %" PRId64 "%s, queue \"%s\"", w->slot, w->pid, job,
         w->queue);
     ui->mode = PGQRS_TOP_ASKING;
 }
@@ -143,6 +143,7 @@ static void press_browsing(struct pgqrs_top_ui *ui, int32_t key)
 {
     struct pgqrs_top_model *m = &ui->model;
     int64_t page = ui->page[m->pane] > 1 ? (int64_t)ui->page[m->pane] - 1 : 1;
+    pgqrs_top_move(m, 0); /* what is selected now stays so */
     switch (key) {
     case PGQRS_TOP_KEY_UP:
         pgqrs_top_move(m, -1);

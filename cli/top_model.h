@@ -69,7 +69,7 @@ struct pgqrs_top_list {
     bool reversed;
     size_t selected; /* in order */
     size_t first;    /* in order: the first on the screen */
-    char *key;       /* what is selected, by name and slot, stays selected */
+    char *key;       /* what stays selected, by name and slot; null: the first, whatever it is */
     int64_t key_slot;
 };
 

@@ -83,9 +83,11 @@ static void find_selected(struct pgqrs_top_model *m, enum pgqrs_top_pane pane)
             return;
         }
     }
-    list->selected = list->count == 0               ? 0
-                     : list->selected < list->count ? list->selected
-                                                    : list->count - 1;
+    if (list->key == NULL || list->count == 0) {
+        list->selected = 0;
+        return;
+    }
+    list->selected = list->selected < list->count ? list->selected : list->count - 1;
     keep(m, pane);
 }
 
