@@ -21,7 +21,7 @@
 #define EVERY_MIN_MS 100
 #define EVERY_MAX_MS (3600 * INT64_C(1000))
 #define TICK_MS 1000
-#define LATE_MS 5000 /* after the time when an answer would have been due */
+#define LATE_MS 3000 /* after the time when an answer would have been due */
 
 struct top {
     struct pgqrs_top_ui ui;
