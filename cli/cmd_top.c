@@ -21,7 +21,6 @@
 #define EVERY_MIN_MS 100
 #define EVERY_MAX_MS (3600 * INT64_C(1000))
 #define TICK_MS 1000
-#define LATE_MS 3000 /* after the time when an answer would have been due */
 
 struct top {
     struct pgqrs_top_ui ui;
@@ -59,15 +58,16 @@ static void take_signals(sigset_t *awake_out)
 
 static void take_news(struct top *top, enum pgqrs_top_of of)
 {
+    struct pgqrs_top_model *m = &top->ui.model;
+    struct pgqrs_top_side *side = of == PGQRS_TOP_OF_PGQRSD ? &m->pgqrsd : &m->store;
     struct pgqrs_top_news news;
-    if (!pgqrs_top_source_take(top->sources[of], &news)) {
+    if (!pgqrs_top_source_take(top->sources[of], &news, &side->asked_ms)) {
         return;
     }
     if (news.fetched && of == PGQRS_TOP_OF_PGQRSD) {
-        pgqrs_top_take_status(&top->ui.model, news.status, &news.err, news.at_ms);
+        pgqrs_top_take_status(m, news.status, &news.err, news.at_ms);
     } else if (news.fetched) {
-        pgqrs_top_take_counts(&top->ui.model, news.counts, PGQRS_TOP_COUNT_MAX, &news.err,
-                              news.at_ms);
+        pgqrs_top_take_counts(m, news.counts, PGQRS_TOP_COUNT_MAX, &news.err);
         pgqrs_top_counts_free(&news.counts);
     }
     if (news.said[0] != 0 && top->ui.mode != PGQRS_TOP_ASKING) {
@@ -125,7 +125,7 @@ static void loop(struct top *top)
         take_news(top, PGQRS_TOP_OF_STORE);
         pgqrs_top_screen_read(&top->ui);
         do_what_is_wanted(top);
-        pgqrs_top_screen_draw(&top->ui, pgqrs_mono_ms(), 2 * top->every_ms + LATE_MS);
+        pgqrs_top_screen_draw(&top->ui, pgqrs_mono_ms());
         if (!top->ui.quit) {
             wait_and_read(top);
         }
@@ -140,7 +140,6 @@ static int start(struct top *top, const struct pgqrs_cli *cli)
         (void)pgqrs_error_sys(&err, PGQRS_ERR_FAILED, errno, "no eventfd");
         return pgqrs_cli_fail(&err);
     }
-    top->ui.model.pgqrsd.at_ms = top->ui.model.store.at_ms = pgqrs_mono_ms();
     for (int of = 0; of < PGQRS_TOP_SOURCES; of++) {
         if (pgqrs_top_source_start(cli, (enum pgqrs_top_of)of, top->every_ms, top->wake_fd,
                                    &top->sources[of], &err) < 0) {
@@ -202,7 +201,7 @@ static int print_once(const struct pgqrs_cli *cli, int64_t every_ms)
         pgqrs_top_take_status(&m, status, &err, pgqrs_mono_ms());
     }
     struct pgqrs_top_counts *counts = pgqrs_top_fetch_counts(cli, &store, &err);
-    pgqrs_top_take_counts(&m, counts, PGQRS_TOP_COUNT_MAX, &err, pgqrs_mono_ms());
+    pgqrs_top_take_counts(&m, counts, PGQRS_TOP_COUNT_MAX, &err);
     pgqrs_top_print_json(&m);
     bool nothing = !m.pgqrsd.up && !m.store.up;
     pgqrs_top_counts_free(&counts);

@@ -5,17 +5,18 @@
 #include "cli/top_screen.h"
 
 #define NAME_MAX_WIDTH 48
+#define PATIENCE_MS 3000
 #define BOTH_LINES 6 /* fewer are for the list that has the keys */
 
 void pgqrs_top_trouble(const struct pgqrs_top_model *m, enum pgqrs_top_of of, int64_t now_ms,
-                       int64_t stale_ms, char *out, size_t size)
+                       char *out, size_t size)
 {
     const struct pgqrs_top_side *side = of == PGQRS_TOP_OF_PGQRSD ? &m->pgqrsd : &m->store;
     const char *name = of == PGQRS_TOP_OF_PGQRSD ? "pgqrsd" : "store";
     out[0] = 0;
-    if (now_ms - side->at_ms > stale_ms) {
+    if (side->asked_ms != 0 && now_ms - side->asked_ms > PATIENCE_MS) {
         char age[32];
-        pgqrs_top_age(now_ms - side->at_ms, age, sizeof age);
+        pgqrs_top_age(now_ms - side->asked_ms, age, sizeof age);
         (void)snprintf(out, size, "%s: no answer for %s", name, age);
     } else if (side->known && !side->up) {
         (void)snprintf(out, size, "%s: %s", name, side->why);

@@ -269,12 +269,10 @@ static bool is_same_process(const json_t *a, const json_t *b)
            number_of(a, "started_us") == number_of(b, "started_us");
 }
 
-static void answered(struct pgqrs_top_side *side, bool up, const struct pgqrs_error *err,
-                     int64_t now_ms)
+static void answered(struct pgqrs_top_side *side, bool up, const struct pgqrs_error *err)
 {
     side->known = true;
     side->up = up;
-    side->at_ms = now_ms;
     (void)snprintf(side->why, sizeof side->why, "%s", up ? "" : err->text);
 }
 
@@ -283,7 +281,7 @@ void pgqrs_top_take_status(struct pgqrs_top_model *m, json_t *status, const stru
 {
     const json_t *queues = json_object_get(status, "queues");
     bool same = m->status != NULL && is_same_process(m->status, status);
-    answered(&m->pgqrsd, status != NULL, err, now_ms);
+    answered(&m->pgqrsd, status != NULL, err);
     for (size_t i = 0; i < m->queue_count; i++) {
         m->queues[i].served = false;
         if (!same) {
@@ -325,9 +323,9 @@ static void take_metrics(struct pgqrs_top_queue *q, const struct pgqrs_queue *qu
 }
 
 void pgqrs_top_take_counts(struct pgqrs_top_model *m, const struct pgqrs_top_counts *counts,
-                           uint64_t count_max, const struct pgqrs_error *err, int64_t now_ms)
+                           uint64_t count_max, const struct pgqrs_error *err)
 {
-    answered(&m->store, counts != NULL, err, now_ms);
+    answered(&m->store, counts != NULL, err);
     for (size_t i = 0; i < m->queue_count; i++) {
         forget_counts(&m->queues[i]);
     }

@@ -56,10 +56,10 @@ void pgqrs_top_counts_free(struct pgqrs_top_counts **counts); /* accepts null */
 
 /* One of the two sources: what it says of itself. */
 struct pgqrs_top_side {
-    bool known;    /* it was asked */
-    bool up;       /* and has answered */
-    int64_t at_ms; /* when */
-    char why[512]; /* it has not */
+    bool known;       /* it was asked */
+    bool up;          /* and has answered */
+    int64_t asked_ms; /* it is asked since then; 0: it is not */
+    char why[512];    /* it has not */
 };
 
 struct pgqrs_top_list {
@@ -94,7 +94,7 @@ void pgqrs_top_take_status(struct pgqrs_top_model *m, json_t *status, const stru
                            int64_t now_ms);
 /* Borrowed; null: err tells why there is nothing. */
 void pgqrs_top_take_counts(struct pgqrs_top_model *m, const struct pgqrs_top_counts *counts,
-                           uint64_t count_max, const struct pgqrs_error *err, int64_t now_ms);
+                           uint64_t count_max, const struct pgqrs_error *err);
 
 /* Of pgqrsd's answer: "" and 0 when it is not there. */
 const char *pgqrs_top_status_text(const struct pgqrs_top_model *m, const char *key);

@@ -194,11 +194,11 @@ static void draw_sums(const struct pgqrs_top_model *m)
 }
 
 /* Returns the line after them. */
-static int draw_troubles(const struct pgqrs_top_model *m, int y, int64_t now_ms, int64_t stale_ms)
+static int draw_troubles(const struct pgqrs_top_model *m, int y, int64_t now_ms)
 {
     for (int of = 0; of < PGQRS_TOP_SOURCES; of++) {
         char text[LINE_MAX_BYTES];
-        pgqrs_top_trouble(m, (enum pgqrs_top_of)of, now_ms, stale_ms, text, sizeof text);
+        pgqrs_top_trouble(m, (enum pgqrs_top_of)of, now_ms, text, sizeof text);
         if (text[0] != 0) {
             put_line(y++, (attr_t)COLOR_PAIR(PAIR_BAD) | A_BOLD, "%s", text);
         }
@@ -324,12 +324,12 @@ static void draw_help(void)
     }
 }
 
-static void draw_all(struct pgqrs_top_ui *ui, int64_t now_ms, int64_t stale_ms)
+static void draw_all(struct pgqrs_top_ui *ui, int64_t now_ms)
 {
     struct pgqrs_top_layout layout;
     draw_head(&ui->model);
     draw_sums(&ui->model);
-    int y = draw_troubles(&ui->model, 2, now_ms, stale_ms);
+    int y = draw_troubles(&ui->model, 2, now_ms);
     int lines = LINES - 1 - y;
     pgqrs_top_lay_out(&ui->model, lines > 0 ? (size_t)lines : 0, (size_t)COLS, &layout);
     y = draw_list(ui, PGQRS_TOP_QUEUES, &layout, y);
@@ -337,7 +337,7 @@ static void draw_all(struct pgqrs_top_ui *ui, int64_t now_ms, int64_t stale_ms)
     draw_foot(ui);
 }
 
-void pgqrs_top_screen_draw(struct pgqrs_top_ui *ui, int64_t now_ms, int64_t stale_ms)
+void pgqrs_top_screen_draw(struct pgqrs_top_ui *ui, int64_t now_ms)
 {
     follow_size();
     (void)erase();
@@ -346,7 +346,7 @@ void pgqrs_top_screen_draw(struct pgqrs_top_ui *ui, int64_t now_ms, int64_t stal
     } else if (ui->mode == PGQRS_TOP_HELPING) {
         draw_help();
     } else {
-        draw_all(ui, now_ms, stale_ms);
+        draw_all(ui, now_ms);
     }
     (void)refresh();
 }

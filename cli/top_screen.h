@@ -22,7 +22,7 @@ struct pgqrs_top_layout {
 
 /* What is wrong with a source, by enum pgqrs_top_of; "": nothing. */
 void pgqrs_top_trouble(const struct pgqrs_top_model *m, enum pgqrs_top_of of, int64_t now_ms,
-                       int64_t stale_ms, char *out, size_t size);
+                       char *out, size_t size);
 /* lines: for both lists together, with their titles. */
 void pgqrs_top_lay_out(const struct pgqrs_top_model *m, size_t lines, size_t columns,
                        struct pgqrs_top_layout *out);
@@ -32,8 +32,7 @@ void pgqrs_top_lay_out(const struct pgqrs_top_model *m, size_t lines, size_t col
 /* Exit status; else the reason is printed. */
 int pgqrs_top_screen_begin(void);
 void pgqrs_top_screen_end(void); /* the terminal is as it was before */
-/* stale_ms: an answer that is older is told to be late. */
-void pgqrs_top_screen_draw(struct pgqrs_top_ui *ui, int64_t now_ms, int64_t stale_ms);
+void pgqrs_top_screen_draw(struct pgqrs_top_ui *ui, int64_t now_ms);
 void pgqrs_top_screen_forget(void); /* what is on it: the next time everything is drawn */
 /* Presses the keys that have come. */
 void pgqrs_top_screen_read(struct pgqrs_top_ui *ui);

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 
 #define STOP_MS 500
+#define RESTS 4 /* as many times as a look took: looking is not to be a load */
 
 struct pgqrs_top_source {
     const struct pgqrs_cli *cli;
@@ -27,6 +28,7 @@ struct pgqrs_top_source {
     struct pgqrs_top_act act; /* to be done, or being done */
     struct pgqrs_top_news news;
     bool is_news;
+    int64_t asked_ms; /* when the call began that it is in; 0: it is in none */
 };
 
 static void free_news(struct pgqrs_top_news *news)
@@ -86,7 +88,6 @@ static void rest(struct pgqrs_top_source *s, int64_t until_ms)
     (void)pthread_cond_timedwait(&s->changed, &s->mutex, &until);
 }
 
-/* What takes long is done less often, so that it does not keep the other side busy. */
 static void *run(void *arg)
 {
     struct pgqrs_top_source *s = arg;
@@ -94,16 +95,21 @@ static void *run(void *arg)
     (void)pthread_mutex_lock(&s->mutex);
     while (!s->stopping) {
         int64_t began_ms = pgqrs_mono_ms();
+        if (s->act.what == PGQRS_TOP_NOTHING && began_ms < next_ms) {
+            rest(s, next_ms);
+            continue;
+        }
+        s->asked_ms = began_ms;
         if (s->act.what != PGQRS_TOP_NOTHING) {
             act_now(s);
             next_ms = 0; /* what has changed is to be seen */
-        } else if (began_ms >= next_ms) {
-            fetch(s);
-            int64_t took_ms = pgqrs_mono_ms() - began_ms;
-            next_ms = began_ms + took_ms + (took_ms > s->every_ms ? took_ms : s->every_ms);
         } else {
-            rest(s, next_ms);
+            fetch(s);
+            int64_t now_ms = pgqrs_mono_ms();
+            int64_t rest_ms = (now_ms - began_ms) * RESTS;
+            next_ms = now_ms + (rest_ms > s->every_ms ? rest_ms : s->every_ms);
         }
+        s->asked_ms = 0;
     }
     (void)pthread_mutex_unlock(&s->mutex);
     pgqrs_store_close(&s->store);
@@ -153,10 +159,12 @@ int pgqrs_top_source_start(const struct pgqrs_cli *cli, enum pgqrs_top_of of, in
     return 0;
 }
 
-bool pgqrs_top_source_take(struct pgqrs_top_source *source, struct pgqrs_top_news *news_out)
+bool pgqrs_top_source_take(struct pgqrs_top_source *source, struct pgqrs_top_news *news_out,
+                           int64_t *asked_ms_out)
 {
     (void)pthread_mutex_lock(&source->mutex);
     bool is_news = source->is_news;
+    *asked_ms_out = source->asked_ms;
     if (is_news) {
         *news_out = source->news;
         source->news = (struct pgqrs_top_news){0};

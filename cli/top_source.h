@@ -54,7 +54,7 @@ struct pgqrs_top_news {
     json_t *status;                  /* the caller's */
     struct pgqrs_top_counts *counts; /* the caller's */
     struct pgqrs_error err;
-    int64_t at_ms;
+    int64_t at_ms;             /* of the answer */
     char said[PGQRS_TOP_SAID]; /* what has come of an act; "": none has ended */
 };
 
@@ -62,8 +62,9 @@ struct pgqrs_top_news {
 int pgqrs_top_source_start(const struct pgqrs_cli *cli, enum pgqrs_top_of of, int64_t every_ms,
                            int wake_fd, struct pgqrs_top_source **source_out,
                            struct pgqrs_error *err) PGQRS_MUST_CHECK;
-/* False: there is none. */
-bool pgqrs_top_source_take(struct pgqrs_top_source *source, struct pgqrs_top_news *news_out);
+/* False: there is none. *asked_ms_out is when the call began that it is in; 0: it is in none. */
+bool pgqrs_top_source_take(struct pgqrs_top_source *source, struct pgqrs_top_news *news_out,
+                           int64_t *asked_ms_out);
 /* False: it is still at the last one. */
 bool pgqrs_top_source_do(struct pgqrs_top_source *source, const struct pgqrs_top_act *act);
 /* Accepts null. False: it is in a call that does not end; only the end of the process ends it. */

@@ -345,7 +345,7 @@ static void test_signals_and_job_control(void **state)
     keys("C-c");
     tmux_await(&tmux, "exit=0");
     terminal_is_restored();
-    tmux_line(&tmux, "p top & sleep 0.1; jobs -l; fg; echo exit=$?");
+    tmux_line(&tmux, "p top & sleep 0.1; fg; echo exit=$?");
     tmux_await(&tmux, "q quit");
     keys("q");
     tmux_await(&tmux, "exit=0");

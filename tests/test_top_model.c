@@ -88,7 +88,7 @@ static void counts_of(struct pgqrs_top_ui *ui, const struct stored *stored, size
                                          .oldest_pending_us = stored[i].pending > 0 ? 1000000 : 0,
                                          .now_us = 4000000};
     }
-    pgqrs_top_take_counts(&ui->model, counts, 1000, NULL, 0);
+    pgqrs_top_take_counts(&ui->model, counts, 1000, NULL);
     pgqrs_top_counts_free(&counts);
 }
 
@@ -165,14 +165,16 @@ static void test_one_source_is_not_there(void **state)
     assert_int_equal(ui->model.queue_count, 2);
     assert_string_equal(QUEUE(1, "WAIT"), "3");
     assert_string_equal(QUEUE(1, "WORKERS"), "-");
-    pgqrs_top_trouble(&ui->model, PGQRS_TOP_OF_PGQRSD, 2000, 5000, text, sizeof text);
+    pgqrs_top_trouble(&ui->model, PGQRS_TOP_OF_PGQRSD, 2000, text, sizeof text);
     assert_string_equal(text, "pgqrsd: not there");
-    pgqrs_top_trouble(&ui->model, PGQRS_TOP_OF_PGQRSD, 9000, 5000, text, sizeof text);
+    ui->model.pgqrsd.asked_ms = 2000;
+    pgqrs_top_trouble(&ui->model, PGQRS_TOP_OF_PGQRSD, 9000, text, sizeof text);
     assert_string_equal(text, "pgqrsd: no answer for 7s");
-    status_at(ui, 3000, 1, 0, 0);
-    pgqrs_top_trouble(&ui->model, PGQRS_TOP_OF_PGQRSD, 3000, 5000, text, sizeof text);
+    status_at(ui, 9000, 1, 0, 0);
+    ui->model.pgqrsd.asked_ms = 9000;
+    pgqrs_top_trouble(&ui->model, PGQRS_TOP_OF_PGQRSD, 9500, text, sizeof text);
     assert_string_equal(text, "");
-    pgqrs_top_take_counts(&ui->model, NULL, 0, &trouble, 3000);
+    pgqrs_top_take_counts(&ui->model, NULL, 0, &trouble);
     assert_int_equal(ui->model.queue_count, 1);
     assert_string_equal(QUEUE(0, "WAIT"), "9");
 }
