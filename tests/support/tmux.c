@@ -56,7 +56,8 @@ static void write_shell(const struct scratch *s)
                                : "";
     char *program = realpath(built("bin/pgqrs"), NULL);
     assert_non_null(program);
-    scratch_write(s, "shell", "cd %s; PS1='here$ '; p() { %s%s \"$@\"; }\n", s->dir, valgrind, program);
+    scratch_write(s, "shell", "cd %s; PS1='here$ '; p() { %s%s \"$@\"; }\n", s->dir, valgrind,
+                  program);
     scratch_write(s, "tmux.conf",
                   "set -g default-terminal screen\nset -g status off\nset -g default-command "
                   "'exec env ENV=%s/shell LC_ALL=C.UTF-8 sh -i'\n",
