@@ -2,6 +2,7 @@
 /* Rows of queues and workers, of what pgqrsd and the store say. */
 #include "cli/top_model.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -273,6 +274,7 @@ static void answered(struct pgqrs_top_side *side, bool up, const struct pgqrs_er
 {
     side->known = true;
     side->up = up;
+    side->absent = !up && (err->sys_errno == ENOENT || err->sys_errno == ECONNREFUSED);
     (void)snprintf(side->why, sizeof side->why, "%s", up ? "" : err->text);
 }
 

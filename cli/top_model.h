@@ -58,6 +58,7 @@ void pgqrs_top_counts_free(struct pgqrs_top_counts **counts); /* accepts null */
 struct pgqrs_top_side {
     bool known;       /* it was asked */
     bool up;          /* and has answered */
+    bool absent;      /* there is nobody to answer */
     int64_t asked_ms; /* it is asked since then; 0: it is not */
     char why[512];    /* it has not */
 };

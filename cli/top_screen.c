@@ -138,17 +138,24 @@ static void put_cell(int y, int x, size_t width, bool left, const char *text)
 
 /* ---- the head ---- */
 
+static const char *absence(const struct pgqrs_top_side *side)
+{
+    return !side->known ? "no answer yet" : side->absent ? "not running" : "no answer";
+}
+
+/* As pgqrsd sees it, or as we do when it does not tell. */
 static const char *store_state(const struct pgqrs_top_model *m, char out[48])
 {
     int64_t trouble_ms = pgqrs_top_status_number(m, "store_trouble_ms");
     char age[32];
     pgqrs_top_age(trouble_ms, age, sizeof age);
-    (void)snprintf(out, 48, "%s",
-                   m->pgqrsd.up || m->store.up ? "up"
-                   : m->store.known            ? "down"
-                                               : "asked");
     if (trouble_ms > 0) {
         (void)snprintf(out, 48, "down for %s", age);
+    } else {
+        (void)snprintf(out, 48, "%s",
+                       m->pgqrsd.up || m->store.up ? "up"
+                       : m->store.known            ? "down"
+                                                   : "not asked yet");
     }
     return out;
 }
@@ -158,8 +165,7 @@ static void draw_head(const struct pgqrs_top_model *m)
     char store[48];
     char age[32];
     if (!m->pgqrsd.up) {
-        put_line(0, A_BOLD, "pgqrsd: %s, store %s", m->pgqrsd.known ? "not running" : "asked",
-                 store_state(m, store));
+        put_line(0, A_BOLD, "pgqrsd: %s, store %s", absence(&m->pgqrsd), store_state(m, store));
         return;
     }
     pgqrs_top_age((pgqrs_wall_us() - pgqrs_top_status_number(m, "started_us")) / 1000, age,
