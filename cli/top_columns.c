@@ -107,15 +107,19 @@ static double workers_value(const void *row)
 static void queue_state_text(const void *row, char out[PGQRS_TOP_CELL])
 {
     const struct pgqrs_top_queue *q = row;
-    (void)snprintf(out, PGQRS_TOP_CELL, "%s%s%s%s", q->paused ? "paused" : "",
-                   q->paused && q->failing != NULL ? ", " : "",
-                   q->failing != NULL ? "failing: " : "", q->failing != NULL ? q->failing : "");
+    const char *pause = q->paused ? "paused" : q->paused_here ? "paused by ctl" : "";
+    if (q->failing != NULL) {
+        (void)snprintf(out, PGQRS_TOP_CELL, "%s%sfailing: %s", pause, *pause != 0 ? ", " : "",
+                       q->failing);
+    } else {
+        (void)snprintf(out, PGQRS_TOP_CELL, "%s", pause);
+    }
 }
 
 static double queue_state_value(const void *row)
 {
     const struct pgqrs_top_queue *q = row;
-    return (q->failing != NULL) * 2 + q->paused;
+    return (q->failing != NULL) * 2 + (q->paused || q->paused_here);
 }
 
 static const struct pgqrs_top_column queue_columns[] = {

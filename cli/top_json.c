@@ -55,6 +55,7 @@ static void print_queue(struct pgqrs_json *json, const struct pgqrs_top_queue *q
     integer(json, "workers_ready", q->workers_ready);
     integer(json, "workers_wanted", q->workers_wanted);
     pgqrs_json_boolean(json, "paused", q->paused);
+    pgqrs_json_boolean(json, "paused_by_ctl", q->paused_here);
     pgqrs_json_text(json, "failing", q->failing);
     pgqrs_json_end(json, '}');
 }

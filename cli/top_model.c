@@ -66,7 +66,7 @@ static void forget_counts(struct pgqrs_top_queue *q)
 
 static void forget_service(struct pgqrs_top_queue *q)
 {
-    q->served = false;
+    q->served = q->paused_here = false;
     q->workers_ready = q->workers_wanted = q->told = PGQRS_TOP_UNKNOWN;
     q->done.count = q->failed.count = 0;
     free(q->failing);
@@ -253,6 +253,7 @@ static void take_service(struct pgqrs_top_model *m, const json_t *queue, int64_t
     q->served = true;
     q->workers_ready = count_ready(json_object_get(queue, "workers"));
     q->workers_wanted = number_of(queue, "consumers");
+    q->paused_here = json_is_true(json_object_get(queue, "paused"));
     /* It asks only for those that follow the load. */
     q->told =
         number_of(queue, "consumers_max") > 0 ? number_of(queue, "waiting") : PGQRS_TOP_UNKNOWN;

@@ -33,8 +33,9 @@ struct pgqrs_top_queue {
     int64_t told;       /* so many wait, as pgqrsd knows */
     int64_t oldest_ms;  /* so long has the oldest one waited; unknown, too, when nothing waits */
     int64_t workers_ready, workers_wanted;
-    bool paused;
-    char *failing; /* null: it is not */
+    bool paused;      /* in the store, for all who use it */
+    bool paused_here; /* for this pgqrsd alone */
+    char *failing;    /* null: it is not */
     struct pgqrs_top_rate done, failed;
 };
 

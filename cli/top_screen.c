@@ -243,9 +243,9 @@ static attr_t look_of(const struct pgqrs_top_model *m, enum pgqrs_top_pane pane,
         return strcmp(w->state, "ready") == 0 ? A_NORMAL : (attr_t)COLOR_PAIR(PAIR_ODD);
     }
     const struct pgqrs_top_queue *q = &m->queues[row];
-    return q->failing != NULL ? (attr_t)COLOR_PAIR(PAIR_BAD)
-           : q->paused        ? (attr_t)COLOR_PAIR(PAIR_ODD)
-                              : A_NORMAL;
+    return q->failing != NULL            ? (attr_t)COLOR_PAIR(PAIR_BAD)
+           : q->paused || q->paused_here ? (attr_t)COLOR_PAIR(PAIR_ODD)
+                                         : A_NORMAL;
 }
 
 static void draw_row(const struct pgqrs_top_model *m, enum pgqrs_top_pane pane,

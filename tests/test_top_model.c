@@ -179,6 +179,22 @@ static void test_one_source_is_not_there(void **state)
     assert_string_equal(QUEUE(0, "WAIT"), "9");
 }
 
+static void test_pauses_and_failures(void **state)
+{
+    static const struct stored paused[] = {{.name = "a"}, {.name = "b", .paused = true}};
+    struct pgqrs_top_ui *ui = *state;
+    status_of(ui, 1000,
+              "{\"queues\":[{\"queue\":\"a\",\"paused\":true,\"failing\":null},"
+              "{\"queue\":\"b\",\"paused\":true,\"failing\":\"no handler\"}]}");
+    assert_string_equal(QUEUE(0, "STATE"), "paused by ctl");
+    counts_of(ui, paused, 2);
+    assert_string_equal(QUEUE(0, "STATE"), "paused by ctl");
+    assert_string_equal(QUEUE(1, "STATE"), "paused, failing: no handler");
+    status_of(ui, 2000, "{\"queues\":[{\"queue\":\"a\",\"paused\":false},{\"queue\":\"b\"}]}");
+    assert_string_equal(QUEUE(0, "STATE"), "");
+    assert_string_equal(QUEUE(1, "STATE"), "paused");
+}
+
 static void test_rates(void **state)
 {
     struct pgqrs_top_ui *ui = *state;
@@ -531,6 +547,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_rows_of_both_sources),
         TEST(test_one_source_is_not_there),
+        TEST(test_pauses_and_failures),
         TEST(test_rates),
         cmocka_unit_test(test_a_rate_begins_anew),
         TEST(test_sorting),
