@@ -132,7 +132,7 @@ static const struct pgqrs_top_column queue_columns[] = {
     {"FAIL/S", "failed per second", 6, false, 6, failed_text, failed_value},
     {"OLDEST", "oldest", 6, false, 7, oldest_text, oldest_value},
     {"WORKERS", "workers", 7, false, 3, workers_text, workers_value},
-    {"STATE", "state", 7, true, 0, queue_state_text, queue_state_value},
+    {"STATE", "state", 8, true, 0, queue_state_text, queue_state_value},
 };
 
 /* ---- workers ---- */

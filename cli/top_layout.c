@@ -5,7 +5,7 @@
 #include "cli/top_screen.h"
 
 #define NAME_MAX_WIDTH 48
-#define PATIENCE_MS 3000
+#define PATIENCE_MS 2000
 #define BOTH_LINES 6 /* fewer are for the list that has the keys */
 
 void pgqrs_top_trouble(const struct pgqrs_top_model *m, enum pgqrs_top_of of, int64_t now_ms,
