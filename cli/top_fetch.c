@@ -116,13 +116,12 @@ static void pause_queue(struct pgqrs_store *store, const struct pgqrs_top_act *a
                         char said[PGQRS_TOP_SAID])
 {
     bool pause = act->what == PGQRS_TOP_PAUSE;
+    const char *said_first = pause ? "paused" : "resumed"; /* a name may be long */
     struct pgqrs_error err;
     if (pgqrs_store_queue_pause(store, act->id, pause, &err) < 0) {
-        (void)snprintf(said, PGQRS_TOP_SAID, "queue \"%s\": %s", act->queue, err.text);
-    } else {
-        (void)snprintf(said, PGQRS_TOP_SAID, "queue \"%s\" %s", act->queue,
-                       pause ? "is paused" : "goes on");
+        said_first = err.text;
     }
+    (void)snprintf(said, PGQRS_TOP_SAID, "%s: queue \"%s\"", said_first, act->queue);
 }
 
 static void cancel_job(struct pgqrs_store *store, const struct pgqrs_top_act *act,
@@ -169,8 +168,8 @@ void pgqrs_top_act_on_pgqrsd(const struct pgqrs_cli *cli, const struct pgqrs_top
         (void)snprintf(said, PGQRS_TOP_SAID, "%s", err.text);
     } else {
         (void)snprintf(said, PGQRS_TOP_SAID,
-                       "worker %" PRId64 " of queue \"%s\", pid %" PRId64 ": killed", act->slot,
-                       act->queue, act->pid);
+                       "killed: worker %" PRId64 ", pid %" JSON_INTEGER_FORMAT ", queue \"%s\"",
+                       act->slot, json_integer_value(json_object_get(reply, "pid")), act->queue);
     }
     json_decref(reply);
 }

@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -17,6 +16,7 @@
 #include "base/clock.h"
 
 #define ESCAPE_MS 25
+#define CTRL_L 0x0c
 #define COLUMNS_LEAST 24
 #define LINES_LEAST 5
 #define LINE_MAX_BYTES 2048
@@ -87,17 +87,6 @@ void pgqrs_top_screen_end(void)
 void pgqrs_top_screen_forget(void)
 {
     (void)clearok(stdscr, TRUE);
-}
-
-/* A size that has changed while nobody looked is seen as well. */
-static void follow_size(void)
-{
-    struct winsize size;
-    if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_row > 0 && size.ws_col > 0 &&
-        (size.ws_row != LINES || size.ws_col != COLS)) {
-        (void)resizeterm(size.ws_row, size.ws_col);
-        (void)clearok(stdscr, TRUE);
-    }
 }
 
 /* ---- pieces ---- */
@@ -345,7 +334,6 @@ static void draw_all(struct pgqrs_top_ui *ui, int64_t now_ms)
 
 void pgqrs_top_screen_draw(struct pgqrs_top_ui *ui, int64_t now_ms)
 {
-    follow_size();
     (void)erase();
     if (LINES < LINES_LEAST || COLS < COLUMNS_LEAST) {
         put_line(0, A_NORMAL, "too small");
@@ -398,13 +386,10 @@ void pgqrs_top_screen_read(struct pgqrs_top_ui *ui)
     wint_t c;
     int rc;
     while (!ui->quit && (rc = get_wch(&c)) != ERR) {
-        if (rc == KEY_CODE_YES && c == KEY_RESIZE) {
-            continue;
-        }
-        if (!(rc == OK && c == '\f')) { /* Ctrl-L */
-            pgqrs_top_press(ui, key_of(c, rc == KEY_CODE_YES));
-        } else {
+        if (rc == OK && c == CTRL_L) {
             pgqrs_top_screen_forget();
+        } else if (rc == OK || c != KEY_RESIZE) { /* LINES and COLS are right already */
+            pgqrs_top_press(ui, key_of(c, rc == KEY_CODE_YES));
         }
     }
 }

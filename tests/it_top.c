@@ -162,10 +162,10 @@ static void test_rows_sorting_filter_and_pause(void **state)
     keys("p");
     db_await(&f->scratch, PAUSED, 1);
     await_line(">work", "paused");
-    tmux_await(&tmux, "queue \"work\" is paused");
+    tmux_await(&tmux, "paused: queue \"work\"");
     keys("p");
     db_await(&f->scratch, PAUSED, 0);
-    tmux_await(&tmux, "queue \"work\" goes on");
+    tmux_await(&tmux, "resumed: queue \"work\"");
     keys("Escape");
     await_line(" mail", "1/1");
     keys("h");
@@ -206,7 +206,8 @@ static void test_cancelling_and_killing(void **state)
     tmux_await(&tmux, "kill (y/n)? worker 0, pid ");
     says(tmux.screen, pid);
     keys("y");
-    tmux_await(&tmux, ": killed");
+    tmux_await(&tmux, "killed: worker 0, pid ");
+    says(tmux.screen, pid);
     daemon_await_log(&f->daemon, "by request (pgqrs ctl kill)", 1);
     keys("Down"); /* takes away what was said */
     tmux_await_no(&tmux, pid);
