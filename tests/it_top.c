@@ -30,7 +30,11 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
+    const struct fixture *f = *state;
     tmux_stop(&tmux);
+    if (f->daemon.pid > 0) {
+        (void)kill(f->daemon.pid, SIGCONT);
+    }
     return fixture_teardown(state);
 }
 
