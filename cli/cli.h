@@ -66,6 +66,7 @@ enum pgqrs_cli_option { /* rows of the table in pgqrs.c */
                         PGQRS_OPT_COUNT_OF,
                         PGQRS_OPT_NOW,
                         PGQRS_OPT_NO_WAIT,
+                        PGQRS_OPT_INTERVAL,
                         PGQRS_OPT_COUNT
 };
 #define PGQRS_OPT(name) (UINT64_C(1) << PGQRS_OPT_##name)
@@ -225,5 +226,6 @@ int pgqrs_cmd_run_steps(struct pgqrs_cli *cli);
 int pgqrs_cmd_run_state(struct pgqrs_cli *cli);
 int pgqrs_cmd_run_fork(struct pgqrs_cli *cli);
 int pgqrs_cmd_doctor(struct pgqrs_cli *cli);
+int pgqrs_cmd_top(struct pgqrs_cli *cli);
 
 #endif

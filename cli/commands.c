@@ -95,6 +95,10 @@ static const char doctor_help[] =
     "A line for each thing found: how bad it is, what it is, and the command that\n"
     "mends it, to be given the same --dsn or --config. The store is looked at, and a\n"
     "pgqrsd that runs here is asked. Exit status 0: nothing was found, 1: something.\n";
+static const char top_help[] =
+    "Its queues and workers, and what is counted in the store, in this terminal. Keys\n"
+    "sort, filter, pause queues, cancel jobs and kill workers; h tells which. With\n"
+    "-o json: once, as JSON, after the time that --interval tells.\n";
 static const char schedule_run_help[] = "Enqueues it once, now, also when it is paused.\n";
 
 const struct pgqrs_cli_command pgqrs_cli_commands[] = {
@@ -546,5 +550,12 @@ const struct pgqrs_cli_command pgqrs_cli_commands[] = {
      .more = doctor_help,
      .options = PGQRS_OPT(SOCKET),
      .run = pgqrs_cmd_doctor},
+    {.group = "top",
+     .name = "",
+     .words = "",
+     .help = "watch a running pgqrsd at work",
+     .more = top_help,
+     .options = PGQRS_OPT(SOCKET) | PGQRS_OPT(INTERVAL),
+     .run = pgqrs_cmd_top},
 };
 const size_t pgqrs_cli_command_count = sizeof pgqrs_cli_commands / sizeof *pgqrs_cli_commands;

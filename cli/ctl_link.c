@@ -33,6 +33,10 @@ static int dial(const char *path, struct pgqrs_error *err)
     }
     memcpy(address.sun_path, path, strlen(path) + 1);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd >= 0) { /* for connect, too: who does not accept lets it wait */
+        (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+        (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+    }
     if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0) {
         (void)pgqrs_error_sys(err, PGQRS_ERR_UNAVAILABLE, errno, "no pgqrsd at %s", path);
         if (fd >= 0) {
@@ -40,8 +44,6 @@ static int dial(const char *path, struct pgqrs_error *err)
         }
         return -1;
     }
-    (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-    (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
     if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0 ||
         (peer.uid != geteuid() && peer.uid != 0 && geteuid() != 0)) {
         (void)close(fd);

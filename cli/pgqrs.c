@@ -62,6 +62,7 @@ static const struct {
     [PGQRS_OPT_NOW] = {"now", NULL, "do not wait for running jobs: they are returned", 0},
     [PGQRS_OPT_NO_WAIT] = {"no-wait", NULL, "do not wait until it has ended", 0},
     [PGQRS_OPT_COUNT_OF] = {"count", "N", "so many, 1 to 1000; default 5", 'n'},
+    [PGQRS_OPT_INTERVAL] = {"interval", "D", "look again after this time; default 1s", 0},
 };
 
 #define GLOBAL                                                                                     \
@@ -221,7 +222,7 @@ static int parse_words(struct pgqrs_cli *cli, const struct pgqrs_cli_command **c
     if (find_command(group, NULL) == NULL) {
         return pgqrs_cli_usage(
             "found \"%s\", expected admin, queue, message, dlq, workflow, run, schedule, worker, "
-            "ctl or doctor; see pgqrs --help",
+            "ctl, doctor or top; see pgqrs --help",
             group);
     }
     const struct pgqrs_cli_command *c = find_single(group);

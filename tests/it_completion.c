@@ -62,6 +62,9 @@ static void test_groups_and_commands(void **state)
     offers(f, "do", "doctor\n");
     offers(f, "doctor ''", "");
     offers(f, "doctor --so", "--socket\n");
+    offers(f, "to", "top\n");
+    offers(f, "top --int", "--interval\n");
+    offers(f, "top --interval 5s --so", "--socket\n");
     offers(f, "nothing", "");
     complete(f, "queue ''");
     says(shell_out, "create\n");

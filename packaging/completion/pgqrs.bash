@@ -73,7 +73,7 @@ _pgqrs()
     local i words=() values=' -o --output --dsn --config --schema --delay --at --priority --batch
         --wrap --queue --state --outcome --limit --before --timeout --worker --key --unique-key
         --what --older-than --socket --workflow --status --from --input --cron --zone --payload
-        --catch-up --overlap -n --count '
+        --catch-up --overlap -n --count --interval '
     COMPREPLY=()
     for ((i = 1; i < COMP_CWORD; i++)); do
         case ${COMP_WORDS[i]} in
