@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # Checks the manual pages in a directory; prints what is wrong.
-#   tests/manual.sh lint|references|options|metrics DIRECTORY
+#   tests/manual.sh lint|references|options|names_of_ours DIRECTORY
 set -u
 what=$1
 pages=$2
@@ -87,9 +87,13 @@ options() {
     done <<<"$every"
 }
 
-# Every metric of the gateway is explained.
-metrics() {
-    local name
+# Every function of libpgqrs and every metric of the gateway is explained.
+names_of_ours() {
+    local name known
+    known=$(names)
+    for name in $(sed -n 's/^ *\(pgqrs_[a-z_]*\);$/\1/p' lib/libpgqrs.map); do
+        grep -qxF "$name.3" <<<"$known" || say "there is no page for $name"
+    done
     for name in $(grep -oh '"pgqrs_[a-z_]*[a-z]' gateway/*.c | sed 's/"//' | sort -u); do
         grep -q "$name" "$pages/pgqrs-gateway.8" || say "pgqrs-gateway.8 has no $name"
     done
