@@ -77,12 +77,15 @@ static void begin(struct document *d, int number)
     }
 }
 
-static void show(const char *path)
+/* The lines that have this in them; null: all. */
+static void show(const char *path, const char *part)
 {
     char line[400];
     FILE *log = fopen(path, "re");
     while (log != NULL && fgets(line, sizeof line, log) != NULL) {
-        (void)fputs(line, stderr);
+        if (part == NULL || strstr(line, part) != NULL) {
+            (void)fputs(line, stderr);
+        }
     }
     if (log != NULL) {
         (void)fclose(log);
@@ -103,13 +106,14 @@ static void test_document(void **state)
     int not_run = 0;
     int status = finish(d);
     if (status != 0) {
-        show(d->log);
+        show(d->log, NULL);
         fail_msg("%s: status %d", d->path, status);
     }
     FILE *counts = fopen(d->counts, "re");
     assert_non_null(counts);
     assert_int_equal(fscanf(counts, "%d %d", &run, &not_run), 2);
     (void)fclose(counts);
+    show(d->log, ": not run: ");
     total_run += run;
     total_not_run += not_run;
 }
