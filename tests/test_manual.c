@@ -64,7 +64,9 @@ static void test_mistakes_are_found(void **state)
 
 static int before(void **state)
 {
-    (void)setenv("PGQRS_TEST_BUILD", realpath(built(""), NULL), 1);
+    char *build = realpath(built(""), NULL);
+    (void)setenv("PGQRS_TEST_BUILD", build, 1);
+    free(build);
     return shell_setup(state);
 }
 
