@@ -145,7 +145,7 @@ void pgqrs_child_describe_worker(const struct child *child, struct pgqrs_worker_
     m->only_message = child->place->run == NULL ? 0 : child->place->run->message_id;
 }
 
-static struct pgqrs_isolation isolation_of(const struct pgqrs_config_isolation *c)
+struct pgqrs_isolation pgqrs_worker_isolation(const struct pgqrs_config_isolation *c)
 {
     return (struct pgqrs_isolation){
         .uid = c->uid,
@@ -188,7 +188,7 @@ static void welcome_worker(struct child *child)
         .heartbeat_ms = s->config->heartbeat_interval_ms,
         .timeout_ms = queue->timeout_ms,
         .cancel_grace_ms = queue->cancel_grace_ms,
-        .isolation = isolation_of(&queue->isolation),
+        .isolation = pgqrs_worker_isolation(&queue->isolation),
         .log_lines = (uint32_t)queue->log_lines,
         .once = child->place->run != NULL,
     };

@@ -145,6 +145,8 @@ void pgqrs_status_whole(const struct supervisor *s, json_t *out)
     put(out, "unclosed_channels", json_integer((json_int_t)pgqrs_control_unclosed()));
     put(out, "started_us", json_integer(s->started_us));
     put(out, "store_trouble_ms", json_integer(s->store_trouble_ms));
+    put(out, "http_listen",
+        s->config->http_listen == NULL ? json_null() : json_string(s->config->http_listen));
     put(out, "broker", describe_place(&s->broker));
     put(out, "broker_deaths", json_integer((json_int_t)s->broker_deaths.count));
     put(out, "gateway", s->http_fd < 0 ? json_null() : describe_place(&s->gateway));

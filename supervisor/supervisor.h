@@ -23,6 +23,7 @@
  *   ctl.c          the operator's socket
  *   gateway.c      the process that answers HTTP, and its socket
  *   notify.c       what the service manager is told
+ *   check.c        pgqrsd --check, with check_child.c and check_host.c
  *   supervisor.c   signals, start, drain, stop
  *
  * A place is one position that should have a process: the broker, or worker 2 of a queue. A child
@@ -264,6 +265,9 @@ int pgqrs_spawn(const struct place *place, uint64_t generation, const char *cont
                 pid_t *pid_out, int *lifeline_out, struct child_output *output,
                 struct pgqrs_error *err) PGQRS_MUST_CHECK;
 
+/* Whether a child gets this variable of ours, as NAME=VALUE; names: isolation.environment. */
+bool pgqrs_spawn_passes(const char *names, const char *variable);
+
 /* ---- output.c ---- */
 struct output_ends { /* what a worker inherits */
     int memory, read[PGQRS_STREAM_COUNT], write[PGQRS_STREAM_COUNT];
@@ -295,6 +299,7 @@ void pgqrs_child_drain(struct child *child);
 void pgqrs_child_post_ended(struct child *broker, uint64_t generation, enum pgqrs_end how,
                             const char *reason);
 struct pgqrs_queue_settings pgqrs_queue_settings(const struct queue *queue);
+struct pgqrs_isolation pgqrs_worker_isolation(const struct pgqrs_config_isolation *isolation);
 void pgqrs_child_describe_worker(const struct child *worker, struct pgqrs_worker_started *m);
 const char *pgqrs_child_state_name(enum child_state state);
 
