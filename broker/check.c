@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,6 +23,8 @@
 #define BUSY_MS 2000
 #define CALL_MS 10000
 #define SKEW_MS INT64_C(2000)
+#define LOOK_TRIES 5
+#define LOOK_PAUSE_MS 100
 #define CONNECTIONS 2 /* of a broker: one for its calls, one that listens */
 
 /* ---- SQLite: a file that is not there yet ---- */
@@ -129,12 +132,25 @@ static void check_clock(struct pgqrs_store *store)
 
 /* ---- a PostgreSQL server ---- */
 
-static void check_pooler(const struct pgqrs_broker_welcome *m, const struct pgqrs_server_look *look,
-                         const char *site)
+/* The connection that was closed just now may not have left room yet. */
+static int look(const struct pgqrs_broker_welcome *m, const char *dsn, const char *site,
+                struct pgqrs_server_look *out, struct pgqrs_error *err)
 {
-    struct pgqrs_server_look wake = *look;
+    int rc;
+    for (int i = 0; (rc = pgqrs_server_look(dsn, m->schema, site, out, err)) < 0 &&
+                    err->code == PGQRS_ERR_AGAIN && i < LOOK_TRIES;
+         i++) {
+        (void)poll(NULL, 0, LOOK_PAUSE_MS);
+    }
+    return rc;
+}
+
+static void check_pooler(const struct pgqrs_broker_welcome *m,
+                         const struct pgqrs_server_look *found, const char *site)
+{
+    struct pgqrs_server_look wake = *found;
     struct pgqrs_error err;
-    if (m->wake_dsn[0] != 0 && pgqrs_server_look(m->wake_dsn, m->schema, site, &wake, &err) < 0) {
+    if (m->wake_dsn[0] != 0 && look(m, m->wake_dsn, site, &wake, &err) < 0) {
         pgqrs_check_say(PGQRS_CHECK_ERROR, "wake_dsn: %s", err.text);
     } else if (wake.pooled) {
         pgqrs_check_say(PGQRS_CHECK_WARNING,
@@ -146,28 +162,28 @@ static void check_pooler(const struct pgqrs_broker_welcome *m, const struct pgqr
 
 static void check_server(const struct pgqrs_broker_welcome *m, bool complete)
 {
-    struct pgqrs_server_look look;
+    struct pgqrs_server_look found;
     struct pgqrs_error err;
     char host[256] = "";
     char site[sizeof host + 64];
     (void)gethostname(host, sizeof host - 1);
     (void)snprintf(site, sizeof site, "%s/%s", host, m->name);
-    if (pgqrs_server_look(m->dsn, m->schema, site, &look, &err) < 0) {
+    if (look(m, m->dsn, site, &found, &err) < 0) {
         pgqrs_check_say(PGQRS_CHECK_ERROR, "store: %s", err.text);
         return;
     }
-    if (!complete && !look.may_create) {
+    if (!complete && !found.may_create) {
         pgqrs_check_say(PGQRS_CHECK_ERROR,
                         "schema: this user may not create tables in \"%s\"; one who may can do so "
                         "with pgqrs admin install",
                         m->schema);
     }
-    if (!look.served && look.room < CONNECTIONS) {
+    if (!found.served && found.room < CONNECTIONS) {
         pgqrs_check_say(PGQRS_CHECK_ERROR,
                         "connections: there is room for %" PRId64 " more, expected %d (%s)",
-                        look.room, CONNECTIONS, look.room_of);
+                        found.room, CONNECTIONS, found.room_of);
     }
-    check_pooler(m, &look, site);
+    check_pooler(m, &found, site);
 }
 
 /* ---- all of it ---- */
