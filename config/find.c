@@ -129,6 +129,16 @@ int pgqrs_config_find_schema(const char *schema_flag, const char *path, char **s
     return 0;
 }
 
+int pgqrs_config_find_wake_dsn(const char *path, char **dsn_out, struct pgqrs_error *err)
+{
+    struct pgqrs_config scratch = {0};
+    if (find("wake_dsn", NULL, path, &scratch, err) < 0) {
+        return -1;
+    }
+    *dsn_out = scratch.wake_dsn;
+    return 0;
+}
+
 int pgqrs_config_find_runtime(const char *path, char **name_out, char **dir_out,
                               struct pgqrs_error *err)
 {

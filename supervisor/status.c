@@ -118,6 +118,10 @@ static json_t *describe_queue(const struct queue *queue)
     if (queue->failing.retry != NULL) {
         put(out, "failing_since", time_of(queue->failing.since_us));
     }
+    const struct version *version = queue->next != NULL ? queue->next : queue->version;
+    put(out, "plugin", json_string(version->config.handler));
+    put(out, "plugin_file", json_string(pgqrs_version_plugin_state(version)));
+    put(out, "version_since", time_of(version->since_us));
     put(out, "settled", describe_settled(queue));
     put(out, "deaths", json_integer((json_int_t)queue->deaths.count));
     put(out, "deaths_by_reason", describe_deaths(&queue->deaths));

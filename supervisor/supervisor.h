@@ -165,7 +165,8 @@ struct version { /* what a queue's workers run */
     uint32_t number;
     struct pgqrs_config_queue config;
     struct plugin_file plugin;
-    bool proven; /* a worker of it has been ready */
+    int64_t since_us; /* wall clock; when it came */
+    bool proven;      /* a worker of it has been ready */
 };
 
 struct queue {
@@ -345,6 +346,9 @@ void pgqrs_version_destroy(struct version **version); /* accepts null */
 struct version *pgqrs_version_of(const struct place *place);
 /* Whether the plugin's path leads to the version's file. */
 bool pgqrs_version_is_current(const struct version *version);
+/* "loaded": the plugin's path leads to the version's file; else "changed", "gone", or "unknown"
+ * when there is none to compare with. */
+const char *pgqrs_version_plugin_state(const struct version *version);
 /* Whether the file we hold has to be used instead of what is at the path. */
 bool pgqrs_version_is_pinned(const struct version *version);
 /* When no worker of it was ever ready, takes what is at the path now. */

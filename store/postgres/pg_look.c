@@ -9,7 +9,7 @@
 #include "store/postgres/pg_conn.h"
 
 #define CLIENTS                                                                                    \
-    "(SELECT count(*) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datid IS NOT NULL"   \
+    "(SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE pid <> pg_backend_pid() AND datid IS NOT NULL"   \
     " AND coalesce(backend_type, 'client backend') = 'client backend'"
 
 enum column {
@@ -30,7 +30,7 @@ enum column {
 };
 
 static const char look_sql[] =
-    "SELECT pg_backend_pid(), EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND"
+    "SELECT pg_backend_pid(), EXISTS (SELECT 1 FROM pg_catalog.pg_locks WHERE locktype = 'advisory' AND"
     " granted AND database = d.oid AND classid::bigint = " PG_CLAIM_CLASS
     " AND objid::bigint = hashtext($1 || '/' || $2)::bigint & 4294967295),"
     " CASE WHEN to_regnamespace(quote_ident($1)) IS NULL"
@@ -42,9 +42,9 @@ static const char look_sql[] =
     " " CLIENTS "), CASE WHEN r.rolsuper THEN -1 ELSE r.rolconnlimit END,"
     " " CLIENTS " AND usename = r.rolname), CASE WHEN r.rolsuper THEN -1 ELSE d.datconnlimit END,"
     " " CLIENTS " AND datid = d.oid), r.rolname, d.datname, host(inet_server_addr()),"
-    " (SELECT setting FROM pg_settings WHERE name = 'unix_socket_directories'),"
+    " (SELECT setting FROM pg_catalog.pg_settings WHERE name = 'unix_socket_directories'),"
     " current_setting('port')"
-    " FROM pg_roles r, pg_database d WHERE r.rolname = session_user"
+    " FROM pg_catalog.pg_roles r, pg_catalog.pg_database d WHERE r.rolname = session_user"
     " AND d.datname = current_database()";
 
 static int64_t number(const PGresult *rows, enum column column)
