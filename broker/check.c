@@ -172,6 +172,16 @@ static void check_server(const struct pgqrs_broker_welcome *m, bool complete)
         pgqrs_check_say(PGQRS_CHECK_ERROR, "store: %s", err.text);
         return;
     }
+    if (found.read_only) {
+        pgqrs_check_say(PGQRS_CHECK_ERROR,
+                        "store: the server does not let anything be written: it is a standby, or "
+                        "read-only");
+    }
+    if (found.denied[0] != 0) {
+        pgqrs_check_say(PGQRS_CHECK_ERROR,
+                        "schema: this user may not SELECT, INSERT, UPDATE and DELETE in %s.%s",
+                        m->schema, found.denied);
+    }
     if (!complete && !found.may_create) {
         pgqrs_check_say(PGQRS_CHECK_ERROR,
                         "schema: this user may not create tables in \"%s\"; one who may can do so "

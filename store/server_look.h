@@ -16,6 +16,8 @@ struct pgqrs_server_look {
     bool pooled;       /* a pooler hands out its connections: nothing is heard through it */
     bool served;       /* the site's broker is connected */
     bool may_create;   /* tables in the schema, or the schema */
+    bool read_only;    /* nothing can be written: a standby, or it is set so */
+    char denied[64];   /* one of our tables that this user may not use; empty: none is */
     int64_t room;      /* connections that this user may open besides those that there are */
     char room_of[160]; /* what sets the bound, such as "max_connections, 100" */
     /* Of the server, past a pooler, without a password; empty: it can not be told. */

@@ -340,7 +340,25 @@ static void test_a_user_who_may_not_create(void **state)
                    "PGQRS_DSN='postgres:///postgres?host=%s&user=small'", pg_rig_dir());
     assert_int_equal(run_check(f, variables, ""), 1);
     says(shell_out, "error    schema: this user may not create tables in ");
-    pg_rig_sql(rig, "drop role small");
+    ok(f, "p admin install && p queue create a");
+    pg_rig_sql(rig,
+               "grant usage on schema %s to small; grant select on all tables in schema %s to "
+               "small",
+               rig->schema, rig->schema);
+    finds_with(f, variables, "",
+               "error    schema: this user may not SELECT, INSERT, UPDATE and "
+               "DELETE in ");
+    pg_rig_sql(rig, "drop owned by small; drop role small");
+}
+
+static void test_a_server_that_is_read_only(void **state)
+{
+    const struct fixture *f = *state;
+    char variables[400];
+    installed(f);
+    (void)snprintf(variables, sizeof variables,
+                   "PGQRS_DSN='%s&options=-cdefault_transaction_read_only%%3Don'", rig->dsn);
+    finds_with(f, variables, "", "error    store: the server does not let anything be written");
 }
 
 static void test_a_clock_that_is_wrong(void **state)
@@ -358,11 +376,11 @@ static void test_a_clock_that_is_wrong(void **state)
 
 static PGconn *others[SERVER_MAX];
 
-/* So many are left, of all. */
-static void fill_server(int left)
+/* So many are left, of all, where so many are in use; others end. */
+static void fill_server(int used, int left)
 {
-    int64_t used = pg_rig_number(rig, "select count(*) from pg_stat_activity where backend_type = "
-                                      "'client backend'");
+    pg_rig_await(rig, used,
+                 "select count(*) from pg_stat_activity where backend_type = 'client backend'");
     for (int i = 0; used + i < SERVER_MAX - left; i++) {
         others[i] = pg_rig_connect(rig);
     }
@@ -392,7 +410,7 @@ static void test_a_server_without_room(void **state)
                "connection limit of the role, 1, 0 in use)");
     pg_rig_sql(rig, "alter role small connection limit 2");
     shell_expect_ok(run_check(f, variables, ""));
-    fill_server(4);
+    fill_server(1, 4);
     finds_with(f, variables, "",
                "error    connections: there is room for 1 more, expected 2 ("
                "max_connections without those that are kept for superusers, 57");
@@ -436,7 +454,7 @@ static void test_one_that_runs_is_not_disturbed(void **state)
                    port, (int)f->daemon.pid);
     ok(f, "ls -R run >before");
     if (rig != NULL) {
-        fill_server(1); /* it has its connections */
+        fill_server(1 + 2, 1); /* it has its connections */
     }
     for (int i = 0; i < 3; i++) {
         mentions(f, listen);
@@ -470,6 +488,7 @@ int main(void)
         TEST(test_one_that_runs_is_not_disturbed),
         PG_TEST(test_a_schema_that_does_not_fit),
         PG_TEST(test_a_user_who_may_not_create),
+        PG_TEST(test_a_server_that_is_read_only),
         PG_TEST(test_a_clock_that_is_wrong),
         PG_TEST(test_a_server_without_room),
         PG_TEST(test_a_pooler_in_the_way),

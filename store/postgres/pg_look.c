@@ -9,13 +9,16 @@
 #include "store/postgres/pg_conn.h"
 
 #define CLIENTS                                                                                    \
-    "(SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE pid <> pg_backend_pid() AND datid IS NOT NULL"   \
+    "(SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE pid <> pg_backend_pid() AND datid "   \
+    "IS NOT NULL"                                                                                  \
     " AND coalesce(backend_type, 'client backend') = 'client backend'"
 
 enum column {
     COLUMN_PID = 0,
     COLUMN_SERVED,
     COLUMN_MAY_CREATE,
+    COLUMN_READ_ONLY,
+    COLUMN_DENIED,
     COLUMN_SERVER_MAX, /* without what is kept for others */
     COLUMN_SERVER_USED,
     COLUMN_ROLE_MAX, /* negative: none */
@@ -30,12 +33,19 @@ enum column {
 };
 
 static const char look_sql[] =
-    "SELECT pg_backend_pid(), EXISTS (SELECT 1 FROM pg_catalog.pg_locks WHERE locktype = 'advisory' AND"
+    "SELECT pg_backend_pid(), EXISTS (SELECT 1 FROM pg_catalog.pg_locks WHERE locktype = "
+    "'advisory' AND"
     " granted AND database = d.oid AND classid::bigint = " PG_CLAIM_CLASS
     " AND objid::bigint = hashtext($1 || '/' || $2)::bigint & 4294967295),"
     " CASE WHEN to_regnamespace(quote_ident($1)) IS NULL"
     " THEN has_database_privilege(d.oid, 'CREATE')"
     " ELSE has_schema_privilege(to_regnamespace(quote_ident($1)), 'CREATE') END,"
+    " current_setting('transaction_read_only')::bool,"
+    " (SELECT c.relname FROM pg_catalog.pg_class c WHERE c.relkind = 'r'"
+    " AND c.relnamespace = to_regnamespace(quote_ident($1)) AND c.relname LIKE 'pgqrs%'"
+    " AND NOT (has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT')"
+    " AND has_table_privilege(c.oid, 'UPDATE') AND has_table_privilege(c.oid, 'DELETE'))"
+    " ORDER BY c.relname LIMIT 1),"
     " current_setting('max_connections')::int - CASE WHEN r.rolsuper THEN 0 ELSE"
     " current_setting('superuser_reserved_connections')::int"
     " + coalesce(nullif(current_setting('reserved_connections', true), '')::int, 0) END,"
@@ -130,7 +140,9 @@ static int ask(PGconn *conn, const char *schema, const char *site, struct pgqrs_
         .pooled = number(rows, COLUMN_PID) != PQbackendPID(conn),
         .served = is_true(rows, COLUMN_SERVED),
         .may_create = is_true(rows, COLUMN_MAY_CREATE),
+        .read_only = is_true(rows, COLUMN_READ_ONLY),
     };
+    (void)snprintf(out->denied, sizeof out->denied, "%s", PQgetvalue(rows, 0, COLUMN_DENIED));
     read_room(rows, out);
     read_direct_dsn(rows, out);
     PQclear(rows);
