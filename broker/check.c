@@ -132,17 +132,19 @@ static void check_clock(struct pgqrs_store *store)
 
 /* ---- a PostgreSQL server ---- */
 
-/* The connection that was closed just now may not have left room yet. */
+/* The connection that was closed just now may not have left its room yet. */
 static int look(const struct pgqrs_broker_welcome *m, const char *dsn, const char *site,
                 struct pgqrs_server_look *out, struct pgqrs_error *err)
 {
-    int rc;
-    for (int i = 0; (rc = pgqrs_server_look(dsn, m->schema, site, out, err)) < 0 &&
-                    err->code == PGQRS_ERR_AGAIN && i < LOOK_TRIES;
-         i++) {
+    for (int i = 0;; i++) {
+        int rc = pgqrs_server_look(dsn, m->schema, site, out, err);
+        bool settled =
+            rc == 0 ? out->served || out->room >= CONNECTIONS : err->code != PGQRS_ERR_AGAIN;
+        if (settled || i == LOOK_TRIES) {
+            return rc;
+        }
         (void)poll(NULL, 0, LOOK_PAUSE_MS);
     }
-    return rc;
 }
 
 static void check_pooler(const struct pgqrs_broker_welcome *m,
