@@ -113,10 +113,11 @@ static void print_commands(FILE *out, const char *group)
     }
     (void)fprintf(out, "\noptions, which may stand anywhere:\n");
     print_options(out, GLOBAL);
-    (void)fprintf(out, "\nThe store: --dsn, else $PGQRS_DSN, else the dsn in --config, in\n"
-                       "$PGQRS_CONFIG_FILE or in ./" LOCAL_CONFIG ".\n"
-                       "exit: 0 done, 1 failure, 2 usage, 69 store unavailable, 75 not "
-                       "ended yet,\n78 bad configuration\n");
+    (void)fprintf(out,
+                  "\nThe store: --dsn, else $PGQRS_DSN or the file $PGQRS_DSN_FILE, else the dsn\n"
+                  "in --config, in $PGQRS_CONFIG_FILE or in ./" LOCAL_CONFIG ".\n"
+                  "exit: 0 done, 1 failure, 2 usage, 69 store unavailable, 75 not "
+                  "ended yet,\n78 bad configuration\n");
 }
 
 static void print_command(FILE *out, const struct pgqrs_cli_command *c)

@@ -378,8 +378,14 @@ static void broker_ended(struct place *place, const struct child *child, int wai
                                                          : PGQRS_EXIT_FAILURE);
         return;
     }
-    pgqrs_log_error("broker: %s%s, starting it again in %" PRId64 " ms; jobs that run go on pid=%d",
-                    never_ready ? "can not start: " : "", why, delay, (int)child->pid);
+    if (child->interrupted) {
+        pgqrs_log_info("broker: %s, starting it again; jobs that run go on pid=%d", why,
+                       (int)child->pid);
+    } else {
+        pgqrs_log_error("broker: %s%s, starting it again in %" PRId64
+                        " ms; jobs that run go on pid=%d",
+                        never_ready ? "can not start: " : "", why, delay, (int)child->pid);
+    }
     start_after(place, delay);
 }
 
