@@ -560,6 +560,9 @@ static void test_a_pooler_in_the_way(void **state)
     daemon_await_log(&f->daemon, "nothing can be heard through it; polling", 1);
     finds(f, CONFIG, "warning  a pooler is before PostgreSQL: ", mend);
     assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
+    scratch_write(&f->scratch, "direct", "%s\n", direct);
+    ok(f, "chmod 600 direct; p doctor >wrong || PGQRS_WAKE_DSN_FILE=direct p doctor");
+    assert_string_equal(shell_out, NOTHING);
     (void)setenv("PGQRS_WAKE_DSN", direct, 1);
     daemon_start(&f->daemon, &f->scratch);
     daemon_await_log(&f->daemon, "queue \"a\": worker 0: ready", 2);
