@@ -18,8 +18,9 @@ endif
 SANITIZE ?=
 
 DEPS_BUILD := gcc libc6-dev make pkg-config libevent-dev libnng-dev libsqlite3-dev libpq-dev \
-              libjansson-dev libyaml-dev libcurl4-openssl-dev libssl-dev libseccomp-dev tzdata
-DEPS_TEST  := libcmocka-dev procps postgresql postgresql-client pgbouncer python3-venv \
+              libjansson-dev libyaml-dev libcurl4-openssl-dev libssl-dev libseccomp-dev \
+              libncurses-dev tzdata
+DEPS_TEST  := libcmocka-dev procps tmux postgresql postgresql-client pgbouncer python3-venv \
               $(if $(filter x86_64,$(shell uname -m)),user-mode-linux)
 DEPS_LINT  := clang libclang-rt-14-dev clang-tidy clang-format cppcheck mandoc man-db
 DEPS_CHECK := valgrind
@@ -60,6 +61,7 @@ LIBS_STORE = $(call PKG,sqlite3 libpq)
 LIBS_JSON  = $(call PKG,jansson)
 LIBS_YAML  = $(call PKG,yaml-0.1)
 LIBS_SECCOMP = $(call PKG,libseccomp)
+LIBS_SCREEN = $(call PKG,ncursesw)
 
 # ---- what is built: one archive a folder, a program from the file that has its main ----
 
@@ -121,7 +123,7 @@ $(B)/libexec/pgqrs/pgqrs-worker: $(call objs,$(MAIN_worker)) $(foreach l,worker 
 $(B)/bin/pgqrs: $(call objs,$(MAIN_cli)) $(foreach l,cli config store ipc base,$(call lib,$(l)))
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  LINK  $@")
-	$(Q)$(LINK) -o $@ $^ $(LIBS_STORE) $(LIBS_YAML) $(LIBS_JSON)
+	$(Q)$(LINK) -o $@ $^ $(LIBS_STORE) $(LIBS_YAML) $(LIBS_JSON) $(LIBS_SCREEN) -lpthread
 
 # ---- libpgqrs: shared and static; neither shows a symbol that is not in the map ----
 

@@ -52,7 +52,7 @@ static bool is_one_of(const char *const *keys, size_t count, const char *key)
 
 /* ---- the broker ---- */
 
-static void tell_broker(struct supervisor *s)
+void pgqrs_queues_tell(struct supervisor *s)
 {
     struct child *broker = s->broker.child;
     s->queues_serial++;
@@ -104,7 +104,7 @@ static void accept_next(struct queue *queue)
     bool scaled = queue->config->consumers != old->config.consumers ||
                   queue->config->consumers_max > 0 || old->config.consumers_max > 0;
     pgqrs_version_destroy(&old);
-    tell_broker(queue->s);
+    pgqrs_queues_tell(queue->s);
     if (canary != NULL) {
         pgqrs_pool_replaced(canary);
     }
@@ -274,6 +274,7 @@ static int add_queue(struct supervisor *s, struct pgqrs_config_queue *fresh, jso
         return -1;
     }
     queue->serial = s->queues_serial + 1;
+    queue->paused = s->all_paused;
     note(changes, "queue \"%s\": new", queue->name);
     return 0;
 }
@@ -377,7 +378,7 @@ static int take_file(struct supervisor *s, json_t *changes, struct pgqrs_error *
     if (json_array_size(changes) == 0) {
         pgqrs_log_info("reload: nothing has changed");
     }
-    tell_broker(s);
+    pgqrs_queues_tell(s);
     pgqrs_schedules_tell(s);
     return rc;
 }
