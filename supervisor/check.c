@@ -97,7 +97,7 @@ static void check_store(struct check *c)
         return;
     }
     for (size_t i = 0; i < config->queue_count; i++) {
-        queues[i] = pgqrs_queue_settings(&(struct queue){.config = &config->queues[i]});
+        queues[i] = pgqrs_configured_settings(&config->queues[i]);
     }
     pgqrs_encode_broker_welcome(&child.welcome,
                                 &(struct pgqrs_broker_welcome){

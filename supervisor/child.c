@@ -206,9 +206,8 @@ static uint32_t load_max(const struct pgqrs_config_queue *queue)
     return (uint32_t)(most < PGQRS_LOAD_MAX ? most : PGQRS_LOAD_MAX);
 }
 
-struct pgqrs_queue_settings pgqrs_queue_settings(const struct queue *q)
+struct pgqrs_queue_settings pgqrs_configured_settings(const struct pgqrs_config_queue *queue)
 {
-    const struct pgqrs_config_queue *queue = q->config;
     return (struct pgqrs_queue_settings){
         .name = queue->name,
         .max_attempts = (uint32_t)queue->max_attempts,
@@ -223,8 +222,14 @@ struct pgqrs_queue_settings pgqrs_queue_settings(const struct queue *q)
         .keep_failed_ms = queue->keep_failed_ms,
         .worker_uid = queue->isolation.uid,
         .load_max = load_max(queue),
-        .paused = pgqrs_queue_is_paused(q),
     };
+}
+
+struct pgqrs_queue_settings pgqrs_queue_settings(const struct queue *queue)
+{
+    struct pgqrs_queue_settings settings = pgqrs_configured_settings(queue->config);
+    settings.paused = pgqrs_queue_is_paused(queue);
+    return settings;
 }
 
 /* The workers that live, so that a broker that was started again keeps their leases, and those that

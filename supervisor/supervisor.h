@@ -309,6 +309,8 @@ void pgqrs_child_drain(struct child *child);
 /* Tells this broker that a worker has ended. */
 void pgqrs_child_post_ended(struct child *broker, uint64_t generation, enum pgqrs_end how,
                             const char *reason);
+/* Of the configuration alone; and with what the operator wants. */
+struct pgqrs_queue_settings pgqrs_configured_settings(const struct pgqrs_config_queue *queue);
 struct pgqrs_queue_settings pgqrs_queue_settings(const struct queue *queue);
 struct pgqrs_isolation pgqrs_worker_isolation(const struct pgqrs_config_isolation *isolation);
 void pgqrs_child_describe_worker(const struct child *worker, struct pgqrs_worker_started *m);
