@@ -130,6 +130,7 @@ int pgqrs_check_run(const struct pgqrs_config *config, const char *path, const c
         pgqrs_log_error("%s: %s", grace_from, err.text);
         return PGQRS_EXIT_USAGE;
     }
+    pgqrs_check_adopt(&c);
     check_grace(&c, grace_ms, grace_from);
     pgqrs_check_host(&c);
     for (size_t i = 0; i < config->queue_count; i++) {

@@ -17,6 +17,7 @@
 struct check {
     const struct pgqrs_config *config;
     size_t found; /* errors and warnings */
+    bool sweeps;  /* all our children are of the check */
 };
 
 void pgqrs_check_found(struct check *c, enum pgqrs_check_mark mark, const char *fmt, ...)
@@ -35,6 +36,8 @@ struct check_child {
     const struct pgqrs_config_isolation *isolation; /* of a worker */
     struct pgqrs_buf welcome;                       /* is freed */
 };
+/* Before the first: what one leaves behind is ended, too. */
+void pgqrs_check_adopt(struct check *c);
 /* Runs it to its end, for start_timeout at the most. */
 void pgqrs_check_child(struct check *c, struct check_child *child);
 

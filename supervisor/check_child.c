@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -24,11 +25,15 @@
 
 #define LOOK_MS 5
 #define OWN_VARIABLES 3
+#define FINDINGS_MAX 32 /* of a worker; a plugin may speak in its place */
+#define SWEEPS_MAX 100
+#define CHILDREN_TEXT_MAX 4096
 
 struct running {
     pid_t pid;
     int lifeline; /* -1: closed by the child */
     bool done;    /* it has looked at everything */
+    size_t found; /* so many things */
     int status;
 };
 
@@ -180,6 +185,9 @@ static int hear(struct check *c, const struct check_child *child, struct running
     ssize_t n;
     while ((n = recv(r->lifeline, text, sizeof text - 1, MSG_DONTWAIT)) > 0) {
         text[n] = 0;
+        if (child->role == PGQRS_ROLE_WORKER && ++r->found > FINDINGS_MAX) {
+            return -1;
+        }
         take(c, child, r, text);
     }
     return n < 0 && (errno == EAGAIN || errno == EINTR) ? 0 : -1;
@@ -218,6 +226,47 @@ static void tell_end(struct check *c, const struct check_child *child, const str
     }
 }
 
+/* ---- what a plugin has started, and has left its worker's session ---- */
+
+/* Empty: none, or nobody can tell. */
+static void read_children(char text[CHILDREN_TEXT_MAX])
+{
+    char path[64];
+    (void)snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)getpid());
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? 0 : read(fd, text, CHILDREN_TEXT_MAX - 1);
+    text[n > 0 ? n : 0] = 0;
+    if (fd >= 0) {
+        (void)close(fd);
+    }
+}
+
+void pgqrs_check_adopt(struct check *c)
+{
+    char children[CHILDREN_TEXT_MAX];
+    read_children(children); /* those that we have are of whoever was this process before */
+    c->sweeps = children[0] == 0 && prctl(PR_SET_CHILD_SUBREAPER, 1) == 0;
+}
+
+/* It would keep our standard error open, for which somebody may wait. */
+static void sweep(const struct check *c)
+{
+    char children[CHILDREN_TEXT_MAX];
+    for (int i = 0; c->sweeps && i < SWEEPS_MAX; i++) {
+        char *rest = children;
+        long pid;
+        read_children(children);
+        if (children[0] == 0) {
+            return;
+        }
+        while ((pid = strtol(rest, &rest, 10)) > 0) {
+            if (kill((pid_t)pid, SIGKILL) == 0) {
+                (void)waitpid((pid_t)pid, NULL, 0);
+            }
+        }
+    }
+}
+
 void pgqrs_check_child(struct check *c, struct check_child *child)
 {
     struct running r = {.lifeline = -1};
@@ -237,6 +286,7 @@ void pgqrs_check_child(struct check *c, struct check_child *child)
                                                            : "the database did not answer",
                           limit);
     }
+    sweep(c);
     if (r.lifeline >= 0) {
         (void)close(r.lifeline);
     }

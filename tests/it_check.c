@@ -175,6 +175,32 @@ static void test_plugins_that_hang(void **state)
     finds_late(f, "", "error    queue \"a\": the plugin was not ready within 1s (start_timeout)");
 }
 
+static void test_a_plugin_that_talks_without_end(void **state)
+{
+    const struct fixture *f = *state;
+    installed(f);
+    daemon_config(&f->scratch, "start_timeout: 1s\nqueues: {a: {handler: %s}}\n",
+                  built("tests/handlers/constructor.so"));
+    finds_late(f, "TEST_CONSTRUCTOR=babble", "error    queue \"a\": bla\\x1b[2J\n");
+    says(shell_out, "error    queue \"a\": the plugin was not ready within 1s (start_timeout)");
+    assert_in_range(lines(shell_out), 2, 100);
+}
+
+/* It would hold what has our output, such as a pipe of who runs this. */
+static void test_a_plugin_that_leaves_a_process_behind(void **state)
+{
+    const struct fixture *f = *state;
+    installed(f);
+    daemon_config(&f->scratch, "queues: {a: {handler: %s}}\n",
+                  built("tests/handlers/constructor.so"));
+    finds_late(f, "TEST_CONSTRUCTOR=leave", "constructor.so: version: found null, ");
+    ok(f, "! kill -0 $(cat leave)");
+    /* Not one of whoever was this process before. */
+    (void)sh(f, "sh -c 'sleep 60 & echo $! >mine; exec \"$PGQRSD\" -c pgqrsd.yaml --check'");
+    says(shell_out, "version: found null");
+    ok(f, "kill $(cat mine)");
+}
+
 /* The directory of the test is closed to others. */
 static void test_a_plugin_that_its_user_can_not_read(void **state)
 {
@@ -477,6 +503,8 @@ int main(void)
         TEST(test_a_configuration_that_is_wrong),
         TEST(test_plugins_that_can_not_be_used),
         TEST(test_plugins_that_hang),
+        TEST(test_a_plugin_that_talks_without_end),
+        TEST(test_a_plugin_that_leaves_a_process_behind),
         TEST(test_a_plugin_that_its_user_can_not_read),
         TEST(test_a_grace_period_that_is_too_short),
         TEST(test_a_port_that_is_taken),
