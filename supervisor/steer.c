@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "supervisor/run.h"
 
 bool pgqrs_queue_is_paused(const struct queue *queue)
 {
@@ -97,10 +98,23 @@ void pgqrs_steer_drain(struct supervisor *s, struct pgqrs_error *err)
     }
 }
 
+/* The broker may not have heard yet of what an isolated run is to lease. */
+static int64_t isolated(const struct supervisor *s)
+{
+    int64_t count = 0;
+    const struct run *run;
+    LIST_FOREACH(run, &s->runs, link)
+    {
+        count += run->outcome == PGQRS_ISOLATED_NONE ? 1 : 0;
+    }
+    return count;
+}
+
 int64_t pgqrs_steer_running(const struct supervisor *s)
 {
     const struct child *broker = s->broker.child;
     bool knows = broker != NULL && broker->state == CHILD_READY && s->drain_asked &&
                  broker->beat_serial >= s->drain_serial;
-    return knows ? (int64_t)broker->beat.held : -1;
+    int64_t alone = isolated(s);
+    return !knows ? -1 : (int64_t)broker->beat.held < alone ? alone : (int64_t)broker->beat.held;
 }

@@ -52,6 +52,13 @@ static const json_t *queue_of(const json_t *status, size_t i)
     return json_array_get(json_object_get(status, "queues"), i);
 }
 
+static int exit_status(pid_t pid)
+{
+    int status = 0;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
 /* ---- kill ---- */
 
 /* A job that hears nothing goes with its worker; that counts as an attempt, and not as a crash. */
@@ -315,6 +322,32 @@ static void test_drain_waits_for_what_runs(void **state)
     assert_int_equal(daemon_stop(&w->f->daemon, SIGTERM), 0);
 }
 
+/* A message that somebody runs alone is not leased before its plugin is ready. */
+static void test_drain_waits_for_an_isolated_run(void **state)
+{
+    const struct world *w = *state;
+    daemon_config(&w->f->scratch,
+                  "start_timeout: 1m\nqueues: {work: {handler: %s, cancel_grace: 100ms}}\n",
+                  built("tests/handlers/init_hangs.so"));
+    daemon_start(&w->f->daemon, &w->f->scratch);
+    daemon_await_log(&w->f->daemon, "broker: ready", 1);
+    fixture_enqueue(w->f, 1, "{}");
+    char socket[128];
+    (void)snprintf(socket, sizeof socket, "%s/run/pgqrsd.ctl", w->f->scratch.dir);
+    pid_t run = fork();
+    if (run == 0) {
+        (void)execl(built("bin/pgqrs"), "pgqrs", "--dsn", w->f->scratch.dsn, "message", "run", "1",
+                    "--isolated", "--socket", socket, (char *)NULL);
+        _exit(127);
+    }
+    daemon_await_log(&w->f->daemon, "isolated run of message 1: started", 1);
+    assert_int_equal(ctl(w, "drain", "--timeout", "2s", NULL), 75);
+    assert_int_equal(kill(run, SIGTERM), 0);
+    json_decref(ask(w, "drain", NULL, NULL));
+    (void)exit_status(run);
+    assert_int_equal(daemon_stop(&w->f->daemon, SIGTERM), 0);
+}
+
 /* Nothing is leased when the command returns, and no attempt is lost, whatever was on its way. */
 static void test_drains_in_a_storm(void **state)
 {
@@ -385,13 +418,6 @@ static pid_t begin_stop(const struct world *w, int times)
     return pid;
 }
 
-static int exit_status(pid_t pid)
-{
-    int status = 0;
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
-
 static void test_a_stop_is_hurried_or_cut_short(void **state)
 {
     const struct world *w = *state;
@@ -420,6 +446,7 @@ int main(void)
         BOTH(test_a_pause_outlives_the_broker_and_a_reload),
         ON_SQLITE(test_signals_pause_all),
         BOTH(test_drain_waits_for_what_runs),
+        ON_SQLITE(test_drain_waits_for_an_isolated_run),
         ON_SQLITE(test_drains_in_a_storm),
         BOTH(test_stop_waits_and_tells_how),
         ON_SQLITE(test_a_stop_is_hurried_or_cut_short),
