@@ -28,6 +28,7 @@
 #define PATIENCE_S 10
 #define READ_AT_ONCE 4096
 #define FDS_MAX 2
+#define LISTEN_AGAIN_MS 200
 
 struct peer {
     LIST_ENTRY(peer) link;
@@ -44,8 +45,10 @@ struct peer {
 struct ctl {
     struct supervisor *s;
     struct evconnlistener *listener;
+    struct event *listen_again;
     LIST_HEAD(, peer) peers;
     size_t peer_count;
+    bool refusing; /* that has been said */
 };
 
 /* ---- commands; each returns what is wrong, or an empty text ---- */
@@ -498,6 +501,7 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struc
     struct ctl *ctl = arg;
     (void)address;
     (void)len;
+    ctl->refusing = false;
     struct peer *peer = calloc(1, sizeof *peer);
     struct bufferevent *stream =
         peer == NULL || ctl->peer_count >= PEERS_MAX || !may_ask(fd)
@@ -523,6 +527,29 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struc
     }
 }
 
+/* The socket stays readable while a peer waits that can not be taken: looks away for a while. */
+static void on_accept_error(struct evconnlistener *listener, void *arg)
+{
+    static const struct timeval again = {.tv_usec = LISTEN_AGAIN_MS * 1000};
+    struct ctl *ctl = arg;
+    if (!ctl->refusing) {
+        pgqrs_log_error("pgqrs ctl is not heard: no connection can be accepted: %s",
+                        strerror(errno));
+        ctl->refusing = true;
+    }
+    if (evtimer_add(ctl->listen_again, &again) == 0) {
+        (void)evconnlistener_disable(listener);
+    }
+}
+
+static void on_listen_again(evutil_socket_t fd, short what, void *arg)
+{
+    struct ctl *ctl = arg;
+    (void)fd;
+    (void)what;
+    (void)evconnlistener_enable(ctl->listener);
+}
+
 /* ---- start and end ---- */
 
 int pgqrs_ctl_open(struct supervisor *s, struct ctl **ctl_out, struct pgqrs_error *err)
@@ -542,6 +569,12 @@ int pgqrs_ctl_open(struct supervisor *s, struct ctl **ctl_out, struct pgqrs_erro
         free(ctl);
         return pgqrs_error_sys(err, PGQRS_ERR_FAILED, errno, "%s", address.sun_path);
     }
+    ctl->listen_again = evtimer_new(s->base, on_listen_again, ctl);
+    if (ctl->listen_again == NULL) {
+        pgqrs_ctl_close(&ctl);
+        return pgqrs_error_memory(err);
+    }
+    evconnlistener_set_error_cb(ctl->listener, on_accept_error);
     *ctl_out = ctl;
     return 0;
 }
@@ -565,6 +598,9 @@ void pgqrs_ctl_close(struct ctl **ctl)
         drop(peer);
     }
     evconnlistener_free(c->listener);
+    if (c->listen_again != NULL) {
+        event_free(c->listen_again);
+    }
     free(c);
     *ctl = NULL;
 }

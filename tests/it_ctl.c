@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A running pgqrsd is asked, and told, at its control socket. */
+#include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -7,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -230,6 +232,44 @@ static void test_nonsense_is_answered_or_dropped(void **state)
     assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
 }
 
+/* So many more descriptors may the daemon have. */
+static void allow_descriptors(const struct fixture *f, int more)
+{
+    struct rlimit limit;
+    char path[64];
+    int free_fd = 0;
+    do {
+        (void)snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)f->daemon.pid, free_fd++);
+    } while (faccessat(AT_FDCWD, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0);
+    assert_int_equal(prlimit(f->daemon.pid, RLIMIT_NOFILE, NULL, &limit), 0);
+    limit.rlim_cur = (rlim_t)(free_fd - 1 + more);
+    assert_int_equal(prlimit(f->daemon.pid, RLIMIT_NOFILE, &limit, NULL), 0);
+}
+
+static void test_no_descriptor_is_left_for_a_connection(void **state)
+{
+    struct fixture *f = *state;
+    int fds[4];
+    fixture_start(f, "");
+    daemon_await_log(&f->daemon, "worker 0: ready", 1);
+    for (int round = 1; round <= 2; round++) {
+        allow_descriptors(f, 0);
+        for (size_t i = 0; i < 4; i++) {
+            fds[i] = dial(f);
+        }
+        daemon_await_log(&f->daemon, "no connection can be accepted: Too many open files", round);
+        fixture_enqueue(f, 1, "{}");
+        effects_await(&f->scratch, "end ", round);
+        allow_descriptors(f, 20);
+        assert_int_equal(words(f, "ctl", "status", NULL, NULL), 0);
+        for (size_t i = 0; i < 4; i++) {
+            (void)close(fds[i]);
+        }
+        assert_int_equal(daemon_log_count(&f->daemon, "accept"), round);
+    }
+    assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
+}
+
 /* As `nc -N` does: what it has said is the last. */
 static void test_a_long_answer_to_a_peer_that_says_no_more(void **state)
 {
@@ -321,6 +361,7 @@ int main(void)
         WITH_SCRATCH(test_scaling_one_queue),
         WITH_SCRATCH(test_what_can_not_be_done_is_said),
         WITH_SCRATCH(test_nonsense_is_answered_or_dropped),
+        WITH_SCRATCH(test_no_descriptor_is_left_for_a_connection),
         WITH_SCRATCH(test_a_long_answer_to_a_peer_that_says_no_more),
         WITH_SCRATCH(test_a_reason_that_is_not_utf8),
     };
