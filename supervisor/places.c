@@ -301,6 +301,8 @@ static void worker_ended(struct place *place, const struct child *child, int wai
     int code = WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : -1;
     bool ready = child->ready_at_ms != 0;
     report_to_broker(place, child, how_ended(child, wait_status), why);
+    s->cut_short = s->cut_short || (s->state >= SUPERVISOR_DRAINING && ready &&
+                                    code != PGQRS_EXIT_OK && code != PGQRS_EXIT_RETURNED);
     if (place->run != NULL) {
         pgqrs_run_worker_ended(place, code, why);
         return;

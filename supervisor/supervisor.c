@@ -211,11 +211,26 @@ static void on_drain_timer(evutil_socket_t fd, short what, void *arg)
     }
 }
 
+/* A worker with nothing to store has ended by itself. */
+static void check_outcomes(struct supervisor *s)
+{
+    const struct child *broker = s->broker.child;
+    bool stores = broker != NULL && broker->state >= CHILD_READY && broker->state != CHILD_KILLED;
+    if (s->cut_short && !stores) {
+        pgqrs_log_error("no broker has stored what became of the jobs of workers that were killed: "
+                        "they run again; their leases are freed at the next start");
+        s->exit_status = s->exit_status == PGQRS_EXIT_OK || s->exit_status == PGQRS_EXIT_RETURNED
+                             ? PGQRS_EXIT_UNAVAILABLE
+                             : s->exit_status;
+    }
+}
+
 void pgqrs_supervisor_step(struct supervisor *s)
 {
     struct child *broker = s->broker.child;
     if (s->state == SUPERVISOR_DRAINING && pgqrs_workers_alive(s) == 0) {
         s->state = SUPERVISOR_STOPPING;
+        check_outcomes(s);
         if (s->broker.restart_timer != NULL) {
             (void)evtimer_del(s->broker.restart_timer);
         }

@@ -266,6 +266,7 @@ struct supervisor {
     bool unclosed_told;
     bool was_ready; /* a worker has been ready */
     bool cancelled; /* the drain limit has passed: running jobs were told to stop */
+    bool cut_short; /* a worker that stops was killed, or has died: it may have had an outcome */
     int exit_status;
 };
 

@@ -289,8 +289,10 @@ static void ask_for_passwords(struct pg_daemon *d)
     assert_non_null(file);
     (void)fprintf(file, "local all alice scram-sha-256\nlocal all all trust\n");
     (void)fclose(file);
-    pg_rig_sql(d->rig, "CREATE ROLE alice SUPERUSER LOGIN PASSWORD 'sesame-1';"
-                       " SELECT pg_reload_conf()");
+    if (pg_rig_number(d->rig, "SELECT count(*) FROM pg_roles WHERE rolname = 'alice'") == 0) {
+        pg_rig_sql(d->rig, "CREATE ROLE alice SUPERUSER LOGIN");
+    }
+    pg_rig_sql(d->rig, "ALTER ROLE alice PASSWORD 'sesame-1'; SELECT pg_reload_conf()");
 }
 
 static void mount_password(struct pg_daemon *d, const char *version)
@@ -333,6 +335,37 @@ static void test_a_reload_takes_another_password(void **state)
     assert_false(daemon_log_has(&f->daemon, "sesame"));
 }
 
+/* Nothing has been lost, but it can not say that all is well. */
+static void test_a_stop_with_the_wrong_password(void **state)
+{
+    struct pg_daemon *d = *state;
+    struct fixture *f = d->fixture;
+    ask_for_passwords(d);
+    mount_password(d, "1");
+    daemon_config(&f->scratch,
+                  "shutdown: {drain: 1s, cancel_grace: 100ms}\n"
+                  "queues: {work: {handler: %s, settings: {file: %s}}}\n",
+                  built("tests/handlers/effect.so"), f->scratch.effects);
+    daemon_start(&f->daemon, &f->scratch);
+    daemon_await_log(&f->daemon, "worker 0: ready", 1);
+    (void)number("SELECT public.pgqrs_enqueue('work', '{\"ms\": 500}')");
+    effects_await(&f->scratch, "start ", 1);
+    mount_password(d, "wrong");
+    assert_int_equal(kill(f->daemon.pid, SIGHUP), 0);
+    daemon_await_log(&f->daemon, "password authentication failed", 1);
+    effects_await(&f->scratch, "end ", 1);
+    assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 69);
+    assert_true(daemon_log_has(&f->daemon, "they run again"));
+
+    mount_password(d, "1-again");
+    pg_rig_sql(d->rig, "ALTER ROLE alice PASSWORD 'sesame-1-again'");
+    daemon_start(&f->daemon, &f->scratch);
+    pg_rig_await(d->rig, 1,
+                 "SELECT count(*) FROM public.pgqrs_messages WHERE pgqrsd_outcome = 'done' AND"
+                 " read_ct = 2");
+    assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest cases[] = {
@@ -342,6 +375,7 @@ int main(void)
         CASE(test_it_can_drain_before_it_is_killed),
         CASE(test_what_the_cluster_asks_is_answered),
         CASE(test_a_reload_takes_another_password),
+        CASE(test_a_stop_with_the_wrong_password),
     };
     return cmocka_run_group_tests(cases, NULL, NULL);
 }
