@@ -40,7 +40,7 @@ static const char *place_of(const char *dsn)
         return NULL;
     }
     at += 3;
-    const char *user_end = memchr(at, '@', strcspn(at, "/?"));
+    const char *user_end = memchr(at, '@', strcspn(at, "/")); /* as libpq takes it */
     return user_end == NULL ? at : user_end + 1;
 }
 

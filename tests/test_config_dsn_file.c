@@ -148,6 +148,8 @@ static void test_what_differs_in_user_and_password_alone(void **state)
         {"postgres://u:1@h:5432/d?a=b", "postgresql://v@h:5432/d?a=b", true},
         {"postgres://h/d", "postgres://u@h/d", true},
         {"postgres://u@h/d?x=y@z", "postgres://v@h/d?x=y@z", true},
+        {"postgres://u:?1@h/d", "postgres://u:#2?@h/d", true},
+        {"postgres://h?x=a@b/d", "postgres://h?y=a@b/d", true},
         {"postgres://u@h/d", "postgres://u@h/e", false},
         {"postgres://u@h/d", "postgres://u@g/d", false},
         {"postgres://u@h/d?x=u@z", "postgres://u@h/d?x=v@z", false},
