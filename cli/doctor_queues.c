@@ -32,6 +32,12 @@ static int list_workers(struct pgqrs_doctor *d, const struct pgqrs_worker_filter
     return rc;
 }
 
+/* A count of queue_metrics, which stops there. */
+static const char *count_text(int64_t count, char out[24])
+{
+    return pgqrs_cli_count(count, count >= PGQRS_COUNT_MAX, out);
+}
+
 /* ---- leases of dead workers ---- */
 
 static bool is_dead(const struct pgqrs_worker_info *w, int64_t now_us)
@@ -100,11 +106,12 @@ static void tell_paused_here(struct pgqrs_doctor *d, const struct pgqrs_queue *q
                              int64_t pending)
 {
     char word[PGQRS_SHELL_WORD_SIZE];
+    char count[24];
     bool drained = json_is_object(json_object_get(d->pgqrsd, "drain"));
     pgqrs_doctor_found(d, PGQRS_SEVERITY_WARNING,
-                       "queue \"%s\" is %s in the pgqrsd that runs here, with %" PRId64
-                       " message%s waiting",
-                       queue->name, drained ? "drained" : "paused", pending, PGQRS_PLURAL(pending));
+                       "queue \"%s\" is %s in the pgqrsd that runs here, with %s message%s waiting",
+                       queue->name, drained ? "drained" : "paused", count_text(pending, count),
+                       PGQRS_PLURAL(pending));
     if (drained) {
         pgqrs_doctor_mend(d, "pgqrs ctl resume");
     } else {
@@ -120,12 +127,12 @@ int pgqrs_check_paused(struct pgqrs_doctor *d, struct pgqrs_error *err)
         const struct pgqrs_queue *queue = &d->queues.items[i];
         const struct pgqrs_queue_metrics *m = &d->facts[i].messages;
         char took[PGQRS_TOOK_SIZE];
+        char count[24];
         if (queue->paused_at_us != 0 && m->pending > 0) {
             pgqrs_doctor_found(d, PGQRS_SEVERITY_WARNING,
-                               "queue \"%s\" has been paused for %s, with %" PRId64
-                               " message%s waiting",
+                               "queue \"%s\" has been paused for %s, with %s message%s waiting",
                                queue->name, pgqrs_took(m->now_us - queue->paused_at_us, took),
-                               m->pending, PGQRS_PLURAL(m->pending));
+                               count_text(m->pending, count), PGQRS_PLURAL(m->pending));
             pgqrs_doctor_mend(d, "pgqrs queue resume %s", pgqrs_shell_word(queue->name, word));
         } else if (m->pending > 0 && json_is_true(json_object_get(d->facts[i].served, "paused"))) {
             tell_paused_here(d, queue, m->pending);
@@ -164,17 +171,18 @@ static int tell_unserved(struct pgqrs_doctor *d, size_t at, struct pgqrs_error *
     char word[PGQRS_SHELL_WORD_SIZE];
     char ids[IDS_SHOWN * 24];
     char took[PGQRS_TOOK_SIZE];
+    char count[24];
     if (suspended_ids(d, queue->id, ids, sizeof ids, err) < 0) {
         return -1;
     }
     (void)pgqrs_took(facts->messages.now_us - facts->messages.oldest_pending_us, took);
-    pgqrs_doctor_found(
-        d, PGQRS_SEVERITY_ERROR,
-        "queue \"%s\" has %" PRId64 " due message%s, the oldest waits for %s, and %s", queue->name,
-        facts->messages.ready, PGQRS_PLURAL(facts->messages.ready), took,
-        ids[0] != 0             ? "its workers are suspended"
-        : facts->served != NULL ? "its pgqrsd has no worker for it"
-                                : "nobody serves it");
+    pgqrs_doctor_found(d, PGQRS_SEVERITY_ERROR,
+                       "queue \"%s\" has %s due message%s, the oldest waits for %s, and %s",
+                       queue->name, count_text(facts->messages.ready, count),
+                       PGQRS_PLURAL(facts->messages.ready), took,
+                       ids[0] != 0             ? "its workers are suspended"
+                       : facts->served != NULL ? "its pgqrsd has no worker for it"
+                                               : "nobody serves it");
     if (ids[0] != 0) {
         pgqrs_doctor_mend(d, "pgqrs worker resume%s", ids);
     } else if (facts->served != NULL) {
@@ -219,6 +227,7 @@ static int tell_dead_letters(struct pgqrs_doctor *d, const struct pgqrs_queue *q
     struct pgqrs_message_list list = {0};
     const struct pgqrs_message *poison = NULL;
     char word[PGQRS_SHELL_WORD_SIZE];
+    char text[24];
     size_t quarantined = 0;
     if (list_messages(d, &filter, &list, err) < 0) {
         return -1;
@@ -240,10 +249,10 @@ static int tell_dead_letters(struct pgqrs_doctor *d, const struct pgqrs_queue *q
     }
     if (count > (int64_t)quarantined && list.count > 0) {
         const char *error = list.items[0].error;
-        pgqrs_doctor_found(
-            d, PGQRS_SEVERITY_WARNING,
-            "queue \"%s\" has %" PRId64 " dead letter%s, the newest is %" PRId64 ": %.300s",
-            queue->name, count, PGQRS_PLURAL(count), list.items[0].id, error != NULL ? error : "?");
+        pgqrs_doctor_found(d, PGQRS_SEVERITY_WARNING,
+                           "queue \"%s\" has %s dead letter%s, the newest is %" PRId64 ": %.300s",
+                           queue->name, count_text(count, text), PGQRS_PLURAL(count),
+                           list.items[0].id, error != NULL ? error : "?");
         pgqrs_doctor_mend(d, "pgqrs dlq list --queue %s; pgqrs dlq replay --queue %s", word, word);
     }
     pgqrs_message_list_fini(&list);

@@ -188,6 +188,23 @@ static void test_a_queue_that_nobody_serves(void **state)
     assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
 }
 
+/* Counting stops somewhere. */
+static void test_more_than_is_counted(void **state)
+{
+    struct fixture *f = *state;
+    ok(f, "p message enqueue a 1");
+    change(f, "insert into pgqrs_messages (queue_id, payload, vt, enqueued_at)"
+              " with recursive n(i) as (select 2 union all select i + 1 from n where i < 100001)"
+              " select queue_id, payload, vt, enqueued_at from n, pgqrs_messages where id = 1");
+    finds(f, "", "error    queue \"a\" has 100000+ due messages, the oldest waits for ",
+          "pgqrsd -c FILE, with the queue in it");
+    ok(f, "p queue pause a");
+    finds(f, "", ", with 100000+ messages waiting", "pgqrs queue resume a");
+    change(f, "update pgqrs_messages set archived_at = vt, pgqrsd_outcome = 'failed'");
+    finds(f, "", "warning  queue \"a\" has 100000+ dead letters, the newest is 100001: ",
+          "pgqrs dlq list --queue a; pgqrs dlq replay --queue a");
+}
+
 static void test_dead_letters(void **state)
 {
     const struct fixture *f = *state;
@@ -598,6 +615,7 @@ int main(void)
         TEST(test_leases_of_a_dead_worker),
         TEST(test_a_paused_queue),
         TEST(test_a_queue_that_nobody_serves),
+        TEST(test_more_than_is_counted),
         TEST(test_dead_letters),
         TEST(test_a_job_that_crashes_workers),
         TEST(test_attempts_that_are_used_up),
