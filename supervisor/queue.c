@@ -165,8 +165,8 @@ void pgqrs_queues_sweep(struct supervisor *s)
     size_t kept = 0;
     for (size_t i = 0; i < s->queue_count; i++) {
         struct queue *queue = s->queues[i];
-        if (queue->removed && queue->place_count == 0 && s->unreported_count == 0 &&
-            !pgqrs_run_uses(queue)) {
+        bool used = queue->place_count > 0 || s->unreported_count > 0 || pgqrs_run_uses(queue);
+        if (queue->removed && !queue->paused && !used) {
             destroy(queue);
         } else {
             s->queues[kept++] = queue;

@@ -243,6 +243,10 @@ static int change_queue(struct queue *queue, struct pgqrs_config_queue *fresh, j
         forget_next(queue);
     }
     queue->removed = false;
+    if (back) {
+        note(changes, "queue \"%s\": served again", queue->name);
+        queue->serial = queue->s->queues_serial + 1;
+    }
     (void)snprintf(why, sizeof why, "%s%s%s", d.any ? "changed: " : "", d.keys,
                    !other_file ? ""
                    : d.any     ? ", and its plugin's file"

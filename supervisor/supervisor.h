@@ -185,7 +185,8 @@ struct queue {
     uint32_t serial;         /* workers are not started before the broker knows this one */
     bool rolling;            /* workers of an older version are being replaced */
     bool paused;             /* its workers are given nothing, until somebody says otherwise */
-    bool removed;            /* not in the configuration any more: it goes with its last worker */
+    bool removed;            /* not in the configuration any more: it goes with its last worker, or
+                                the pause */
     int64_t wanted;          /* so many workers */
     struct place **places;   /* in the order in which they were added */
     size_t place_count;
@@ -350,7 +351,8 @@ struct queue *pgqrs_supervisor_add_queue(struct supervisor *s, struct pgqrs_conf
                                          struct pgqrs_error *err);
 struct queue *pgqrs_supervisor_find_queue(struct supervisor *s,
                                           const char *name); /* null: not there */
-/* Frees those that were removed and have no process any more. */
+/* Frees those that were removed and have no process any more. One that somebody has paused stays,
+ * so that it is paused when it comes back. */
 void pgqrs_queues_sweep(struct supervisor *s);
 void pgqrs_supervisor_free_queues(struct supervisor *s);
 struct version *pgqrs_version_create(struct queue *queue, struct pgqrs_config_queue *config);

@@ -130,16 +130,22 @@ static void test_what_is_unknown_is_said(void **state)
 #define DONE "select count(*) from pgqrs_messages where pgqrsd_outcome = 'done'"
 #define ATTEMPTS "select sum(read_ct) from pgqrs_messages"
 
-/* Queue "work" with room for three jobs, queue "other", and HTTP. */
-static void start_two(const struct world *w)
+/* Queue "work" with room for three jobs, or none, queue "other", and HTTP. */
+static void configure(const struct world *w, bool with_work)
 {
     const char *handler = built("tests/handlers/effect.so");
     daemon_config(&w->f->scratch,
                   "http: {listen: 0}\n"
                   "queues:\n"
-                  "  work: {handler: %s, settings: {file: %s}, prefetch: 3}\n"
+                  "  %s: {handler: %s, settings: {file: %s}, prefetch: 3}\n"
                   "  other: {handler: %s, settings: {file: %s}}\n",
-                  handler, w->f->scratch.effects, handler, w->f->scratch.effects);
+                  with_work ? "work" : "another", handler, w->f->scratch.effects, handler,
+                  w->f->scratch.effects);
+}
+
+static void start_two(const struct world *w)
+{
+    configure(w, true);
     daemon_start(&w->f->daemon, &w->f->scratch);
     daemon_await_log(&w->f->daemon, ": worker 0: ready pid=", 2);
 }
@@ -221,6 +227,41 @@ static void test_a_pause_outlives_the_broker_and_a_reload(void **state)
 }
 
 /* TSTP pauses all, and CONT ends that and nothing else. */
+static bool has_no_worker(const void *arg)
+{
+    json_t *status = ask(arg, "status", NULL, NULL);
+    size_t count = json_array_size(json_object_get(queue_of(status, 0), "workers"));
+    json_decref(status);
+    return count == 0;
+}
+
+/* Not in the configuration for a moment, as by a mistake. */
+static void test_a_pause_outlives_an_absence_of_its_queue(void **state)
+{
+    const struct world *w = *state;
+    start_two(w);
+    json_decref(ask(w, "pause", "work", NULL));
+    configure(w, false);
+    json_decref(ask(w, "reload", NULL, NULL));
+    assert_true(wait_for(has_no_worker, w, WAIT_MS));
+    pid_t broker = daemon_await_children(&w->f->daemon, "pgqrs-broker", 1);
+    assert_int_equal(kill(broker, SIGKILL), 0);
+    daemon_await_log(&w->f->daemon, "broker: ready", 2);
+
+    configure(w, true);
+    json_t *answer = ask(w, "reload", NULL, NULL);
+    assert_string_equal(json_string_value(json_array_get(answer, 1)),
+                        "queue \"work\": served again");
+    json_decref(answer);
+    daemon_await_log(&w->f->daemon, "queue \"work\": worker 0: ready", 2);
+    assert_true(is_paused(w));
+    fixture_enqueue(w->f, 1, "{}");
+    run_one_of_the_other(w, 1);
+    json_decref(ask(w, "resume", "work", NULL));
+    world_await(w, DONE, 2);
+    assert_int_equal(daemon_stop(&w->f->daemon, SIGTERM), 0);
+}
+
 static void test_signals_pause_all(void **state)
 {
     const struct world *w = *state;
@@ -444,6 +485,7 @@ int main(void)
         BOTH(test_kill_ends_a_worker_and_its_job),
         ON_SQLITE(test_what_is_unknown_is_said),
         BOTH(test_a_pause_outlives_the_broker_and_a_reload),
+        ON_SQLITE(test_a_pause_outlives_an_absence_of_its_queue),
         ON_SQLITE(test_signals_pause_all),
         BOTH(test_drain_waits_for_what_runs),
         ON_SQLITE(test_drain_waits_for_an_isolated_run),
