@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <stdio.h>
+#include <sys/resource.h>
 
 #include <event2/bufferevent.h>
 #include <event2/http.h>
@@ -16,7 +17,8 @@
 
 #define HEADERS_MAX 8192
 #define TIMEOUT_S 10
-#define DESCRIPTORS_MAX 96 /* a connection has one; the rest of the process a dozen */
+#define DESCRIPTORS_MAX 96  /* a connection has one; the rest of the process a dozen */
+#define DESCRIPTORS_SPARE 8 /* where the process may have fewer */
 #define ROOM_MS 200
 #define HTTP_METHOD_BAD 405
 #define TEXT "text/plain; charset=utf-8"
@@ -221,12 +223,21 @@ static size_t descriptors(void)
     return n;
 }
 
+static size_t descriptors_max(void)
+{
+    struct rlimit limit;
+    bool few = getrlimit(RLIMIT_NOFILE, &limit) == 0 &&
+               limit.rlim_cur < DESCRIPTORS_MAX + DESCRIPTORS_SPARE;
+    size_t max = few ? (size_t)limit.rlim_cur : DESCRIPTORS_MAX + DESCRIPTORS_SPARE;
+    return max > DESCRIPTORS_SPARE ? max - DESCRIPTORS_SPARE : 0;
+}
+
 /* libevent does not tell when a connection ends that has asked for nothing. */
 static void look_for_room(struct gateway *g)
 {
     static const struct timeval soon = {.tv_usec = ROOM_MS * 1000};
     struct evconnlistener *listener = evhttp_bound_socket_get_listener(g->bound);
-    if (descriptors() < DESCRIPTORS_MAX) {
+    if (descriptors() < descriptors_max()) {
         (void)evconnlistener_enable(listener);
     } else if (evtimer_add(g->room, &soon) == 0) {
         (void)evconnlistener_disable(listener);

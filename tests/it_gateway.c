@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <unistd.h>
@@ -375,6 +376,12 @@ static bool is_full(const void *arg)
     return descriptors_of(*(const pid_t *)arg) >= 90;
 }
 
+static bool has_thirty(const void *arg)
+{
+    const pid_t *pid = arg;
+    return descriptors_of(*pid) >= 30;
+}
+
 static void test_what_is_not_served(void **state)
 {
     static const struct {
@@ -424,6 +431,31 @@ static void test_what_is_not_served(void **state)
     assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
 }
 
+/* A connection that can not be accepted would be tried again and again, with a line of the log. */
+static void test_it_may_have_few_descriptors(void **state)
+{
+    struct fixture *f = *state;
+    struct rlimit limit;
+    int silent[60];
+    start(f, "0", "");
+    await("/readyz", 200, "ok\n");
+    pid_t gateway = daemon_await_children(&f->daemon, "pgqrs-gateway", 1);
+    assert_int_equal(prlimit(gateway, RLIMIT_NOFILE, NULL, &limit), 0);
+    limit.rlim_cur = 40;
+    assert_int_equal(prlimit(gateway, RLIMIT_NOFILE, &limit, NULL), 0);
+    for (size_t i = 0; i < 60; i++) {
+        silent[i] = dial();
+    }
+    assert_true(wait_for(has_thirty, &gateway, WAIT_MS));
+    assert_in_range(descriptors_of(gateway), 30, 36);
+    for (size_t i = 0; i < 60; i++) {
+        (void)close(silent[i]);
+    }
+    await("/readyz", 200, "ok\n");
+    assert_int_equal(daemon_log_count(&f->daemon, "accept"), 0);
+    assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
+}
+
 /* ---- configuration ---- */
 
 static void test_an_address_that_is_taken(void **state)
@@ -460,6 +492,7 @@ int main(void)
         WITH_SCRATCH(test_a_broker_that_does_not_answer),
         WITH_SCRATCH(test_a_store_that_takes_no_outcomes),
         WITH_SCRATCH(test_what_is_not_served),
+        WITH_SCRATCH(test_it_may_have_few_descriptors),
         WITH_SCRATCH(test_an_address_that_is_taken),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

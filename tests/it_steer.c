@@ -250,8 +250,9 @@ static void test_a_pause_outlives_an_absence_of_its_queue(void **state)
 
     configure(w, true);
     json_t *answer = ask(w, "reload", NULL, NULL);
-    assert_string_equal(json_string_value(json_array_get(answer, 1)),
-                        "queue \"work\": served again");
+    const char *change = json_string_value(json_array_get(answer, 1));
+    assert_non_null(change);
+    assert_string_equal(change, "queue \"work\": served again");
     json_decref(answer);
     daemon_await_log(&w->f->daemon, "queue \"work\": worker 0: ready", 2);
     assert_true(is_paused(w));
