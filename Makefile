@@ -172,6 +172,7 @@ endef
 $(eval $(call handler_rule,lib/pgqrs/handlers,examples/handlers))
 $(eval $(call handler_rule,tests/handlers,tests/handlers))
 $(eval $(call handler_rule,bench/handlers,bench/handlers))
+$(B)/tests/handlers/ledger_next.so: tests/handlers/ledger.c
 $(eval $(call handler_rule,bench/preload,bench/preload))
 
 PROGRAMS := $(B)/bin/pgqrsd $(B)/bin/pgqrs $(B)/libexec/pgqrs/pgqrs-broker \
