@@ -176,7 +176,7 @@ static void confine(struct child *child, struct pgqrs_isolation *isolation)
 static void welcome_worker(struct child *child)
 {
     const struct supervisor *s = child->place->s;
-    const struct pgqrs_config_queue *queue = &pgqrs_version_of(child->place)->config;
+    const struct pgqrs_config_queue *queue = &child->version->config;
     struct pgqrs_worker_welcome m = {
         .queue = queue->name,
         .handler = child->pinned ? PGQRS_FD_PLUGIN_PATH : queue->handler,
@@ -591,10 +591,10 @@ int pgqrs_child_create(struct place *place, struct pgqrs_error *err)
     child->beat_at_ms = pgqrs_mono_ms();
     int plugin = -1;
     if (place->queue != NULL) {
-        const struct version *version = pgqrs_version_of(place);
-        child->version = version->number;
-        child->pinned = pgqrs_version_is_pinned(version);
-        plugin = child->pinned ? version->plugin.fd : -1;
+        child->version = pgqrs_version_of(place);
+        child->version->users++;
+        child->pinned = pgqrs_version_is_pinned(child->version);
+        plugin = child->pinned ? child->version->plugin.fd : -1;
     }
     STAILQ_INIT(&child->outbox);
     (void)snprintf(url, sizeof url, "ipc://%s/c%" PRIu64, s->runtime.path, child->generation);
@@ -656,6 +656,7 @@ void pgqrs_child_destroy(struct child *child, char last_words[PGQRS_LAST_WORDS_M
         free(message);
     }
     pgqrs_output_close(&child->output);
+    pgqrs_version_release(&child->version);
     free(child->kill_reason);
     free(child);
 }

@@ -94,7 +94,8 @@ struct child {
     bool confined;        /* a control group keeps the limit */
     enum pgqrs_cgroup_end memory_end;
     enum pgqrs_log_level log_level; /* with which it was started */
-    uint32_t version;               /* of its queue, with which it was started */
+    struct version *version;        /* of its queue, with which it was started */
+    bool outdated;                  /* we end it before it is ready: there is a newer version */
     bool pinned;                    /* its plugin is the file we hold, not the one at the path */
     uint32_t welcome_serial;        /* of the queues that its welcome knew; of a broker */
 };
@@ -160,8 +161,8 @@ struct plugin_file {
     struct timespec changed;
 };
 
-struct version { /* what a queue's workers run */
-    uint32_t number;
+struct version {    /* what a queue's workers run */
+    uint32_t users; /* the queue, and processes that were started with it */
     struct pgqrs_config_queue config;
     struct plugin_file plugin;
     bool proven; /* a worker of it has been ready */
@@ -175,7 +176,6 @@ struct queue {
     struct version *next;                    /* what the canary runs; null: no reload goes on */
     struct place *canary;
     int64_t canary_since_ms; /* since when one has worked there, monotonic; 0: not yet */
-    uint32_t versions;       /* the last number that was given out */
     uint32_t serial;         /* workers are not started before the broker knows this one */
     bool rolling;            /* workers of an older version are being replaced */
     bool removed;            /* not in the configuration any more: it goes with its last worker */
@@ -334,9 +334,10 @@ struct queue *pgqrs_supervisor_find_queue(struct supervisor *s,
 /* Frees those that were removed and have no process any more. */
 void pgqrs_queues_sweep(struct supervisor *s);
 void pgqrs_supervisor_free_queues(struct supervisor *s);
-struct version *pgqrs_version_create(struct queue *queue, struct pgqrs_config_queue *config);
-void pgqrs_version_destroy(struct version **version); /* accepts null */
-/* What a process in the place is to run. */
+struct version *pgqrs_version_create(struct pgqrs_config_queue *config);
+/* For its user; the last one frees it. Accepts null. */
+void pgqrs_version_release(struct version **version);
+/* What a process that is started in the place is to run. */
 struct version *pgqrs_version_of(const struct place *place);
 /* Whether the plugin's path leads to the version's file. */
 bool pgqrs_version_is_current(const struct version *version);
