@@ -168,6 +168,8 @@ struct broker {
     uint64_t newest_generation; /* that was announced; they are in order */
     struct peer_list peers;
     size_t peer_count;
+    TAILQ_HEAD(, client_watch) watches; /* that are to be told */
+    uint64_t wakes;                     /* how often there may have come messages for clients */
     struct group group;
     struct commit commit;
     bool draining, stopping;
@@ -338,10 +340,16 @@ void pgqrs_commit_trouble(struct broker *b, const struct pgqrs_error *err);
 /* Something was written. */
 void pgqrs_commit_success(struct broker *b);
 void pgqrs_commit_all_maybe_ready(struct broker *b);
+/* While a worker or a client waits, who enqueues is asked to wake us. */
+void pgqrs_commit_doze(struct broker *b);
 bool pgqrs_commit_idle(const struct broker *b);
 void on_commit_turn(evutil_socket_t fd, short what, void *arg);
 void on_wake(evutil_socket_t fd, short what, void *arg);
 void pgqrs_commit_fini(struct broker *b);
+
+/* ---- client_watch.c ---- */
+/* Clients that wait are to look: something was committed that may be for them. */
+void pgqrs_clients_wake(struct broker *b);
 
 /* ---- chores.c ---- */
 int pgqrs_chores_start(struct broker *b, struct pgqrs_error *err) PGQRS_MUST_CHECK;

@@ -143,6 +143,8 @@ static int dispatch(struct broker *b, const struct pgqrs_frame *frame, struct pg
     case PGQRS_MSG_RUN_ENDED:
     case PGQRS_MSG_GATEWAY_WELCOME:
     case PGQRS_MSG_TALLY:
+    case PGQRS_MSG_CLIENT_WATCH:
+    case PGQRS_MSG_CLIENT_WAKE:
     case PGQRS_MSG_COUNT:
         break;
     }
@@ -201,6 +203,9 @@ static void on_poll(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     pgqrs_commit_all_maybe_ready(b);
+    if (b->wake == NULL) {
+        pgqrs_clients_wake(b); /* they look as often as we do */
+    }
     pgqrs_broker_try_stop(b);
 }
 
@@ -399,10 +404,11 @@ static void broker_fini(struct broker *b)
 int pgqrs_broker_run(struct pgqrs_child *child, const struct pgqrs_frame *welcome,
                      struct pgqrs_error *err)
 {
-    struct broker b = {.child = child, .base = event_base_new()};
+    struct broker b = {.child = child, .base = event_base_new(), .wakes = 1};
     struct pgqrs_broker_welcome m = {0};
     TAILQ_INIT(&b.workers);
     TAILQ_INIT(&b.peers);
+    TAILQ_INIT(&b.watches);
     int rc = -1;
     if (b.base == NULL) {
         (void)pgqrs_error_memory(err);

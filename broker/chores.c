@@ -240,6 +240,7 @@ static void on_house_kept(void *arg, struct store_task *task)
         pgqrs_log_warn("broker: %lld leases of dead workers freed, %lld of them of other clients",
                        (long long)(c->reaped + c->reaped_foreign), (long long)c->reaped_foreign);
         pgqrs_commit_all_maybe_ready(b);
+        pgqrs_clients_wake(b);
     }
     for (size_t i = 0; i < c->queue_count; i++) {
         if (c->queues[i].buried > 0) {

@@ -52,6 +52,7 @@ static void done(void *arg, struct store_task *task)
     struct client_call *call = (struct client_call *)task;
     if (call->look) {
         pgqrs_commit_all_maybe_ready(arg);
+        pgqrs_clients_wake(arg);
     }
     enum pgqrs_store_op op = op_of(&call->frame);
     if (may_order(op)) {

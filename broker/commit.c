@@ -187,13 +187,22 @@ static int collect_known(struct broker *b)
 
 /* ---- results of the exchange ---- */
 
+/* Another client may have it. */
+static bool makes_ready(const struct pgqrs_settlement *item)
+{
+    return item->follow_up_count > 0 || item->how == PGQRS_SETTLE_RETRY ||
+           item->how == PGQRS_SETTLE_SNOOZE || item->how == PGQRS_SETTLE_RETURN;
+}
+
 static void report_settled(struct broker *b, const struct group *g)
 {
+    bool ready = false;
     for (size_t i = 0; i < g->count; i++) {
         const struct pgqrs_settlement *item = &g->items[i];
         struct worker *worker = g->workers[i];
         bool refused = item->settled_out == PGQRS_SETTLED_REFUSED;
         b->settled += refused ? 0 : 1;
+        ready = ready || makes_ready(item);
         if (!refused) {
             pgqrs_tally_add(worker->queue, item->how);
         }
@@ -215,6 +224,9 @@ static void report_settled(struct broker *b, const struct group *g)
             pgqrs_job_list_end(&worker->settled, worker->settled_start, worker->settled_count);
             worker->settled_count = 0;
         }
+    }
+    if (ready) {
+        pgqrs_clients_wake(b);
     }
 }
 
@@ -434,10 +446,10 @@ _Static_assert(offsetof(struct commit, task) == 0, "run_commit takes one for the
 
 /* ---- in the loop ---- */
 
-/* Somebody has credit that nothing answers: whoever enqueues should say so. */
-static void doze_or_rouse(struct broker *b)
+/* Somebody waits, or has credit that nothing answers: whoever enqueues should say so. */
+void pgqrs_commit_doze(struct broker *b)
 {
-    bool waits = false;
+    bool waits = !TAILQ_EMPTY(&b->watches);
     for (size_t i = 0; i < b->queue_count; i++) {
         waits = waits || !b->queues[i].plenty;
     }
@@ -464,6 +476,7 @@ static void on_commit_done(void *arg, struct store_task *task)
         (void)event_add(b->wake, NULL); /* the poll is there if it fails */
     }
     if (c->woken) {
+        pgqrs_clients_wake(b);
         pgqrs_orders_look(b);
         pgqrs_schedules_wake(b);
     }
@@ -475,7 +488,7 @@ static void on_commit_done(void *arg, struct store_task *task)
         pgqrs_commit_trouble(b, &task->err);
     } else if (wrote || b->trouble_since_ms == 0) {
         pgqrs_commit_success(b);
-        doze_or_rouse(b);
+        pgqrs_commit_doze(b);
     }
     pgqrs_workers_bury(b);
     pgqrs_commit_wake(b);

@@ -525,6 +525,7 @@ static void on_flows_done(void *arg, struct store_task *task)
     f->running.count = left;
     if (ready) {
         pgqrs_commit_all_maybe_ready(b);
+        pgqrs_clients_wake(b);
     }
     if (task->rc < 0) {
         pgqrs_commit_trouble(b, &task->err);

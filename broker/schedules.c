@@ -66,6 +66,7 @@ static void looked(void *arg, struct store_task *task)
         pgqrs_log_debug("broker: schedules: %zu fired, %zu messages", s->look.fired,
                         s->look.messages);
         pgqrs_commit_all_maybe_ready(b);
+        pgqrs_clients_wake(b);
     }
     if (task->rc < 0) {
         pgqrs_log_debug("broker: schedules: %s", task->err.text);

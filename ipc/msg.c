@@ -55,6 +55,8 @@ const struct pgqrs_msg_desc pgqrs_msg_descs[PGQRS_MSG_COUNT] = {
                                     PGQRS_CONTROL_BODY_MAX},
     [PGQRS_MSG_GATEWAY_WELCOME] = {"gateway_welcome", S, G, 2 * TEXT_MIN + 16, 9000},
     [PGQRS_MSG_TALLY] = {"tally", B, S, 8 + LIST_MIN, PGQRS_CONTROL_BODY_MAX},
+    [PGQRS_MSG_CLIENT_WATCH] = {"client_watch", P, B, 8, 8},
+    [PGQRS_MSG_CLIENT_WAKE] = {"client_wake", B, P, 8, 8},
     [PGQRS_MSG_RUN_ENDED] = {"run_ended", B, S, 9 + TEXT_MIN, PGQRS_ERROR_TEXT_MAX + 64},
 };
 

@@ -26,6 +26,7 @@
 #include "ipc/msg_run.h"
 #include "ipc/msg_schedules.h"
 #include "ipc/msg_tally.h"
+#include "ipc/msg_watch.h"
 
 #define PGQRS_IPC_MAJOR 1 /* incompatible: peers refuse each other at hello */
 #define PGQRS_IPC_MINOR 0 /* additive */
@@ -112,6 +113,9 @@ enum pgqrs_msg_type { /* numbers go on the wire: append, never reuse */
                       PGQRS_MSG_BROKER_SCHEDULES = 32, /* s>b those of the configuration */
                       PGQRS_MSG_GATEWAY_WELCOME = 33,  /* s>g whom to ask */
                       PGQRS_MSG_TALLY = 34,            /* b>s what was stored since the last one */
+                      /* clients */
+                      PGQRS_MSG_CLIENT_WATCH = 35, /* p>b say when there may be messages */
+                      PGQRS_MSG_CLIENT_WAKE = 36,  /* b>p there may be some */
                       PGQRS_MSG_COUNT
 };
 

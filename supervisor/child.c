@@ -518,6 +518,8 @@ static void dispatch(struct child *child, const struct pgqrs_frame *frame)
     case PGQRS_MSG_BROKER_QUEUES:
     case PGQRS_MSG_BROKER_SCHEDULES:
     case PGQRS_MSG_GATEWAY_WELCOME:
+    case PGQRS_MSG_CLIENT_WATCH:
+    case PGQRS_MSG_CLIENT_WAKE:
     case PGQRS_MSG_COUNT:
         break;
     }

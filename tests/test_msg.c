@@ -132,6 +132,14 @@ static int decode_any(const struct pgqrs_frame *f)
         }
         return rc;
     }
+    case PGQRS_MSG_CLIENT_WATCH: {
+        uint64_t known;
+        return pgqrs_decode_client_watch(f, &known, &err);
+    }
+    case PGQRS_MSG_CLIENT_WAKE: {
+        uint64_t number;
+        return pgqrs_decode_client_wake(f, &number, &err);
+    }
     case PGQRS_MSG_TALLY: {
         struct pgqrs_tally m;
         rc = pgqrs_decode_tally(f, &m, &err);
@@ -345,6 +353,12 @@ static void encode_example(struct pgqrs_buf *out, enum pgqrs_msg_type type)
         break;
     case PGQRS_MSG_JOB_FLOWED:
         pgqrs_encode_job_flowed(out, &a_flowed);
+        break;
+    case PGQRS_MSG_CLIENT_WATCH:
+        pgqrs_encode_client_watch(out, 7);
+        break;
+    case PGQRS_MSG_CLIENT_WAKE:
+        pgqrs_encode_client_wake(out, 8);
         break;
     case PGQRS_MSG_TALLY:
         pgqrs_encode_tally(
