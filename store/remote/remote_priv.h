@@ -20,7 +20,7 @@ struct remote_wake { /* see remote_wake.c */
     int fd;          /* the connection; -1: there is none */
     bool dozing;     /* what the caller wants */
     bool asked;      /* the broker will tell */
-    uint64_t known;  /* the last number that it told */
+    uint64_t known;  /* the last number that it told; 0: none */
     struct pgqrs_buf in;
 };
 

@@ -20,7 +20,6 @@ static void leave(struct remote_wake *w)
     }
     w->fd = -1;
     w->asked = false;
-    w->known = 0;
     pgqrs_buf_clear(&w->in);
 }
 
@@ -48,6 +47,7 @@ static void join(struct remote_store *s)
         .major = PGQRS_IPC_MAJOR, .minor = PGQRS_IPC_MINOR, .version = PGQRS_VERSION};
     struct epoll_event event = {.events = EPOLLIN};
     struct pgqrs_buf out = {0};
+    w->known = 0;
     w->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (w->fd < 0 || connect(w->fd, (const struct sockaddr *)&s->address, sizeof s->address) < 0 ||
         epoll_ctl(w->epoll, EPOLL_CTL_ADD, w->fd, &event) < 0) {
@@ -121,10 +121,11 @@ int pgqrs_remote_wake_fd(struct pgqrs_store *store)
 
 bool pgqrs_remote_woken(struct pgqrs_store *store)
 {
-    struct remote_wake *w = &((struct remote_store *)store)->wake;
-    bool hint = hear(w);
-    if (w->dozing && w->fd >= 0 && !w->asked) {
-        ask(w); /* before the look: what comes after this is told */
+    struct remote_store *s = (struct remote_store *)store;
+    bool hint = hear(&s->wake);
+    /* Before the look: what comes after this is told. One that has told nothing would end again. */
+    if (s->wake.fd >= 0 || s->wake.known != 0) {
+        pgqrs_remote_watch_again(s);
     }
     return hint;
 }
