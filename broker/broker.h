@@ -173,6 +173,7 @@ struct broker {
     struct group group;
     struct commit commit;
     bool draining, stopping;
+    bool late; /* the time for a stop was over before all was stored */
     int64_t stop_by_ms;
     uint32_t random;
     uint64_t settled; /* outcomes stored */
@@ -193,6 +194,7 @@ struct broker {
 
     struct event *turn; /* runs the exchange after everything that is readable was read */
     struct event *control, *lifeline, *wake, *listen;
+    struct event *stop; /* the time for a stop is over */
     struct event *poll, *due, *renew, *beat, *retry, *gather, *listen_again, *spare, *housekeeping;
     struct chores *chores;
     struct orders *orders;

@@ -31,7 +31,7 @@
 
 #define LISTEN_BACKLOG 1024
 #define UNCLOSED_MAX 100
-#define BROKER_STOP_MS 15000 /* the broker itself gives up earlier */
+#define BROKER_STOP_MS 6000 /* the broker itself gives up earlier */
 #define GATEWAY_STOP_MS 2000
 #define DESCRIPTORS_PER_CHILD 10
 
