@@ -61,7 +61,7 @@ static void test_the_server_does_not_come(void **state)
 {
     struct pg_daemon *d = *state;
     struct fixture *f = d->fixture;
-    pg_daemon_start(d, "start_timeout: 1s\n");
+    pg_daemon_start(d, "start_timeout: 2s\n"); /* one attempt takes a second */
     assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
     pg_rig_stop();
     daemon_start(&f->daemon, &f->scratch);
