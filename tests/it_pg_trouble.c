@@ -149,7 +149,7 @@ static void test_a_stop_while_the_server_stands_still(void **state)
     int64_t took_ms = pgqrs_mono_ms() - began_ms;
     signal_all(pids, count, SIGCONT);
     assert_int_equal(status, 69);
-    assert_true(took_ms < 12000); /* drain, grace, and some seconds */
+    assert_true(took_ms < 9000); /* drain, grace, and some seconds */
 }
 
 /* ---- a server that refuses ---- */
