@@ -5,6 +5,7 @@
 #   make install    PREFIX=/usr/local DESTDIR=  make lint     clang-tidy, cppcheck, man pages
 #   make check-asan check-ubsan check-tsan check-valgrind     all tests, watched
 #   make deb        Debian packages             make deb-test   install, upgrade, purge them (as root)
+#   make container-test   build and run the image of packaging/container (as root)
 #   make chaos      SEED=N MINUTES=1 STORE=sqlite or postgres: harm to a pgqrsd under load
 
 VERSION  := 0.1.0
@@ -17,17 +18,19 @@ endif
 SANITIZE ?=
 
 DEPS_BUILD := gcc libc6-dev make pkg-config libevent-dev libnng-dev libsqlite3-dev libpq-dev \
-              libjansson-dev libyaml-dev libcurl4-openssl-dev libssl-dev libseccomp-dev tzdata
-DEPS_TEST  := libcmocka-dev procps postgresql postgresql-client pgbouncer \
+              libjansson-dev libyaml-dev libcurl4-openssl-dev libssl-dev libseccomp-dev \
+              libncurses-dev tzdata
+DEPS_TEST  := libcmocka-dev procps tmux postgresql postgresql-client pgbouncer python3-venv \
               $(if $(filter x86_64,$(shell uname -m)),user-mode-linux)
 DEPS_LINT  := clang libclang-rt-14-dev clang-tidy clang-format cppcheck mandoc man-db
 DEPS_CHECK := valgrind
 DEPS_DEB   := build-essential debhelper lintian
+DEPS_DOCS  := curl g++ groff-base man-db mandoc python3-venv sqlite3
 
 # V=1 shows the commands.
 Q := $(if $(V),,@)
 
-.PHONY: all run test check chaos check-asan check-ubsan check-tsan check-valgrind bench fuzz install deb deb-test \
+.PHONY: all run test check chaos check-asan check-ubsan check-tsan check-valgrind bench fuzz install deb deb-test container-test \
         uninstall clean format lint deps deps-build deps-lint deps-check
 all: programs
 
@@ -59,6 +62,7 @@ LIBS_STORE = $(call PKG,sqlite3 libpq)
 LIBS_JSON  = $(call PKG,jansson)
 LIBS_YAML  = $(call PKG,yaml-0.1)
 LIBS_SECCOMP = $(call PKG,libseccomp)
+LIBS_SCREEN = $(call PKG,ncursesw)
 
 # ---- what is built: one archive a folder, a program from the file that has its main ----
 
@@ -120,7 +124,7 @@ $(B)/libexec/pgqrs/pgqrs-worker: $(call objs,$(MAIN_worker)) $(foreach l,worker 
 $(B)/bin/pgqrs: $(call objs,$(MAIN_cli)) $(foreach l,cli config store ipc base,$(call lib,$(l)))
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  LINK  $@")
-	$(Q)$(LINK) -o $@ $^ $(LIBS_STORE) $(LIBS_YAML) $(LIBS_JSON)
+	$(Q)$(LINK) -o $@ $^ $(LIBS_STORE) $(LIBS_YAML) $(LIBS_JSON) $(LIBS_SCREEN) -lpthread
 
 # ---- libpgqrs: shared and static; neither shows a symbol that is not in the map ----
 
@@ -192,10 +196,15 @@ $(B)/tests/%: $(B)/obj/tests/%.o $(foreach l,chaos support supervisor broker wor
 
 .PHONY: test-build
 test-build: programs $(TESTS) $(TEST_HANDLERS)
+# While it is compiled, from PyPI: the schemas for packaging/kubernetes, and pgqrs' own client.
 test: deps
-	$(MAKE) --no-print-directory check
+	$(MAKE) --no-print-directory check CHECK_NEEDS=venv
+.PHONY: venv
+venv:
+	@packaging/venv.sh $(B)/venv tests/support/manifests.txt
+	@packaging/venv.sh $(B)/venv-pgqrs tests/support/pgqrs_client.txt
 # T=name runs one test program, such as make check T=it_first_light.
-check: test-build
+check: test-build $(CHECK_NEEDS)
 	@tests/run.sh $(B) $(T)
 
 # A pgqrsd under load while a seeded script does harm to it; a seed gives the same choices again.
@@ -265,7 +274,7 @@ SYSTEMD_CONFS = $(patsubst %,$(DESTDIR)$(PREFIX)/lib/%.d/pgqrsd.conf,sysusers tm
 install: programs
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/pgqrs $(DESTDIR)$(PREFIX)/lib/pgqrs/handlers \
 	    $(DESTDIR)$(PREFIX)/include/pgqrs $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man5 \
-	    $(DESTDIR)$(PREFIX)/share/man/man8
+	    $(DESTDIR)$(PREFIX)/share/man/man7 $(DESTDIR)$(PREFIX)/share/man/man8
 	install -m 755 $(B)/bin/pgqrsd $(B)/bin/pgqrs $(DESTDIR)$(PREFIX)/bin
 	install -m 755 $(B)/libexec/pgqrs/pgqrs-broker $(B)/libexec/pgqrs/pgqrs-gateway \
 	    $(B)/libexec/pgqrs/pgqrs-worker $(DESTDIR)$(PREFIX)/libexec/pgqrs
@@ -286,6 +295,7 @@ install: programs
 	done
 	install -m 644 docs/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m 644 docs/man/*.5 $(DESTDIR)$(PREFIX)/share/man/man5
+	install -m 644 docs/man/*.7 $(DESTDIR)$(PREFIX)/share/man/man7
 	install -m 644 docs/man/*.8 $(DESTDIR)$(PREFIX)/share/man/man8
 	install -D -m 644 packaging/completion/pgqrs.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/pgqrs
 	install -d $(dir $(SYSTEMD_UNIT) $(SYSTEMD_CONFS))
@@ -314,14 +324,19 @@ deb-test: deb
 	@packaging/deb.sh $(B)/deb/next $(VERSION)+next
 	@tests/deb.sh $(B)/deb
 
+# Takes minutes, and a mirror of Debian, but no registry.
+container-test:
+	@packaging/deps.sh debootstrap buildah iproute2
+	@tests/container.sh $(B)/container $(B)/deb/base.tar
+
 deps-build:
 	@packaging/deps.sh $(DEPS_BUILD)
 deps:
-	@packaging/deps.sh $(DEPS_BUILD) $(DEPS_TEST)
+	@packaging/deps.sh $(DEPS_BUILD) $(DEPS_TEST) $(DEPS_DOCS)
 deps-lint:
-	@packaging/deps.sh $(DEPS_BUILD) $(DEPS_TEST) $(DEPS_LINT)
+	@packaging/deps.sh $(DEPS_BUILD) $(DEPS_TEST) $(DEPS_DOCS) $(DEPS_LINT)
 deps-check:
-	@packaging/deps.sh $(DEPS_BUILD) $(DEPS_TEST) $(DEPS_CHECK)
+	@packaging/deps.sh $(DEPS_BUILD) $(DEPS_TEST) $(DEPS_DOCS) $(DEPS_CHECK)
 
 # cppcheck reads no system headers; without the macros of this one it takes every loop for a mistake.
 QUEUE_H = $(firstword $(wildcard /usr/include/*/sys/queue.h /usr/include/sys/queue.h))
@@ -334,7 +349,7 @@ lint: deps-lint
 	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
 	    --suppress=missingIncludeSystem $(addprefix --include=,$(QUEUE_H)) -D_GNU_SOURCE -I. -Iinclude $(filter %.c,$(C_FILES))
 	for h in $(filter %.h,$(C_FILES)); do $(CC) $(ALL_CFLAGS) -fsyntax-only -x c $$h || exit 1; done
-	for m in docs/man/*; do mandoc -T lint -W warning $$m || exit 1; done
+	tests/manual.sh lint docs/man
 
 clean:
 	rm -rf $(B)

@@ -55,7 +55,8 @@ static void put_process(const struct gateway *g, struct evbuffer *out)
     (void)evbuffer_add_printf(out, "pgqrs_build_info{version=\"%s\"} 1\n", PGQRS_VERSION);
     put_one(out, "pgqrs_start_time_seconds", "gauge", "When pgqrsd was started, since 1970.",
             number(status, "started_us") / 1e6);
-    put_one(out, "pgqrs_draining", "gauge", "1 when pgqrsd is stopping, else 0.", up ? 0 : 1);
+    put_one(out, "pgqrs_draining", "gauge", "1 when pgqrsd is draining or stopping, else 0.",
+            up ? 0 : 1);
     put_one(out, "pgqrs_store_up", "gauge", "1 when the store answers and takes outcomes, else 0.",
             store ? 1 : 0);
     put_one(out, "pgqrs_broker_deaths_total", "counter",

@@ -18,11 +18,13 @@
  *   pool.c         how many places a queue has: scaling, and replacing old workers
  *   run.c          one message in a worker of its own
  *   cgroup.c       groups that keep workers to a limit of memory
+ *   steer.c        what the operator wants: pauses, a drain
  *   deaths.c       the last deaths
  *   status.c       what we know, as JSON
  *   ctl.c          the operator's socket
  *   gateway.c      the process that answers HTTP, and its socket
  *   notify.c       what the service manager is told
+ *   check.c        pgqrsd --check, with check_child.c and check_host.c
  *   supervisor.c   signals, start, drain, stop
  *
  * A place is one position that should have a process: the broker, or worker 2 of a queue. A child
@@ -88,6 +90,7 @@ struct child {
     struct pgqrs_child_beat beat;    /* the last one */
     bool interrupted;                /* we end it for a stop: its job has not spent its attempt */
     bool stop_asked;                 /* somebody has marked its row stopped */
+    bool kill_asked;                 /* somebody has wanted it: its job has spent its attempt */
     char *kill_reason;               /* why we killed it; null: we did not */
     struct child_output output;
     int64_t memory_limit; /* bytes; 0: none, or it was not welcomed yet */
@@ -98,6 +101,7 @@ struct child {
     bool outdated;                  /* we end it before it is ready: there is a newer version */
     bool pinned;                    /* its plugin is the file we hold, not the one at the path */
     uint32_t welcome_serial;        /* of the queues that its welcome knew; of a broker */
+    uint32_t beat_serial;           /* of those it knew at its last beat; of a broker */
 };
 
 struct pgqrs_recycle { /* when the worker at hand is to be replaced; each 0: never */
@@ -129,6 +133,7 @@ struct death {
     pid_t pid;
     uint64_t generation;
     int wait_status;
+    bool asked;     /* somebody has killed it */
     int64_t job_id; /* that ran; 0: none */
     uint64_t settled;
     int64_t ready_ms;    /* for so long; -1: never */
@@ -165,7 +170,8 @@ struct version {    /* what a queue's workers run */
     uint32_t users; /* the queue, and processes that were started with it */
     struct pgqrs_config_queue config;
     struct plugin_file plugin;
-    bool proven; /* a worker of it has been ready */
+    int64_t since_us; /* wall clock; when it came */
+    bool proven;      /* a worker of it has been ready */
 };
 
 struct queue {
@@ -178,6 +184,7 @@ struct queue {
     int64_t canary_since_ms; /* since when one has worked there, monotonic; 0: not yet */
     uint32_t serial;         /* workers are not started before the broker knows this one */
     bool rolling;            /* workers of an older version are being replaced */
+    bool paused;             /* its workers are given nothing, until somebody says otherwise */
     bool removed;            /* not in the configuration any more: it goes with its last worker */
     int64_t wanted;          /* so many workers */
     struct place **places;   /* in the order in which they were added */
@@ -243,6 +250,11 @@ struct supervisor {
     struct run_list runs;
     uint32_t queues_serial; /* of what the broker was told last */
     uint32_t known_serial;  /* of what it has confirmed */
+    bool all_paused;        /* queues that come are paused, too */
+    bool signal_paused;     /* TSTP has paused all, beside that */
+    bool drain_asked;       /* no queue is given anything */
+    uint32_t drain_serial;  /* since this one; a broker that knows it leases nothing */
+    int64_t drain_since_us; /* wall clock */
     struct unreported_ends unreported;
     size_t unreported_count;
     struct event *signals[12];
@@ -263,6 +275,9 @@ struct supervisor {
 int pgqrs_spawn(const struct place *place, uint64_t generation, const char *control_url, int plugin,
                 pid_t *pid_out, int *lifeline_out, struct child_output *output,
                 struct pgqrs_error *err) PGQRS_MUST_CHECK;
+
+/* Whether a child gets this variable of ours, as NAME=VALUE; names: isolation.environment. */
+bool pgqrs_spawn_passes(const char *names, const char *variable);
 
 /* ---- output.c ---- */
 struct output_ends { /* what a worker inherits */
@@ -294,7 +309,10 @@ void pgqrs_child_drain(struct child *child);
 /* Tells this broker that a worker has ended. */
 void pgqrs_child_post_ended(struct child *broker, uint64_t generation, enum pgqrs_end how,
                             const char *reason);
+/* Of the configuration alone; and with what the operator wants. */
+struct pgqrs_queue_settings pgqrs_configured_settings(const struct pgqrs_config_queue *queue);
 struct pgqrs_queue_settings pgqrs_queue_settings(const struct queue *queue);
+struct pgqrs_isolation pgqrs_worker_isolation(const struct pgqrs_config_isolation *isolation);
 void pgqrs_child_describe_worker(const struct child *worker, struct pgqrs_worker_started *m);
 const char *pgqrs_child_state_name(enum child_state state);
 
@@ -341,6 +359,9 @@ void pgqrs_version_release(struct version **version);
 struct version *pgqrs_version_of(const struct place *place);
 /* Whether the plugin's path leads to the version's file. */
 bool pgqrs_version_is_current(const struct version *version);
+/* "loaded": the plugin's path leads to the version's file; else "changed", "gone", or "unknown"
+ * when there is none to compare with. */
+const char *pgqrs_version_plugin_state(const struct version *version);
 /* Whether the file we hold has to be used instead of what is at the path. */
 bool pgqrs_version_is_pinned(const struct version *version);
 /* When no worker of it was ever ready, takes what is at the path now. */
@@ -356,6 +377,22 @@ void pgqrs_reload_known(struct supervisor *s, uint32_t serial);
 bool pgqrs_reload_canary_died(struct place *place, int exit_code, const char *why);
 /* From time to time: canaries that have done well, queues that can go. */
 void pgqrs_reload_check(struct supervisor *s);
+
+/* Tells the broker of the queues, if there is one. */
+void pgqrs_queues_tell(struct supervisor *s);
+
+/* ---- steer.c ---- */
+bool pgqrs_queue_is_paused(const struct queue *queue);
+/* Begins a pause or ends it; null: of all queues, and with it a drain. Appends the names of those
+ * for which something changes to an array. err says why not. */
+void pgqrs_steer_pause(struct supervisor *s, struct queue *queue, bool paused, json_t *changed,
+                       struct pgqrs_error *err);
+/* TSTP or CONT. */
+void pgqrs_steer_signal(struct supervisor *s, bool paused);
+/* Nothing more is leased, from any queue, until somebody ends all pauses. err says why not. */
+void pgqrs_steer_drain(struct supervisor *s, struct pgqrs_error *err);
+/* How many jobs still run; -1: nobody knows yet. */
+int64_t pgqrs_steer_running(const struct supervisor *s);
 
 /* ---- schedules.c ---- */
 /* Tells the broker, if there is one. */
@@ -430,6 +467,8 @@ void pgqrs_supervisor_broker_ready(struct supervisor *s);
 void pgqrs_supervisor_step(struct supervisor *s);
 /* From now on, here and in every child, those to come included. */
 void pgqrs_supervisor_set_log_level(struct supervisor *s, enum pgqrs_log_level level);
+/* As TERM; now: as QUIT. why is for the log. */
+void pgqrs_supervisor_stop(struct supervisor *s, bool now, const char *why);
 /* Ends everything in order and exits with this status. */
 void pgqrs_supervisor_fail(struct supervisor *s, int exit_status);
 

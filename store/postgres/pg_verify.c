@@ -172,6 +172,9 @@ const struct pg_stmt pgqrs_pg_verify_stmt = {
         " UNION ALL "
         "SELECT 'function ' || v.n FROM (VALUES " FUNCTIONS ") v (n)"
         " WHERE to_regprocedure(v.n) IS NULL"
+        " UNION ALL " /* the first one counted only what waits */
+        "SELECT 'function pgqrs_backlog(text) that counts what runs' FROM pg_proc p"
+        " WHERE p.oid = to_regprocedure('pgqrs_backlog(text)') AND p.prosrc NOT LIKE '%running%'"
         " UNION ALL "
         "SELECT 'trigger ' || v.n || ' on pgqrs_messages' FROM (VALUES " TRIGGERS ") v (n)"
         " WHERE NOT EXISTS (SELECT 1 FROM pg_trigger WHERE tgrelid = to_regclass('pgqrs_messages')"
@@ -207,6 +210,8 @@ static const struct pg_stmt has_ledger_stmt = {
 static const struct pg_stmt ledger_stmt = {
     .sql = "SELECT version, success, encode(checksum, 'hex') FROM _sqlx_migrations"
            " ORDER BY version LIMIT 1000"};
+static const struct pg_stmt has_messages_stmt = {
+    .sql = "SELECT to_regclass('pgqrs_messages') IS NOT NULL"};
 static const struct pg_stmt version_stmt = {
     .sql = "SELECT coalesce(max(version), 0) FROM pgqrsd_schema"};
 
@@ -325,4 +330,17 @@ int pgqrs_pg_verify(struct pgqrs_store *store, struct pgqrs_error *err)
                : pgqrs_error_set(err, PGQRS_ERR_SCHEMA,
                                  "PostgreSQL: found schema version %lld, expected %d; install it",
                                  (long long)version, PG_SCHEMA_VERSION);
+}
+
+int pgqrs_pg_fits(struct pgqrs_store *store, struct pgqrs_error *err)
+{
+    struct pg_store *s = pg_of(store);
+    unsigned have;
+    if (pgqrs_pg_check_version(s, err) < 0 || pgqrs_pg_check_ledger(s, false, &have, err) < 0) {
+        return -1;
+    }
+    PGresult *result = pgqrs_pg_run(s, &has_messages_stmt, NULL, true, err);
+    int has = result == NULL ? -1 : pgqrs_pg_bool(result, 0, 0);
+    PQclear(result);
+    return has;
 }
