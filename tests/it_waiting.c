@@ -150,9 +150,9 @@ static void test_a_new_broker_wakes_as_well(void **state)
 int main(void)
 {
 #define BOTH(test)                                                                                 \
-    {#test ", SQLite", test, world_sqlite_setup, world_sqlite_teardown, NULL},                     \
+    {#test "_sqlite", test, world_sqlite_setup, world_sqlite_teardown, NULL},                      \
     {                                                                                              \
-#test ", PostgreSQL", test, world_pg_setup, world_pg_teardown, NULL                        \
+#test "_postgres", test, world_pg_setup, world_pg_teardown, NULL                           \
     }
     const struct CMUnitTest tests[] = {
         BOTH(test_whoever_enqueues_wakes),
