@@ -223,6 +223,7 @@ struct pgqrs_queue_settings pgqrs_queue_settings(const struct queue *q)
         .keep_failed_ms = queue->keep_failed_ms,
         .worker_uid = queue->isolation.uid,
         .load_max = load_max(queue),
+        .place = q->place,
     };
 }
 
@@ -431,20 +432,12 @@ static void on_queue_load(struct child *child, const struct pgqrs_frame *frame,
 
 static void on_tally(struct child *child, const struct pgqrs_frame *frame, struct pgqrs_error *err)
 {
-    struct supervisor *s = child->place->s;
     struct pgqrs_tally m;
     if (pgqrs_decode_tally(frame, &m, err) < 0) {
         pgqrs_child_kill(child, err->text);
         return;
     }
-    s->store_trouble_ms = m.trouble_ms;
-    for (size_t i = 0; i < m.queue_count; i++) {
-        struct queue *queue = pgqrs_supervisor_find_queue(s, m.queues[i].queue);
-        for (size_t kind = 0; queue != NULL && kind < PGQRS_TALLY_COUNT; kind++) {
-            queue->settled[kind] += m.queues[i].settled[kind];
-        }
-    }
-    free(m.queues);
+    child->place->s->store_trouble_ms = m.trouble_ms;
 }
 
 static void on_run_ended(struct child *child, const struct pgqrs_frame *frame,

@@ -60,15 +60,6 @@ static json_t *describe_deaths(const struct deaths *deaths)
     return out;
 }
 
-static json_t *describe_settled(const struct queue *queue)
-{
-    json_t *out = json_object();
-    for (size_t i = 0; i < PGQRS_TALLY_COUNT; i++) {
-        put(out, pgqrs_tally_names[i], json_integer((json_int_t)queue->settled[i]));
-    }
-    return out;
-}
-
 static json_t *describe_place(const struct place *place)
 {
     const struct child *child = place->child;
@@ -118,7 +109,7 @@ static json_t *describe_queue(const struct queue *queue)
     if (queue->failing.retry != NULL) {
         put(out, "failing_since", time_of(queue->failing.since_us));
     }
-    put(out, "settled", describe_settled(queue));
+    pgqrs_tally_describe_queue(queue, out);
     put(out, "deaths", json_integer((json_int_t)queue->deaths.count));
     put(out, "deaths_by_reason", describe_deaths(&queue->deaths));
     put(out, "reload",
@@ -146,6 +137,7 @@ void pgqrs_status_whole(const struct supervisor *s, json_t *out)
     put(out, "started_us", json_integer(s->started_us));
     put(out, "store_trouble_ms", json_integer(s->store_trouble_ms));
     put(out, "broker", describe_place(&s->broker));
+    pgqrs_tally_describe(s, out);
     put(out, "broker_deaths", json_integer((json_int_t)s->broker_deaths.count));
     put(out, "gateway", s->http_fd < 0 ? json_null() : describe_place(&s->gateway));
     put(out, "gateway_deaths", json_integer((json_int_t)s->gateway_deaths.count));

@@ -30,6 +30,7 @@ struct pgqrs_job_host {
     char *queue;
     uint32_t max_attempts;
     int64_t timeout_ms, grace_ms;
+    int64_t began_us, due_us; /* of the running job */
     int cancel_fd;         /* an eventfd, readable while cancelled is not 0 */
     atomic_int cancelled;  /* enum pgqrs_cancel; written with the mutex held */
     int wake_fd;           /* the control thread's */

@@ -149,10 +149,13 @@ static int pick(struct sqlite_store *s, struct pgqrs_exchange *x, size_t want,
     int rc;
     while ((rc = pgqrs_sqlite_step(s, stmt, err)) > 0) {
         struct pgqrs_lease lease = {.want = want, .priority = (int32_t)level->priority};
+        int64_t due_us;
         if (grow(x, err) < 0 || read_lease(stmt, x, &lease, err) < 0) {
             (void)sqlite3_reset(stmt); /* the failure is known */
             return -1;
         }
+        pgqrs_sqlite_time(stmt, 5, &due_us);
+        lease.waited_us = due_us == 0 ? -1 : now->us - due_us;
         x->leases[x->lease_count++] = lease;
     }
     return rc;
@@ -260,7 +263,7 @@ int pgqrs_sqlite_lease_one(struct sqlite_store *s, const struct pgqrs_message_cl
                            struct pgqrs_error *err)
 {
     const struct pgqrs_want want = {.worker_id = claim->worker_id, .lease_ms = claim->lease_ms};
-    struct pgqrs_lease lease = {0};
+    struct pgqrs_lease lease = {.waited_us = -1};
     sqlite3_stmt *stmt = pgqrs_sqlite_stmt(s, STMT_CLAIM_PICK, err);
     if (stmt == NULL) {
         return -1;
