@@ -40,13 +40,13 @@ TAILQ_HEAD(peer_list, peer);
 struct broker_queue {
     struct pgqrs_queue_settings settings; /* name is owned */
     int64_t id;
-    int64_t workflow_id;        /* its definition's; 0: not known, or it is no workflow */
-    struct worker_list workers; /* by queue_link */
-    bool maybe_ready;           /* leasing may find something; else nobody has a reason to look */
-    bool plenty;                /* the last leases were all filled: ask for everything at once */
-    size_t wanted, leased;      /* in the exchange under way */
-    uint32_t reported;          /* how much waits, as pgqrsd was told */
-    struct pgqrs_prune prune[2];         /* where housekeeping is: ended, failed */
+    int64_t workflow_id;         /* its definition's; 0: not known, or it is no workflow */
+    struct worker_list workers;  /* by queue_link */
+    bool maybe_ready;            /* leasing may find something; else nobody has a reason to look */
+    bool plenty;                 /* the last leases were all filled: ask for everything at once */
+    size_t wanted, leased;       /* in the exchange under way */
+    uint32_t reported;           /* how much waits, as pgqrsd was told */
+    struct pgqrs_prune prune[2]; /* where housekeeping is: ended, failed */
 };
 
 /* A lease in a worker's name. Those that were sent come first, in the order it runs them. */

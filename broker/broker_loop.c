@@ -411,8 +411,7 @@ int pgqrs_broker_run(struct pgqrs_child *child, const struct pgqrs_frame *welcom
         goto out;
     }
     if (pgqrs_tally_open(&b, err) < 0 || pgqrs_decode_broker_welcome(welcome, &m, err) < 0 ||
-        take_welcome(&b, &m, err) < 0 ||
-        start_events(&b, err) < 0) {
+        take_welcome(&b, &m, err) < 0 || start_events(&b, err) < 0) {
         goto out;
     }
     pgqrs_child_send_empty(child, PGQRS_MSG_CHILD_READY);

@@ -323,7 +323,8 @@ int pgqrs_chores_start(struct broker *b, struct pgqrs_error *err)
     c->renew = (struct store_task){.call = PGQRS_CALL_RENEW, .run = run_renew, .done = on_renewed};
     c->doze = (struct store_task){.run = run_doze, .done = on_dozed};
     c->unwatch = (struct store_task){.run = run_unwatch, .done = on_unwatched};
-    c->house = (struct store_task){.call = PGQRS_CALL_HOUSEKEEPING, .run = run_house, .done = on_house_kept};
+    c->house = (struct store_task){
+        .call = PGQRS_CALL_HOUSEKEEPING, .run = run_house, .done = on_house_kept};
     b->renew = every(b, b->lease_ms / 3, on_renew);
     b->housekeeping = every(b, KEEP_HOUSE_MS, on_keep_house);
     if (c->queues == NULL || b->renew == NULL || b->housekeeping == NULL) {

@@ -502,8 +502,8 @@ static void on_commit_done(void *arg, struct store_task *task)
         distribute(b);
     }
     if (task->rc < 0) {
-        c->group.unsure = c->group.unsure ||
-                          (c->group.count > 0 && task->err.code == PGQRS_ERR_UNKNOWN);
+        c->group.unsure =
+            c->group.unsure || (c->group.count > 0 && task->err.code == PGQRS_ERR_UNKNOWN);
         pgqrs_commit_trouble(b, &task->err);
     } else if (wrote || b->trouble_since_ms == 0) {
         pgqrs_commit_success(b);

@@ -103,7 +103,8 @@ static void suspend(struct broker *b, struct worker *worker)
     if (t == NULL) {
         return; /* the next heartbeat finds it as it is */
     }
-    t->task = (struct store_task){.call = PGQRS_CALL_WORKER, .run = run_move, .done = on_moved, .drop = drop_move};
+    t->task = (struct store_task){
+        .call = PGQRS_CALL_WORKER, .run = run_move, .done = on_moved, .drop = drop_move};
     t->row_id = worker->row_id;
     worker->moving = true;
     pgqrs_store_thread_submit(b->store_thread, &t->task);

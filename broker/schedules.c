@@ -248,7 +248,8 @@ int pgqrs_schedules_configure(struct broker *b, const struct pgqrs_frame *frame,
         return pgqrs_error_memory(err);
     }
     news->b = b;
-    news->task = (struct store_task){.call = PGQRS_CALL_SCHEDULE, .run = run_configure, .done = configured, .drop = drop_news};
+    news->task = (struct store_task){
+        .call = PGQRS_CALL_SCHEDULE, .run = run_configure, .done = configured, .drop = drop_news};
     news->again = evtimer_new(b->base, on_again, news);
     if (take(news, frame, err) < 0) {
         news_free(news);

@@ -280,7 +280,8 @@ void pgqrs_workers_bury(struct broker *b)
             .max_crashes = worker->only_message != 0 ? 1 : worker->queue->settings.max_crashes,
             .reason = worker->reason == NULL ? "worker ended" : worker->reason,
         };
-        worker->bury_task = (struct store_task){.call = PGQRS_CALL_WORKER, .run = run_bury, .done = on_buried};
+        worker->bury_task =
+            (struct store_task){.call = PGQRS_CALL_WORKER, .run = run_bury, .done = on_buried};
         worker->burying = true;
         pgqrs_store_thread_submit(b->store_thread, &worker->bury_task);
     }

@@ -12,7 +12,8 @@
  *   sampler.c        asks the store, on a thread of its own, when somebody wants to know
  *   http.c           requests, their limits, and answers
  *   health.c         what is missing
- *   metrics.c        the numbers as text
+ *   metrics.c        the numbers
+ *   exposition.c     and their text
  */
 
 #include <stdbool.h>

@@ -38,9 +38,9 @@ void pgqrs_read_queue_settings(struct pgqrs_reader *r, struct pgqrs_queue_settin
     q->worker_uid = pgqrs_read_u32(r);
     q->load_max = pgqrs_read_u32(r);
     q->place = pgqrs_read_u32(r);
-    r->failed = r->failed || q->place >= PGQRS_TALLY_PLACES ||
-                (q->retry_strategy != PGQRS_RETRY_FIXED &&
-                              q->retry_strategy != PGQRS_RETRY_EXPONENTIAL);
+    r->failed =
+        r->failed || q->place >= PGQRS_TALLY_PLACES ||
+        (q->retry_strategy != PGQRS_RETRY_FIXED && q->retry_strategy != PGQRS_RETRY_EXPONENTIAL);
 }
 
 void pgqrs_encode_broker_queues(struct pgqrs_buf *out, uint32_t serial,

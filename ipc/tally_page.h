@@ -61,7 +61,7 @@ extern const char *const pgqrs_wakeup_names[PGQRS_WAKEUP_COUNT];
 
 #define PGQRS_BOUNDS 11
 
-enum pgqrs_histogram_kind { /* what is measured, in what unit */
+enum pgqrs_histogram_kind {                          /* what is measured, in what unit */
                             PGQRS_HISTOGRAM_JOB = 0, /* times of jobs, us */
                             PGQRS_HISTOGRAM_CALL,    /* times of calls, us */
                             PGQRS_HISTOGRAM_SIZE,    /* how many */

@@ -187,7 +187,7 @@ struct queue {
     struct failing failing;
     struct scaling scaling;
     struct deaths deaths;
-    uint32_t place; /* in the counters */
+    uint32_t place;   /* in the counters */
     char *last_error; /* of a failed start, so that the same one is reported once */
 };
 
@@ -232,10 +232,10 @@ struct supervisor {
     char instance[33];
     char job_socket[108];
     int listen_fd;
-    int http_fd;          /* -1: there is no gateway */
+    int http_fd; /* -1: there is no gateway */
     int tally_fd;
     struct pgqrs_tally_page *tally;
-    uint32_t tally_next; /* the place to look at next */
+    uint32_t tally_next;  /* the place to look at next */
     uint64_t generations; /* the last one that was given out */
     struct place broker;
     struct deaths broker_deaths;

@@ -23,8 +23,7 @@ int pgqrs_tally_create(struct supervisor *s, struct pgqrs_error *err)
         fcntl(s->tally_fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0) {
         return pgqrs_error_sys(err, PGQRS_ERR_FAILED, errno, "memory for counters");
     }
-    void *memory =
-        mmap(NULL, sizeof *s->tally, PROT_READ | PROT_WRITE, MAP_SHARED, s->tally_fd, 0);
+    void *memory = mmap(NULL, sizeof *s->tally, PROT_READ | PROT_WRITE, MAP_SHARED, s->tally_fd, 0);
     if (memory == MAP_FAILED) {
         return pgqrs_error_sys(err, PGQRS_ERR_FAILED, errno, "memory for counters");
     }

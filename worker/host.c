@@ -345,9 +345,10 @@ struct pgqrs_job *pgqrs_host_begin(struct pgqrs_job_host *host, const struct wor
 struct pgqrs_job_times pgqrs_host_times(const struct pgqrs_job_host *host)
 {
     int64_t waited_us = host->began_us - host->due_us;
-    return (struct pgqrs_job_times){
-        .waited_us = host->due_us == 0 ? -1 : waited_us < 0 ? 0 : waited_us,
-        .ran_us = pgqrs_mono_us() - host->began_us};
+    return (struct pgqrs_job_times){.waited_us = host->due_us == 0 ? -1
+                                                 : waited_us < 0   ? 0
+                                                                   : waited_us,
+                                    .ran_us = pgqrs_mono_us() - host->began_us};
 }
 
 /* Nobody is running from here on; tells what cancellation had come. */
