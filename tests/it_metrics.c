@@ -114,13 +114,174 @@ static void test_metrics_agree_with_the_store(void **state)
     assert_int_equal(daemon_stop(&w->f->daemon, SIGTERM), 0);
 }
 
+/* ---- a broker that dies in a commit ---- */
+
+static void signal_servers(const struct world *w, int sig)
+{
+    PGresult *rows =
+        PQexec(pg_rig_raw(w->pg->rig), "SELECT pid FROM pg_stat_activity WHERE backend_type ="
+                                       " 'client backend' AND pid <> pg_backend_pid()");
+    assert_int_equal(PQresultStatus(rows), PGRES_TUPLES_OK);
+    assert_true(PQntuples(rows) > 0);
+    for (int i = 0; i < PQntuples(rows); i++) {
+        assert_int_equal(kill((pid_t)atoi(PQgetvalue(rows, i, 0)), sig), 0);
+    }
+    PQclear(rows);
+}
+
+static bool have_sent(const void *arg)
+{
+    const struct scratch *s = arg;
+    char path[96];
+    char socket_path[96];
+    char text[65536];
+    (void)snprintf(path, sizeof path, "%s/out", s->dir);
+    (void)snprintf(socket_path, sizeof socket_path, "%s/run/pgqrsd.ctl", s->dir);
+    cli_ok(s, NULL, "--socket", socket_path, "-o", "json", "ctl", "status");
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    size_t len = fread(text, 1, sizeof text - 1, file);
+    (void)fclose(file);
+    text[len] = 0;
+    int sent = 0;
+    for (const char *at = text; (at = strstr(at, "\"settled\": 1,")) != NULL; at++) {
+        sent++;
+    }
+    return sent == 2;
+}
+
+/* The server carries out what the broker has sent it, and nobody hears of it. */
+static void test_what_a_dying_broker_has_stored_is_counted(void **state)
+{
+    const struct world *w = *state;
+    const struct scratch *s = &w->f->scratch;
+    start(w, "    consumers: 2\n    prefetch: 1\n");
+    fixture_enqueue(w->f, 1, "{\"ms\":500,\"outcome\":\"retry\",\"delay_ms\":3600000}");
+    fixture_enqueue(w->f, 1, "{\"ms\":500}");
+    effects_await(s, "start ", 2);
+    pid_t broker = daemon_await_children(&w->f->daemon, "pgqrs-broker", 1);
+    signal_servers(w, SIGSTOP);
+    effects_await(s, "end ", 2);
+    assert_true(wait_for(have_sent, s, WAIT_MS));
+    assert_int_equal(kill(broker, SIGKILL), 0);
+    signal_servers(w, SIGCONT);
+    daemon_await_log(&w->f->daemon, "connected again", 2);
+    http_await("/readyz", 200, "ok\n");
+    http_await_metric(OF_WORK("pgqrs_jobs_settled_total", ",outcome=\"done\""), 1);
+    http_await_metric(OF_WORK("pgqrs_jobs_settled_total", ",outcome=\"retry\""), 1);
+    assert_int_equal(http_metric(OF_WORK("pgqrs_leases_lost_total", "")), 0);
+    assert_int_equal(http_metric(OF_WORK("pgqrs_job_run_seconds_count", "")), 2);
+    assert_int_equal(http_metric(OF_WORK("pgqrs_queue_jobs", ",state=\"delayed\"")), 1);
+    assert_int_equal(daemon_stop(&w->f->daemon, SIGTERM), 0);
+}
+
+/* ---- times, leases ---- */
+
+static int64_t bucket(const char *name, const char *bound)
+{
+    char series[128];
+    (void)snprintf(series, sizeof series, "%s_bucket{queue=\"work\",le=\"%s\"}", name, bound);
+    return http_metric(series);
+}
+
+static void test_times_of_jobs(void **state)
+{
+    const struct world *w = *state;
+    start(w, "    prefetch: 4\n    retry: {base: 1ms, max: 1ms}\n");
+    fixture_enqueue(w->f, 4, "{\"ms\":120}");
+    http_await_metric(OF_WORK("pgqrs_job_run_seconds_count", ""), 4);
+    /* The second waits for the first, in the worker; the last one for three. */
+    assert_int_equal(bucket("pgqrs_job_run_seconds", "0.1"), 0);
+    assert_int_equal(bucket("pgqrs_job_run_seconds", "3600"), 4);
+    assert_int_equal(bucket("pgqrs_job_run_seconds", "+Inf"), 4);
+    assert_true(http_metric_real(OF_WORK("pgqrs_job_run_seconds_sum", "")) >= 4 * 0.12);
+    assert_true(bucket("pgqrs_job_wait_seconds", "0.1") <= 1);
+    assert_true(http_metric_real(OF_WORK("pgqrs_job_wait_seconds_sum", "")) >= 6 * 0.12);
+
+    /* It is not the time since it was enqueued. */
+    double waited = http_metric_real(OF_WORK("pgqrs_job_wait_seconds_sum", ""));
+    cli_ok(&w->f->scratch, NULL, "message", "enqueue", "work", "{}", "--delay", "1h");
+    db_exec(&w->f->scratch, "update pgqrs_messages set enqueued_at = '2001-01-01 00:00:00.000000',"
+                            " vt = strftime('%Y-%m-%d %H:%M:%f000', 'now') where archived_at is"
+                            " null");
+    http_await_metric(OF_WORK("pgqrs_job_wait_seconds_count", ""), 5);
+    assert_true(http_metric_real(OF_WORK("pgqrs_job_wait_seconds_sum", "")) < waited + 3600);
+    assert_int_equal(daemon_stop(&w->f->daemon, SIGTERM), 0);
+}
+
+static void test_leases_that_are_lost_or_freed(void **state)
+{
+    const struct world *w = *state;
+    const struct scratch *s = &w->f->scratch;
+    start(w, "    prefetch: 3\n");
+    fixture_enqueue(w->f, 1, "{\"ms\":500}");
+    effects_await(s, "start ", 1);
+    db_exec(s, "update pgqrs_messages set consumer_worker_id = null, vt = '2999-01-01"
+               " 00:00:00.000000'");
+    http_await_metric(OF_WORK("pgqrs_leases_lost_total", ""), 1);
+    assert_int_equal(http_metric(OF_WORK("pgqrs_job_run_seconds_count", "")), 0);
+
+    fixture_enqueue(w->f, 3, "{\"ms\":600000}");
+    effects_await(s, "start ", 2);
+    pid_t worker = daemon_await_children(&w->f->daemon, "pgqrs-worker", 1);
+    db_await(s, COUNT("consumer_worker_id is not null"), 3);
+    assert_int_equal(kill(worker, SIGKILL), 0);
+    http_await_metric(OF_WORK("pgqrs_leases_freed_total", ",reason=\"worker_ended\""), 3);
+    assert_int_equal(http_metric(OF_WORK("pgqrs_leases_freed_total", ",reason=\"expired\"")), 0);
+    assert_int_equal(http_metric(OF_WORK("pgqrs_leases_lost_total", "")), 1);
+    effects_await(s, "start ", 3);
+
+    /* One that this worker has never heard of, as when its broker died on the way. */
+    db_exec(s, "update pgqrs_messages set vt = '2001-01-01 00:00:00.000000' where id = 1");
+    db_await(s, COUNT("consumer_worker_id is not null"), 3);
+    db_exec(s, "update pgqrs_messages set consumer_worker_id = (select max(consumer_worker_id)"
+               " from pgqrs_messages), read_ct = 1 where id = 1");
+    pid_t broker = daemon_await_children(&w->f->daemon, "pgqrs-broker", 1);
+    assert_int_equal(kill(broker, SIGKILL), 0);
+    http_await_metric(OF_WORK("pgqrs_leases_freed_total", ",reason=\"undelivered\""), 1);
+    assert_int_equal(daemon_stop(&w->f->daemon, SIGQUIT), 75);
+}
+
+/* ---- the store's calls ---- */
+
+static void test_calls_of_the_store(void **state)
+{
+    const struct world *w = *state;
+    const struct scratch *s = &w->f->scratch;
+    start(w, "");
+    fixture_enqueue(w->f, 5, "{}");
+    http_await_metric(OF_WORK("pgqrs_jobs_settled_total", ",outcome=\"done\""), 5);
+    assert_true(http_metric("pgqrs_store_call_seconds_count{call=\"exchange\"}") > 1);
+    assert_true(http_metric("pgqrs_store_call_seconds_count{call=\"client\"}") > 0);
+    assert_true(http_metric("pgqrs_store_call_seconds_count{call=\"worker\"}") > 0);
+    assert_true(http_metric_real("pgqrs_store_call_seconds_sum{call=\"exchange\"}") > 0);
+    assert_int_equal(http_metric("pgqrs_store_errors_total{call=\"exchange\"}"), 0);
+    /* Each of the five is leased once and stored once. */
+    assert_int_equal(http_metric("pgqrs_commit_group_size_sum{call=\"exchange\"}"), 10);
+    assert_true(http_metric("pgqrs_broker_wakeups_total{reason=\"changed\"}") > 0);
+    db_exec(s, "create trigger broken before update of archived_at on pgqrs_messages begin select"
+               " raise(abort, 'broken'); end");
+    fixture_enqueue(w->f, 1, "{}");
+    daemon_await_log(&w->f->daemon, "the store fails", 1);
+    db_exec(s, "drop trigger broken");
+    http_await_metric(OF_WORK("pgqrs_jobs_settled_total", ",outcome=\"done\""), 6);
+    assert_true(http_metric("pgqrs_store_errors_total{call=\"exchange\"}") > 0);
+    assert_int_equal(daemon_stop(&w->f->daemon, SIGTERM), 0);
+}
+
 int main(void)
 {
+#define SQLITE_CASE(test)                                                                          \
+    cmocka_unit_test_setup_teardown(test, world_sqlite_setup, world_sqlite_teardown)
+#define PG_CASE(test) cmocka_unit_test_setup_teardown(test, world_pg_setup, world_pg_teardown)
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_metrics_agree_with_the_store, world_sqlite_setup,
-                                        world_sqlite_teardown),
+        SQLITE_CASE(test_metrics_agree_with_the_store),
         {"test_metrics_agree_with_the_store_postgres", test_metrics_agree_with_the_store,
          world_pg_setup, world_pg_teardown, NULL},
+        PG_CASE(test_what_a_dying_broker_has_stored_is_counted),
+        SQLITE_CASE(test_times_of_jobs),
+        SQLITE_CASE(test_leases_that_are_lost_or_freed),
+        SQLITE_CASE(test_calls_of_the_store),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
