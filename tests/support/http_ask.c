@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <inttypes.h>
+#include <netinet/tcp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -31,16 +32,32 @@ void http_find(const struct daemon *daemon)
     assert_int_not_equal(port, 0);
 }
 
-int http_dial(void)
+static int dial(bool narrow)
 {
     const struct timeval patience = {.tv_sec = WAIT_MS / 1000};
     const struct sockaddr_in address = {
         .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    const int buffer = 4096;
+    const int segment = 536;
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_true(fd >= 0);
     (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    if (narrow) {
+        (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &buffer, sizeof buffer);
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_MAXSEG, &segment, sizeof segment);
+    }
     assert_int_equal(connect(fd, (const struct sockaddr *)&address, sizeof address), 0);
     return fd;
+}
+
+int http_dial(void)
+{
+    return dial(false);
+}
+
+int http_dial_narrow(void)
+{
+    return dial(true);
 }
 
 int http_say(const char *request, size_t len)

@@ -13,6 +13,8 @@
 void http_find(const struct daemon *daemon);
 /* A connection to it. */
 int http_dial(void);
+/* One through which little fits at a time. */
+int http_dial_narrow(void);
 /* Sends this and reads what comes until the peer closes; the status, 0 when there is none. */
 int http_say(const char *request, size_t len);
 int http_ask(const char *method, const char *path);
