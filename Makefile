@@ -5,6 +5,7 @@
 #   make install    PREFIX=/usr/local DESTDIR=  make lint     clang-tidy, cppcheck, man pages
 #   make check-asan check-ubsan check-tsan check-valgrind     all tests, watched
 #   make deb        Debian packages             make deb-test   install, upgrade, purge them (as root)
+#   make container-test   build and run the image of packaging/container (as root)
 #   make chaos      SEED=N MINUTES=1 STORE=sqlite or postgres: harm to a pgqrsd under load
 
 VERSION  := 0.1.0
@@ -17,8 +18,9 @@ endif
 SANITIZE ?=
 
 DEPS_BUILD := gcc libc6-dev make pkg-config libevent-dev libnng-dev libsqlite3-dev libpq-dev \
-              libjansson-dev libyaml-dev libcurl4-openssl-dev libssl-dev libseccomp-dev tzdata
-DEPS_TEST  := libcmocka-dev procps postgresql postgresql-client pgbouncer prometheus \
+              libjansson-dev libyaml-dev libcurl4-openssl-dev libssl-dev libseccomp-dev \
+              libncurses-dev tzdata
+DEPS_TEST  := libcmocka-dev procps tmux postgresql postgresql-client pgbouncer prometheus python3-venv \
               $(if $(filter x86_64,$(shell uname -m)),user-mode-linux)
 DEPS_LINT  := clang libclang-rt-14-dev clang-tidy clang-format cppcheck mandoc man-db
 DEPS_CHECK := valgrind
@@ -27,7 +29,7 @@ DEPS_DEB   := build-essential debhelper lintian
 # V=1 shows the commands.
 Q := $(if $(V),,@)
 
-.PHONY: all run test check chaos check-asan check-ubsan check-tsan check-valgrind bench fuzz install deb deb-test \
+.PHONY: all run test check chaos check-asan check-ubsan check-tsan check-valgrind bench fuzz install deb deb-test container-test \
         uninstall clean format lint deps deps-build deps-lint deps-check
 all: programs
 
@@ -59,6 +61,7 @@ LIBS_STORE = $(call PKG,sqlite3 libpq)
 LIBS_JSON  = $(call PKG,jansson)
 LIBS_YAML  = $(call PKG,yaml-0.1)
 LIBS_SECCOMP = $(call PKG,libseccomp)
+LIBS_SCREEN = $(call PKG,ncursesw)
 
 # ---- what is built: one archive a folder, a program from the file that has its main ----
 
@@ -120,7 +123,7 @@ $(B)/libexec/pgqrs/pgqrs-worker: $(call objs,$(MAIN_worker)) $(foreach l,worker 
 $(B)/bin/pgqrs: $(call objs,$(MAIN_cli)) $(foreach l,cli config store ipc base,$(call lib,$(l)))
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  LINK  $@")
-	$(Q)$(LINK) -o $@ $^ $(LIBS_STORE) $(LIBS_YAML) $(LIBS_JSON)
+	$(Q)$(LINK) -o $@ $^ $(LIBS_STORE) $(LIBS_YAML) $(LIBS_JSON) $(LIBS_SCREEN) -lpthread
 
 # ---- libpgqrs: shared and static; neither shows a symbol that is not in the map ----
 
@@ -191,10 +194,14 @@ $(B)/tests/%: $(B)/obj/tests/%.o $(foreach l,chaos support supervisor broker wor
 
 .PHONY: test-build
 test-build: programs $(TESTS) $(TEST_HANDLERS)
+# While it is compiled: the schemas for packaging/kubernetes, from PyPI.
 test: deps
-	$(MAKE) --no-print-directory check
+	$(MAKE) --no-print-directory check CHECK_NEEDS=venv
+.PHONY: venv
+venv:
+	@packaging/venv.sh $(B)/venv tests/support/manifests.txt
 # T=name runs one test program, such as make check T=it_first_light.
-check: test-build
+check: test-build $(CHECK_NEEDS)
 	@tests/run.sh $(B) $(T)
 
 # A pgqrsd under load while a seeded script does harm to it; a seed gives the same choices again.
@@ -316,6 +323,11 @@ deb-test: deb
 	@packaging/deps.sh debootstrap
 	@packaging/deb.sh $(B)/deb/next $(VERSION)+next
 	@tests/deb.sh $(B)/deb
+
+# Takes minutes, and a mirror of Debian, but no registry.
+container-test:
+	@packaging/deps.sh debootstrap buildah iproute2
+	@tests/container.sh $(B)/container $(B)/deb/base.tar
 
 deps-build:
 	@packaging/deps.sh $(DEPS_BUILD)

@@ -56,9 +56,12 @@ static bool skip_value(struct scan *s)
 
 bool pgqrs_json_member(struct pgqrs_bytes object, const char *name, struct pgqrs_bytes *value_out)
 {
+    if (object.data == NULL) {
+        return false;
+    }
     struct scan s = {.at = object.data, .end = object.data + object.len};
     size_t len = strlen(name);
-    if (object.data == NULL || !take(&s, '{')) {
+    if (!take(&s, '{')) {
         return false;
     }
     while (take(&s, '"')) {

@@ -234,8 +234,9 @@ static void *consume(void *arg)
     char queue[8];
     char limit[8];
     char worker[8];
-    char *array = bench_alloc((size_t)r->batch * 12 + 32, 1);
-    int64_t *ids = bench_alloc((size_t)r->batch * 1000, sizeof *ids); /* it may lease too many */
+    size_t most = (size_t)r->batch * 1000; /* it may lease too many */
+    char *array = bench_alloc(most * 12 + 32, 1);
+    int64_t *ids = bench_alloc(most, sizeof *ids);
     static const int binary[] = {1, 1, 1};
     prepare(conn, "dequeue",
             "UPDATE pgqrs_messages SET vt = now() + interval '30 seconds', read_ct = read_ct + 1,"
@@ -260,9 +261,6 @@ static void *consume(void *arg)
         PQclear(result);
         if (count == 0) {
             break;
-        }
-        if (count > r->batch) {
-            array = realloc(array, (size_t)count * 12 + 32);
         }
         const char *archive[] = {array, worker};
         const int archive_len[] = {put_ids(array, ids, count), 8};

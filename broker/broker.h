@@ -295,6 +295,8 @@ int pgqrs_workers_recover(struct broker *b, struct pgqrs_error *err) PGQRS_MUST_
 void pgqrs_workers_fini(struct broker *b);
 
 /* ---- held_leases.c ---- */
+/* It is given nothing: its row says so, or its queue is paused. */
+bool pgqrs_worker_is_held_back(const struct worker *worker);
 /* A worker holds no more than it may be sent, plus what it is likely to need before the next commit
  * is done: that reserve waits here, and goes back to the queue if it has to wait. */
 uint32_t pgqrs_worker_credit(const struct broker *b, const struct worker *worker);
@@ -387,6 +389,8 @@ void pgqrs_chores_fini(struct broker *b);
 int pgqrs_orders_start(struct broker *b, struct pgqrs_error *err) PGQRS_MUST_CHECK;
 /* Somebody may have written an order: looks soon, not only at the next heartbeat. */
 void pgqrs_orders_look(struct broker *b);
+/* Its queue is paused: what it has not begun comes back. */
+void pgqrs_orders_pause(struct broker *b, struct worker *worker);
 /* It is connected: a suspension of the one that died in its place is its own now. */
 void pgqrs_orders_attached(struct broker *b, struct worker *worker);
 /* It is about to be forgotten. */

@@ -222,17 +222,26 @@ static void on_gather(evutil_socket_t fd, short what, void *arg)
     pgqrs_workers_gather(arg);
 }
 
+/* Jobs that are out with workers, or whose outcome is not stored. One that this broker has not
+ * heard of yet may have one. */
+static uint32_t work_left(const struct broker *b)
+{
+    uint32_t left = 0;
+    const struct worker *worker;
+    TAILQ_FOREACH(worker, &b->workers, link)
+    {
+        left += (uint32_t)(worker->held_count + worker->unsettled - worker->asks) +
+                (worker->inherited ? 1 : 0);
+    }
+    return left == 0 && !pgqrs_commit_idle(b) ? 1 : left;
+}
+
 static void on_beat(evutil_socket_t fd, short what, void *arg)
 {
     struct broker *b = arg;
     (void)fd;
     (void)what;
-    struct pgqrs_child_beat beat = {.settled = b->settled};
-    struct worker *worker;
-    TAILQ_FOREACH(worker, &b->workers, link)
-    {
-        beat.held += (uint32_t)worker->held_count;
-    }
+    const struct pgqrs_child_beat beat = {.held = work_left(b), .settled = b->settled};
     pgqrs_child_send_beat(b->child, &beat);
     pgqrs_tally_report(b);
 }

@@ -233,7 +233,7 @@ static void take_lease(struct broker *b, struct worker *worker, const struct pgq
     worker->queue->leased++;
     if (lease->payload.len > PGQRS_PAYLOAD_MAX) {
         pgqrs_group_add_oversized(b, worker, key);
-    } else if ((worker->gathered || worker->held_back || b->draining ||
+    } else if ((worker->gathered || pgqrs_worker_is_held_back(worker) || b->draining ||
                 pgqrs_worker_hold(worker, lease) < 0) &&
                pgqrs_group_add_returned(b, worker, key, &err) < 0) {
         /* It has died meanwhile, or nothing more is begun, or there is no memory; and there is none

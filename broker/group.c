@@ -194,6 +194,9 @@ static int add_result(struct broker *b, struct worker *worker,
     if (worker->held_back && worker->held_count == 0) {
         pgqrs_orders_look(b); /* one that was interrupted is suspended then */
     }
+    if (worker->queue->settings.paused != 0 && result->outcome != PGQRS_JOB_RETURNED) {
+        pgqrs_orders_pause(b, worker); /* what it has begun before it was told may not be all */
+    }
     return 0;
 }
 

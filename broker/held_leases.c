@@ -97,6 +97,11 @@ bool pgqrs_worker_unhold(struct worker *worker, struct pgqrs_job_key key)
 
 /* ---- how much ---- */
 
+bool pgqrs_worker_is_held_back(const struct worker *worker)
+{
+    return worker->held_back || (worker->queue->settings.paused != 0 && worker->only_message == 0);
+}
+
 void pgqrs_worker_pace(struct worker *worker, size_t outcomes)
 {
     int64_t now = pgqrs_mono_us();
@@ -123,7 +128,8 @@ static int64_t reserve_of(const struct broker *b, const struct worker *worker)
 
 uint32_t pgqrs_worker_credit(const struct broker *b, const struct worker *worker)
 {
-    if (worker->peer == NULL || worker->ended || worker->held_back || worker->only_message != 0) {
+    if (worker->peer == NULL || worker->ended || pgqrs_worker_is_held_back(worker) ||
+        worker->only_message != 0) {
         return 0;
     }
     int64_t limit = worker->capacity + reserve_of(b, worker);
@@ -168,8 +174,8 @@ static void send_one(struct worker *worker, struct held_job *job)
 
 void pgqrs_worker_send_reserve(struct worker *worker)
 {
-    while (worker->peer != NULL && !worker->held_back && worker->sent_count < worker->capacity &&
-           worker->sent_count < worker->held_count) {
+    while (worker->peer != NULL && !pgqrs_worker_is_held_back(worker) &&
+           worker->sent_count < worker->capacity && worker->sent_count < worker->held_count) {
         if (worker->sent_count == 0) {
             worker->last_us = pgqrs_mono_us(); /* it was idle: its pace counts from here */
         }

@@ -288,11 +288,29 @@ static void ask(struct broker *b, bool beat)
     pgqrs_store_thread_submit(b->store_thread, &o->task);
 }
 
+void pgqrs_orders_pause(struct broker *b, struct worker *worker)
+{
+    if (worker->only_message != 0 || worker->ended) {
+        return; /* who asked for an isolated run gets it */
+    }
+    pgqrs_worker_return_reserve(b, worker);
+    if (worker->sent_count > 0) {
+        give_order(b, worker, PGQRS_ORDER_SUSPEND, (struct pgqrs_job_key){0});
+    }
+}
+
 static void on_beat(evutil_socket_t fd, short what, void *arg)
 {
     struct broker *b = arg;
     (void)fd;
     (void)what;
+    struct worker *worker;
+    TAILQ_FOREACH(worker, &b->workers, link)
+    {
+        if (worker->queue->settings.paused != 0 && worker->sent_count > 1) {
+            pgqrs_orders_pause(b, worker);
+        }
+    }
     if (!b->orders->under_way) {
         ask(b, true);
     }
@@ -344,6 +362,9 @@ void pgqrs_orders_attached(struct broker *b, struct worker *worker)
 {
     struct orders *o = b->orders;
     worker->row_state = PGQRS_WORKER_NONE;
+    if (worker->queue->settings.paused != 0) {
+        pgqrs_orders_pause(b, worker);
+    }
     for (size_t i = 0; i < o->suspended_count; i++) {
         if (o->suspended[i].queue == worker->queue && o->suspended[i].slot == worker->slot) {
             o->suspended[i] = o->suspended[--o->suspended_count];

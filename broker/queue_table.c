@@ -229,12 +229,31 @@ static struct queue_news *make_news(struct broker *b, const struct pgqrs_frame *
     return news;
 }
 
+/* A pause does not wait for the store. */
+static void take_pauses(struct broker *b, const struct queue_news *news)
+{
+    for (size_t i = 0; i < news->count; i++) {
+        struct broker_queue *queue = find(b, news->queues[i].name);
+        bool begins = queue != NULL && queue->settings.paused == 0 && news->queues[i].paused != 0;
+        if (!begins) {
+            continue;
+        }
+        queue->settings.paused = 1;
+        struct worker *worker;
+        TAILQ_FOREACH(worker, &queue->workers, queue_link)
+        {
+            pgqrs_orders_pause(b, worker);
+        }
+    }
+}
+
 int pgqrs_queues_update(struct broker *b, const struct pgqrs_frame *frame, struct pgqrs_error *err)
 {
     struct queue_news *news = make_news(b, frame, err);
     if (news == NULL) {
         return -1;
     }
+    take_pauses(b, news);
     if (b->news != NULL) { /* waits to be tried again, and is old now */
         news_free(b->news);
     }

@@ -159,9 +159,15 @@ void pgqrs_worker_ended(struct broker *b, const struct pgqrs_worker_ended *m)
     pgqrs_workers_gather(b);
 }
 
+/* The job that ran had to be ended with its worker. */
+static bool was_ended(const struct worker *worker)
+{
+    return worker->how == PGQRS_END_TIMEOUT || worker->how == PGQRS_END_KILLED;
+}
+
 static bool spends_an_attempt(const struct worker *worker)
 {
-    return worker->how == PGQRS_END_CRASHED || worker->how == PGQRS_END_TIMEOUT;
+    return worker->how == PGQRS_END_CRASHED || was_ended(worker);
 }
 
 /* What it held goes back to the queue with the next exchange. */
@@ -174,7 +180,7 @@ static int gather(struct broker *b, struct worker *worker, struct pgqrs_error *e
     while (worker->held_count > 0) {
         /* From the back, so that a failure leaves the running job the first one. */
         const struct held_job *job = &worker->held[worker->held_count - 1];
-        bool told = job->order == PGQRS_ORDER_INTERRUPT && worker->how == PGQRS_END_TIMEOUT;
+        bool told = job->order == PGQRS_ORDER_INTERRUPT && was_ended(worker);
         bool charged = worker->held_count == 1 && job->sent && spends_an_attempt(worker) && !told;
         int rc = job->order == PGQRS_ORDER_CANCEL
                      ? pgqrs_group_add_cancelled(b, worker, job->key, err)

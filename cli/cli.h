@@ -64,6 +64,9 @@ enum pgqrs_cli_option { /* rows of the table in pgqrs.c */
                         PGQRS_OPT_CATCH_UP,
                         PGQRS_OPT_OVERLAP,
                         PGQRS_OPT_COUNT_OF,
+                        PGQRS_OPT_NOW,
+                        PGQRS_OPT_NO_WAIT,
+                        PGQRS_OPT_INTERVAL,
                         PGQRS_OPT_COUNT
 };
 #define PGQRS_OPT(name) (UINT64_C(1) << PGQRS_OPT_##name)
@@ -203,6 +206,11 @@ int pgqrs_cmd_schedule_run(struct pgqrs_cli *cli);
 int pgqrs_cmd_schedule_next(struct pgqrs_cli *cli);
 int pgqrs_cmd_ctl_status(struct pgqrs_cli *cli);
 int pgqrs_cmd_ctl_deaths(struct pgqrs_cli *cli);
+int pgqrs_cmd_ctl_kill(struct pgqrs_cli *cli);
+int pgqrs_cmd_ctl_pause(struct pgqrs_cli *cli);
+int pgqrs_cmd_ctl_resume(struct pgqrs_cli *cli);
+int pgqrs_cmd_ctl_drain(struct pgqrs_cli *cli);
+int pgqrs_cmd_ctl_stop(struct pgqrs_cli *cli);
 int pgqrs_cmd_ctl_reload(struct pgqrs_cli *cli);
 int pgqrs_cmd_ctl_log_level(struct pgqrs_cli *cli);
 int pgqrs_cmd_workflow_create(struct pgqrs_cli *cli);
@@ -218,5 +226,6 @@ int pgqrs_cmd_run_steps(struct pgqrs_cli *cli);
 int pgqrs_cmd_run_state(struct pgqrs_cli *cli);
 int pgqrs_cmd_run_fork(struct pgqrs_cli *cli);
 int pgqrs_cmd_doctor(struct pgqrs_cli *cli);
+int pgqrs_cmd_top(struct pgqrs_cli *cli);
 
 #endif

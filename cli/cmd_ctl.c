@@ -25,18 +25,6 @@ static const char *text(const json_t *object, const char *key)
     return value == NULL ? "" : value;
 }
 
-static int print_json(const json_t *reply)
-{
-    char *whole = json_dumps(reply, JSON_INDENT(2) | JSON_ENSURE_ASCII);
-    if (whole == NULL) {
-        pgqrs_cli_error("out of memory");
-        return PGQRS_CLI_FAILURE;
-    }
-    (void)puts(whole);
-    free(whole);
-    return PGQRS_CLI_OK;
-}
-
 /* A number, or "-" when there is none. */
 static const char *number(const json_t *object, const char *key, char out[32])
 {
@@ -72,6 +60,21 @@ static void status_row(struct pgqrs_table *table, const char *queue, const json_
     pgqrs_table_text(table, number(place, "beat_age_ms", buffer));
 }
 
+static void print_condition(const json_t *queue, bool drain)
+{
+    if (json_is_true(json_object_get(queue, "paused")) && !drain) {
+        (void)printf("queue \"%s\" is paused\n", text(queue, "queue"));
+    }
+    if (json_is_string(json_object_get(queue, "failing"))) {
+        struct pgqrs_buf shown = {0};
+        pgqrs_show(&shown, text(queue, "failing"));
+        pgqrs_buf_put_u8(&shown, 0);
+        (void)printf("queue \"%s\" is failing since %s: %s\n", text(queue, "queue"),
+                     text(queue, "failing_since"), shown.failed ? "" : (char *)shown.data);
+        pgqrs_buf_fini(&shown);
+    }
+}
+
 static void print_status(const json_t *reply)
 {
     static const char *const headers[] = {"QUEUE",   ">WORKER", "STATE",    ">PID",      ">JOB",
@@ -81,16 +84,12 @@ static void print_status(const json_t *reply)
     (void)printf("pgqrsd %s \"%s\": %s, pid %" JSON_INTEGER_FORMAT ", log level %s\n",
                  text(reply, "version"), text(reply, "name"), text(reply, "state"),
                  integer(reply, "pid"), text(reply, "log_level"));
+    bool drain = json_is_object(json_object_get(reply, "drain"));
+    if (drain) {
+        (void)puts("drained by request: nothing is leased until pgqrs ctl resume");
+    }
     for (size_t i = 0; i < json_array_size(queues); i++) {
-        const json_t *queue = json_array_get(queues, i);
-        if (json_is_string(json_object_get(queue, "failing"))) {
-            struct pgqrs_buf shown = {0};
-            pgqrs_show(&shown, text(queue, "failing"));
-            pgqrs_buf_put_u8(&shown, 0);
-            (void)printf("queue \"%s\" is failing since %s: %s\n", text(queue, "queue"),
-                         text(queue, "failing_since"), shown.failed ? "" : (char *)shown.data);
-            pgqrs_buf_fini(&shown);
-        }
+        print_condition(json_array_get(queues, i), drain);
     }
     status_row(&table, "(broker)", json_object_get(reply, "broker"));
     if (json_is_object(json_object_get(reply, "gateway"))) {
@@ -111,7 +110,7 @@ int pgqrs_cmd_ctl_status(struct pgqrs_cli *cli)
     json_t *reply = NULL;
     int status = pgqrs_ctl_ask(cli, json_pack("{s:s}", "command", "status"), &reply);
     if (status == PGQRS_CLI_OK && cli->json) {
-        status = print_json(reply);
+        status = pgqrs_ctl_print(reply);
     } else if (status == PGQRS_CLI_OK) {
         print_status(reply);
     }
@@ -164,7 +163,7 @@ int pgqrs_cmd_ctl_deaths(struct pgqrs_cli *cli)
                           : json_pack("{s:s,s:s}", "command", "deaths", "queue", cli->words[0]);
     int status = pgqrs_ctl_ask(cli, request, &reply);
     if (status == PGQRS_CLI_OK && cli->json) {
-        status = print_json(json_object_get(reply, "deaths"));
+        status = pgqrs_ctl_print(json_object_get(reply, "deaths"));
     } else if (status == PGQRS_CLI_OK) {
         print_deaths(json_object_get(reply, "deaths"));
     }
@@ -187,7 +186,7 @@ int pgqrs_cmd_worker_scale(struct pgqrs_cli *cli)
                                          cli->words[0], "consumers", (json_int_t)consumers),
                                &reply);
     if (status == PGQRS_CLI_OK && cli->json) {
-        status = print_json(reply);
+        status = pgqrs_ctl_print(reply);
     } else if (status == PGQRS_CLI_OK) {
         (void)printf("queue \"%s\": %" JSON_INTEGER_FORMAT " workers, before %" JSON_INTEGER_FORMAT
                      "\n",
@@ -205,7 +204,7 @@ int pgqrs_cmd_ctl_reload(struct pgqrs_cli *cli)
     int status = pgqrs_ctl_ask(cli, json_pack("{s:s}", "command", "reload"), &reply);
     const json_t *changes = json_object_get(reply, "changes");
     if (status == PGQRS_CLI_OK && cli->json) {
-        status = print_json(changes);
+        status = pgqrs_ctl_print(changes);
     } else if (status == PGQRS_CLI_OK) {
         for (size_t i = 0; i < json_array_size(changes); i++) {
             struct pgqrs_buf shown = {0};
@@ -228,7 +227,7 @@ int pgqrs_cmd_ctl_log_level(struct pgqrs_cli *cli)
     int status = pgqrs_ctl_ask(
         cli, json_pack("{s:s,s:s}", "command", "log-level", "level", cli->words[0]), &reply);
     if (status == PGQRS_CLI_OK && cli->json) {
-        status = print_json(reply);
+        status = pgqrs_ctl_print(reply);
     } else if (status == PGQRS_CLI_OK) {
         (void)printf("log level %s, before %s\n", cli->words[0], text(reply, "before"));
     }

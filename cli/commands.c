@@ -15,6 +15,7 @@ static const char purge_help[] =
     "Without --what: those that are archived and those that wait. Whoever runs a\n"
     "leased one finds its lease lost.\n";
 static const char pause_help[] = "What is leased goes on. pgqrs' own clients lease all the same.\n";
+static const char queue_wait_help[] = "Exit status 1 when the time was over before.\n";
 static const char message_list_help[] =
     "States: ready, delayed, leased, archived. Outcomes: done, failed, cancelled.\n";
 static const char release_help[] =
@@ -32,6 +33,22 @@ static const char reload_help[] =
     "Says what has changed. Where workers have to be replaced, one of the new version\n"
     "is tried first, and the old ones go on when it does not do well: see the log, or\n"
     "ctl status.\n";
+static const char ctl_pause_help[] =
+    "Or from all queues; with this pgqrsd alone: queue pause is for all that use the\n"
+    "store. What runs goes on, what has not begun is given back. A reload changes\n"
+    "nothing of it, the next start forgets it.\n";
+static const char ctl_resume_help[] = "Without QUEUE: from all of them, also after a drain.\n";
+static const char drain_help[] =
+    "What has not begun is given back. pgqrsd stays up, and ctl resume lets it work\n"
+    "again. Exit status 0: no job runs; 75: some did when the time was over, and\n"
+    "still nothing is leased.\n";
+static const char stop_help[] =
+    "As the signals TERM and, with --now, QUIT. Waits until it has gone. Exit status\n"
+    "0: it has stopped in order, whether jobs were returned or not; 1: it has not.\n";
+static const char kill_help[] =
+    "WORKER is its number in ctl status. The job that it runs has spent its attempt,\n"
+    "as at its timeout, and is tried again, or is a dead letter if that was the last\n"
+    "one. It does not count for on_crash.\n";
 static const char scale_help[] =
     "Asks a running pgqrsd, until it is started or configured anew. Fewer: idle\n"
     "workers go first, a busy one finishes its job.\n";
@@ -78,6 +95,10 @@ static const char doctor_help[] =
     "A line for each thing found: how bad it is, what it is, and the command that\n"
     "mends it, to be given the same --dsn or --config. The store is looked at, and a\n"
     "pgqrsd that runs here is asked. Exit status 0: nothing was found, 1: something.\n";
+static const char top_help[] =
+    "Its queues and workers, and what is counted in the store, in this terminal. Keys\n"
+    "sort, filter, pause queues, cancel jobs and kill workers; h tells which. With\n"
+    "-o json: once, as JSON, after the time that --interval tells.\n";
 static const char schedule_run_help[] = "Enqueues it once, now, also when it is paused.\n";
 
 const struct pgqrs_cli_command pgqrs_cli_commands[] = {
@@ -155,6 +176,7 @@ const struct pgqrs_cli_command pgqrs_cli_commands[] = {
      .name = "wait",
      .words = "NAME",
      .help = "wait until nothing waits or runs",
+     .more = queue_wait_help,
      .min_words = 1,
      .max_words = 1,
      .options = PGQRS_OPT(TIMEOUT),
@@ -468,6 +490,45 @@ const struct pgqrs_cli_command pgqrs_cli_commands[] = {
      .options = PGQRS_OPT(SOCKET),
      .run = pgqrs_cmd_ctl_deaths},
     {.group = "ctl",
+     .name = "kill",
+     .words = "QUEUE WORKER",
+     .help = "kill a worker, start another one",
+     .more = kill_help,
+     .min_words = 2,
+     .max_words = 2,
+     .options = PGQRS_OPT(SOCKET),
+     .run = pgqrs_cmd_ctl_kill},
+    {.group = "ctl",
+     .name = "pause",
+     .words = "[QUEUE]",
+     .help = "lease nothing more from a queue",
+     .more = ctl_pause_help,
+     .max_words = 1,
+     .options = PGQRS_OPT(SOCKET),
+     .run = pgqrs_cmd_ctl_pause},
+    {.group = "ctl",
+     .name = "resume",
+     .words = "[QUEUE]",
+     .help = "lease from it again",
+     .more = ctl_resume_help,
+     .max_words = 1,
+     .options = PGQRS_OPT(SOCKET),
+     .run = pgqrs_cmd_ctl_resume},
+    {.group = "ctl",
+     .name = "drain",
+     .words = "",
+     .help = "lease nothing, await running jobs",
+     .more = drain_help,
+     .options = PGQRS_OPT(SOCKET) | PGQRS_OPT(TIMEOUT),
+     .run = pgqrs_cmd_ctl_drain},
+    {.group = "ctl",
+     .name = "stop",
+     .words = "",
+     .help = "drain it, then end it",
+     .more = stop_help,
+     .options = PGQRS_OPT(SOCKET) | PGQRS_OPT(NOW) | PGQRS_OPT(NO_WAIT),
+     .run = pgqrs_cmd_ctl_stop},
+    {.group = "ctl",
      .name = "reload",
      .words = "",
      .help = "take the configuration file anew",
@@ -489,5 +550,12 @@ const struct pgqrs_cli_command pgqrs_cli_commands[] = {
      .more = doctor_help,
      .options = PGQRS_OPT(SOCKET),
      .run = pgqrs_cmd_doctor},
+    {.group = "top",
+     .name = "",
+     .words = "",
+     .help = "watch a running pgqrsd at work",
+     .more = top_help,
+     .options = PGQRS_OPT(SOCKET) | PGQRS_OPT(INTERVAL),
+     .run = pgqrs_cmd_top},
 };
 const size_t pgqrs_cli_command_count = sizeof pgqrs_cli_commands / sizeof *pgqrs_cli_commands;

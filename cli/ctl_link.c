@@ -3,10 +3,12 @@
 #include "cli/ctl_link.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
@@ -31,6 +33,10 @@ static int dial(const char *path, struct pgqrs_error *err)
     }
     memcpy(address.sun_path, path, strlen(path) + 1);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd >= 0) { /* for connect, too: who does not accept lets it wait */
+        (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+        (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+    }
     if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0) {
         (void)pgqrs_error_sys(err, PGQRS_ERR_UNAVAILABLE, errno, "no pgqrsd at %s", path);
         if (fd >= 0) {
@@ -38,8 +44,6 @@ static int dial(const char *path, struct pgqrs_error *err)
         }
         return -1;
     }
-    (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-    (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
     if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0 ||
         (peer.uid != geteuid() && peer.uid != 0 && geteuid() != 0)) {
         (void)close(fd);
@@ -115,21 +119,37 @@ static void on_signal(int signal)
 /* The first one asks to end, and the answer still comes; the second one ends us. */
 static void cancel_on_signals(int fd)
 {
-    static const struct timeval none = {0};
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)(SA_RESETHAND)};
     (void)sigemptyset(&action.sa_mask);
     run_fd = fd;
     (void)sigaction(SIGINT, &action, NULL); /* these can not fail: the numbers are right */
     (void)sigaction(SIGTERM, &action, NULL);
     (void)sigaction(SIGHUP, &action, NULL);
+}
+
+/* ---- talking ---- */
+
+enum talk { /* how long an answer may take */
+            TALK_ASK,
+            TALK_RUN, /* as long as it likes; a signal cancels it */
+            TALK_END, /* as long as pgqrsd lives */
+};
+
+static void wait_for_ever(int fd)
+{
+    static const struct timeval none = {0};
     (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &none, sizeof none);
 }
 
-static int talk(int fd, const char *line, bool run, struct pgqrs_buf *in, struct pgqrs_error *err)
+static int talk(int fd, const char *line, enum talk how, struct pgqrs_buf *in,
+                struct pgqrs_error *err)
 {
     size_t sent = 0;
     size_t len = strlen(line);
-    if (run) {
+    if (how != TALK_ASK) {
+        wait_for_ever(fd);
+    }
+    if (how == TALK_RUN) {
         cancel_on_signals(fd);
         ssize_t n = send_with_output(fd, line, len);
         if (n < 0) {
@@ -177,7 +197,24 @@ static int parse(const struct pgqrs_buf *in, json_t **reply_out, struct pgqrs_er
     return -1;
 }
 
-static int ask(const struct pgqrs_cli *cli, json_t *request, bool run, json_t **reply_out,
+/* A descriptor that is readable once the process that listens has gone; -1: it can not be seen. */
+static int watch_peer(int fd)
+{
+    struct ucred peer = {0};
+    socklen_t size = sizeof peer;
+    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.pid > 0
+               ? pidfd_open(peer.pid, 0)
+               : -1;
+}
+
+/* It has said that it ends: it does so at once. */
+static void await_gone(int peer_fd)
+{
+    struct pollfd p = {.fd = peer_fd, .events = POLLIN};
+    (void)poll(&p, 1, PATIENCE_S * 1000);
+}
+
+static int ask(const struct pgqrs_cli *cli, json_t *request, enum talk how, json_t **reply_out,
                struct pgqrs_error *err)
 {
     const char *socket_path = cli->options[PGQRS_OPT_SOCKET];
@@ -185,6 +222,7 @@ static int ask(const struct pgqrs_cli *cli, json_t *request, bool run, json_t **
     struct pgqrs_buf in = {0};
     char *text = NULL;
     int fd = -1;
+    int peer_fd = -1;
     int rc = -1;
     json_decref(request);
     if (line == NULL || asprintf(&text, "%s\n", line) < 0) {
@@ -192,10 +230,17 @@ static int ask(const struct pgqrs_cli *cli, json_t *request, bool run, json_t **
         (void)pgqrs_error_memory(err);
     } else {
         fd = socket_path != NULL ? dial(socket_path, err) : find_and_dial(cli, err);
-        rc = fd < 0 ? -1 : talk(fd, text, run, &in, err);
+        peer_fd = fd < 0 || how != TALK_END ? -1 : watch_peer(fd);
+        rc = fd < 0 ? -1 : talk(fd, text, how, &in, err);
     }
-    if (rc == 0) {
+    if (rc == 0 && how == TALK_END && in.len == 0) {
+        rc = pgqrs_error_set(err, PGQRS_ERR_FAILED, "pgqrsd has gone without a word");
+    } else if (rc == 0) {
         rc = parse(&in, reply_out, err);
+    }
+    if (peer_fd >= 0) {
+        await_gone(peer_fd);
+        (void)close(peer_fd);
     }
     if (fd >= 0) {
         (void)close(fd);
@@ -209,17 +254,35 @@ static int ask(const struct pgqrs_cli *cli, json_t *request, bool run, json_t **
 int pgqrs_ctl_ask(const struct pgqrs_cli *cli, json_t *request, json_t **reply_out)
 {
     struct pgqrs_error err;
-    return ask(cli, request, false, reply_out, &err) < 0 ? pgqrs_cli_fail(&err) : PGQRS_CLI_OK;
+    return ask(cli, request, TALK_ASK, reply_out, &err) < 0 ? pgqrs_cli_fail(&err) : PGQRS_CLI_OK;
 }
 
 int pgqrs_ctl_try(const struct pgqrs_cli *cli, json_t *request, json_t **reply_out,
                   struct pgqrs_error *err)
 {
-    return ask(cli, request, false, reply_out, err);
+    return ask(cli, request, TALK_ASK, reply_out, err);
+}
+
+int pgqrs_ctl_print(const json_t *reply)
+{
+    char *whole = json_dumps(reply, JSON_INDENT(2) | JSON_ENSURE_ASCII);
+    if (whole == NULL) {
+        pgqrs_cli_error("out of memory");
+        return PGQRS_CLI_FAILURE;
+    }
+    (void)puts(whole);
+    free(whole);
+    return PGQRS_CLI_OK;
 }
 
 int pgqrs_ctl_run(const struct pgqrs_cli *cli, json_t *request, json_t **reply_out)
 {
     struct pgqrs_error err;
-    return ask(cli, request, true, reply_out, &err) < 0 ? pgqrs_cli_fail(&err) : PGQRS_CLI_OK;
+    return ask(cli, request, TALK_RUN, reply_out, &err) < 0 ? pgqrs_cli_fail(&err) : PGQRS_CLI_OK;
+}
+
+int pgqrs_ctl_end(const struct pgqrs_cli *cli, json_t *request, json_t **reply_out)
+{
+    struct pgqrs_error err;
+    return ask(cli, request, TALK_END, reply_out, &err) < 0 ? pgqrs_cli_fail(&err) : PGQRS_CLI_OK;
 }

@@ -16,5 +16,9 @@ int pgqrs_ctl_try(const struct pgqrs_cli *cli, json_t *request, json_t **reply_o
 /* The same for a run: our output and errors are its worker's, it may take as long as it likes, and
  * a signal cancels it. */
 int pgqrs_ctl_run(const struct pgqrs_cli *cli, json_t *request, json_t **reply_out);
+/* The same for a stop: the reply comes when pgqrsd ends, and it has gone on return. */
+int pgqrs_ctl_end(const struct pgqrs_cli *cli, json_t *request, json_t **reply_out);
+/* A reply, or a part of it, as JSON; returns an exit status. */
+int pgqrs_ctl_print(const json_t *reply);
 
 #endif

@@ -45,7 +45,9 @@ static size_t count_deaths(const json_t *reply, const char *queue, const char **
         int64_t at_us;
         bool is_of = queue == NULL ? json_is_null(of)
                                    : strcmp(pgqrs_status_text(death, "queue"), queue) == 0;
-        if (is_of && pgqrs_timestamp_parse(pgqrs_status_text(death, "at"), &at_us, NULL) == 0 &&
+        bool asked = json_is_true(json_object_get(death, "by_request"));
+        if (is_of && !asked &&
+            pgqrs_timestamp_parse(pgqrs_status_text(death, "at"), &at_us, NULL) == 0 &&
             pgqrs_wall_us() - at_us < RECENT_US) {
             *why_out = pgqrs_status_text(death, "reason");
             count++;

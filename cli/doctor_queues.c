@@ -96,6 +96,22 @@ int pgqrs_check_dead_leases(struct pgqrs_doctor *d, struct pgqrs_error *err)
 
 /* ---- queues that stand still ---- */
 
+static void tell_paused_here(struct pgqrs_doctor *d, const struct pgqrs_queue *queue,
+                             int64_t pending)
+{
+    char word[PGQRS_SHELL_WORD_SIZE];
+    bool drained = json_is_object(json_object_get(d->pgqrsd, "drain"));
+    pgqrs_doctor_found(d, PGQRS_SEVERITY_WARNING,
+                       "queue \"%s\" is %s in the pgqrsd that runs here, with %" PRId64
+                       " message%s waiting",
+                       queue->name, drained ? "drained" : "paused", pending, PGQRS_PLURAL(pending));
+    if (drained) {
+        pgqrs_doctor_mend(d, "pgqrs ctl resume");
+    } else {
+        pgqrs_doctor_mend(d, "pgqrs ctl resume %s", pgqrs_shell_word(queue->name, word));
+    }
+}
+
 int pgqrs_check_paused(struct pgqrs_doctor *d, struct pgqrs_error *err)
 {
     char word[PGQRS_SHELL_WORD_SIZE];
@@ -111,6 +127,8 @@ int pgqrs_check_paused(struct pgqrs_doctor *d, struct pgqrs_error *err)
                                queue->name, pgqrs_took(m->now_us - queue->paused_at_us, took),
                                m->pending, PGQRS_PLURAL(m->pending));
             pgqrs_doctor_mend(d, "pgqrs queue resume %s", pgqrs_shell_word(queue->name, word));
+        } else if (m->pending > 0 && json_is_true(json_object_get(d->facts[i].served, "paused"))) {
+            tell_paused_here(d, queue, m->pending);
         }
     }
     return 0;

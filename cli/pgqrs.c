@@ -34,7 +34,7 @@ static const struct {
     [PGQRS_OPT_OUTCOME] = {"outcome", "O", "only done, failed or cancelled ones", 0},
     [PGQRS_OPT_LIMIT] = {"limit", "N", "at most so many, 1 to 1000; default 20", 0},
     [PGQRS_OPT_BEFORE] = {"before", "ID", "only with smaller ids: the next page", 0},
-    [PGQRS_OPT_TIMEOUT] = {"timeout", "D", "give up after this time, exit status 1", 0},
+    [PGQRS_OPT_TIMEOUT] = {"timeout", "D", "give up after this time", 0},
     [PGQRS_OPT_SCHEMA] = {"schema", "NAME", "PostgreSQL: where the tables are; default public", 0},
     [PGQRS_OPT_WATCH] = {"watch", "[=SECONDS]", "again and again until a signal; default 2", 0},
     [PGQRS_OPT_YES] = {"yes", NULL, "do not ask before anything is destroyed", 0},
@@ -59,7 +59,10 @@ static const struct {
     [PGQRS_OPT_CATCH_UP] = {"catch-up", "P", "times that nobody saw: skip (default), once, all", 0},
     [PGQRS_OPT_OVERLAP] = {"overlap", "P", "allow (default), or skip while the last has not ended",
                            0},
+    [PGQRS_OPT_NOW] = {"now", NULL, "do not wait for running jobs: they are returned", 0},
+    [PGQRS_OPT_NO_WAIT] = {"no-wait", NULL, "do not wait until it has ended", 0},
     [PGQRS_OPT_COUNT_OF] = {"count", "N", "so many, 1 to 1000; default 5", 'n'},
+    [PGQRS_OPT_INTERVAL] = {"interval", "D", "look again after this time; default 1s", 0},
 };
 
 #define GLOBAL                                                                                     \
@@ -113,10 +116,11 @@ static void print_commands(FILE *out, const char *group)
     }
     (void)fprintf(out, "\noptions, which may stand anywhere:\n");
     print_options(out, GLOBAL);
-    (void)fprintf(out, "\nThe store: --dsn, else $PGQRS_DSN, else the dsn in --config, in\n"
-                       "$PGQRS_CONFIG_FILE or in ./" LOCAL_CONFIG ".\n"
-                       "exit: 0 done, 1 failure, 2 usage, 69 store unavailable, 75 not "
-                       "ended yet,\n78 bad configuration\n");
+    (void)fprintf(out,
+                  "\nThe store: --dsn, else $PGQRS_DSN or the file $PGQRS_DSN_FILE, else the dsn\n"
+                  "in --config, in $PGQRS_CONFIG_FILE or in ./" LOCAL_CONFIG ".\n"
+                  "exit: 0 done, 1 failure, 2 usage, 69 store unavailable, 75 not "
+                  "ended yet,\n78 bad configuration\n");
 }
 
 static void print_command(FILE *out, const struct pgqrs_cli_command *c)
@@ -218,7 +222,7 @@ static int parse_words(struct pgqrs_cli *cli, const struct pgqrs_cli_command **c
     if (find_command(group, NULL) == NULL) {
         return pgqrs_cli_usage(
             "found \"%s\", expected admin, queue, message, dlq, workflow, run, schedule, worker, "
-            "ctl or doctor; see pgqrs --help",
+            "ctl, doctor or top; see pgqrs --help",
             group);
     }
     const struct pgqrs_cli_command *c = find_single(group);

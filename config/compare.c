@@ -32,6 +32,25 @@ bool pgqrs_setting_same(const struct pgqrs_setting *setting, const void *a, cons
     }
 }
 
+/* Behind "postgres://USER:PASSWORD@"; null: it is something else. */
+static const char *place_of(const char *dsn)
+{
+    const char *at = strstr(dsn, "://");
+    if (strncmp(dsn, "postgres", 8) != 0 || at == NULL) {
+        return NULL;
+    }
+    at += 3;
+    const char *user_end = memchr(at, '@', strcspn(at, "/?"));
+    return user_end == NULL ? at : user_end + 1;
+}
+
+bool pgqrs_dsn_same_place(const char *a, const char *b)
+{
+    const char *x = place_of(a);
+    const char *y = place_of(b);
+    return x != NULL && y != NULL && strcmp(x, y) == 0;
+}
+
 void pgqrs_setting_copy_number(const struct pgqrs_setting *setting, void *to, const void *from)
 {
     memcpy((char *)to + setting->offset, (const char *)from + setting->offset, setting->size);

@@ -7,6 +7,7 @@
 #include "config/config.h"
 #include "config/locate.h"
 #include "config/settings.h"
+#include "config/variable.h"
 #include "config/yaml_tree.h"
 
 static int take_dsn(const char *path, const struct pgqrs_yaml_node *root, const char *dir,
@@ -46,16 +47,21 @@ static int read_dsn(const char *path, char **dsn_out, struct pgqrs_error *err)
 int pgqrs_config_find_dsn(const char *dsn_flag, const char *path, char **dsn_out,
                           struct pgqrs_error *err)
 {
-    const char *variable = getenv("PGQRS_DSN");
+    struct pgqrs_variable variable = {0};
     const char *file = path != NULL ? path : getenv("PGQRS_CONFIG_FILE");
     if (dsn_flag != NULL) {
         return pgqrs_locate_dsn(dsn_flag, ".", dsn_out, err) < 0 ? pgqrs_error_prefix(err, "--dsn")
                                                                  : 0;
     }
-    if (variable != NULL && *variable != 0) {
-        return pgqrs_locate_dsn(variable, ".", dsn_out, err) < 0
-                   ? pgqrs_error_prefix(err, "PGQRS_DSN")
-                   : 0;
+    if (pgqrs_variable_read("PGQRS_DSN", true, &variable, err) < 0) {
+        return -1;
+    }
+    if (variable.text != NULL) {
+        int rc = pgqrs_locate_dsn(variable.text, ".", dsn_out, err) < 0
+                     ? pgqrs_variable_refused(&variable, err)
+                     : 0;
+        pgqrs_variable_fini(&variable);
+        return rc;
     }
     if (file != NULL && *file != 0) {
         return read_dsn(file, dsn_out, err);

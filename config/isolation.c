@@ -59,7 +59,7 @@ static int find_user(struct pgqrs_config_isolation *isolation, struct pgqrs_erro
                                "found \"%.60s\", expected the name or number of a user",
                                isolation->user);
     }
-    isolation->uid = numeric ? (uint32_t)number : entry->pw_uid;
+    isolation->uid = entry != NULL ? entry->pw_uid : (uint32_t)number;
     if (isolation->uid == 0) {
         return pgqrs_error_set(err, PGQRS_ERR_CONFIG,
                                "found \"%.60s\", expected a user other than root", isolation->user);

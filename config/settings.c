@@ -11,6 +11,7 @@
 #include "base/units.h"
 #include "config/config.h"
 #include "config/locate.h"
+#include "config/variable.h"
 #include "ipc/msg.h"
 #include "store/schedule.h"
 
@@ -482,9 +483,22 @@ int pgqrs_settings_environment(const struct pgqrs_settings *settings, void *obje
 {
     for (size_t i = 0; i < settings->count; i++) {
         const struct pgqrs_setting *row = &settings->rows[i];
-        const char *text = row->variable == NULL ? NULL : getenv(row->variable);
-        if (text != NULL && *text != 0 && pgqrs_setting_store(row, object, text, ".", err) < 0) {
-            return pgqrs_error_prefix(err, "%s", row->variable);
+        struct pgqrs_variable variable = {0};
+        if (row->variable == NULL) {
+            continue;
+        }
+        if (pgqrs_variable_read(row->variable, row->type == PGQRS_SETTING_DSN, &variable, err) <
+            0) {
+            return -1;
+        }
+        int rc = 0;
+        if (variable.text != NULL &&
+            pgqrs_setting_store(row, object, variable.text, ".", err) < 0) {
+            rc = pgqrs_variable_refused(&variable, err);
+        }
+        pgqrs_variable_fini(&variable);
+        if (rc < 0) {
+            return -1;
         }
     }
     return 0;

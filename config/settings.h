@@ -84,6 +84,8 @@ int pgqrs_settings_environment(const struct pgqrs_settings *settings, void *obje
 /* ---- compare.c ---- */
 /* Whether two structs have the same there. Queues are not looked at. */
 bool pgqrs_setting_same(const struct pgqrs_setting *setting, const void *a, const void *b);
+/* Two DSNs of PostgreSQL that differ in user and password alone. */
+bool pgqrs_dsn_same_place(const char *a, const char *b);
 /* Of a setting that is a number or a choice. */
 void pgqrs_setting_copy_number(const struct pgqrs_setting *setting, void *to, const void *from);
 

@@ -84,6 +84,9 @@ static void print_rows(const struct pgqrs_settings *settings, const char *prefix
         if (row->variable != NULL) {
             (void)printf("; environment %s", row->variable);
         }
+        if (row->type == PGQRS_SETTING_DSN) {
+            (void)printf(" or %s_FILE", row->variable);
+        }
         (void)printf("\n");
     }
 }

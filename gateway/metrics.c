@@ -33,8 +33,8 @@ static void put_process(const struct gateway *g, struct evbuffer *out)
                  &(const struct pgqrs_labels){{{"version", PGQRS_VERSION}}}, 1);
     pgqrs_expose_one(out, "pgqrs_start_time_seconds", "gauge",
                      "When pgqrsd was started, since 1970.", number(status, "started_us") / 1e6);
-    pgqrs_expose_one(out, "pgqrs_draining", "gauge", "1 when pgqrsd is stopping, else 0.",
-                     up ? 0 : 1);
+    pgqrs_expose_one(out, "pgqrs_draining", "gauge",
+                     "1 when pgqrsd is draining or stopping, else 0.", up ? 0 : 1);
     pgqrs_expose_one(out, "pgqrs_store_up", "gauge",
                      "1 when the store answers and takes outcomes, else 0.", store ? 1 : 0);
     pgqrs_expose_one(out, "pgqrs_broker_deaths_total", "counter",
@@ -139,6 +139,11 @@ static double is_failing(const json_t *queue)
     return json_is_string(json_object_get(queue, "failing")) ? 1 : 0;
 }
 
+static double is_paused(const json_t *queue)
+{
+    return json_is_true(json_object_get(queue, "paused")) ? 1 : 0;
+}
+
 static double leases_lost_of(const json_t *queue)
 {
     return number(queue, "leases_lost");
@@ -185,6 +190,8 @@ static void put_queues(const json_t *queues, struct evbuffer *out)
                 "Resident memory of all workers.", memory_of);
     put_of_each(queues, out, "pgqrs_queue_failing", "gauge",
                 "1 when its workers can not start or die too often.", is_failing);
+    put_of_each(queues, out, "pgqrs_queue_paused", "gauge",
+                "1 when pgqrsd was told to lease nothing of it.", is_paused);
 }
 
 /* ---- what the store knows ---- */

@@ -406,7 +406,7 @@ int pgqrs_decode_worker_ended(const struct pgqrs_frame *f, struct pgqrs_worker_e
     struct pgqrs_reader r = open_body(f);
     m->generation = pgqrs_read_u64(&r);
     uint8_t how = pgqrs_read_u8(&r);
-    r.failed = r.failed || how > PGQRS_END_TIMEOUT;
+    r.failed = r.failed || how > PGQRS_END_KILLED;
     m->how = (enum pgqrs_end)how;
     m->reason = pgqrs_read_text(&r, 1000);
     return close_body(&r, f, err);

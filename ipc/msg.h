@@ -209,7 +209,7 @@ int pgqrs_decode_worker_welcome(const struct pgqrs_frame *f, struct pgqrs_worker
 struct pgqrs_child_beat {
     int64_t job_id;   /* worker: the job that runs, 0 none */
     int64_t job_ms;   /* worker: for how long */
-    uint32_t held;    /* worker: jobs held; broker: jobs out with workers */
+    uint32_t held;    /* worker: jobs held; broker: jobs out with workers, or not stored yet */
     uint64_t settled; /* broker: outcomes stored since it started; worker: sent */
 };
 void pgqrs_encode_child_beat(struct pgqrs_buf *out, const struct pgqrs_child_beat *m);
@@ -254,6 +254,7 @@ enum pgqrs_end {
     PGQRS_END_INTERRUPTED = 2, /* by us, for a stop: the job that ran has not */
     PGQRS_END_TIMEOUT = 3,     /* the job that ran did not stop at its limit; it has, and that is no
                                   crash */
+    PGQRS_END_KILLED = 4,      /* somebody wanted it: as at its limit */
 };
 
 struct pgqrs_worker_ended {

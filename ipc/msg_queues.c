@@ -20,6 +20,7 @@ void pgqrs_put_queue_settings(struct pgqrs_buf *out, const struct pgqrs_queue_se
     pgqrs_buf_put_u32(out, q->worker_uid);
     pgqrs_buf_put_u32(out, q->load_max);
     pgqrs_buf_put_u32(out, q->place);
+    pgqrs_buf_put_u8(out, q->paused);
 }
 
 void pgqrs_read_queue_settings(struct pgqrs_reader *r, struct pgqrs_queue_settings *q)
@@ -38,6 +39,7 @@ void pgqrs_read_queue_settings(struct pgqrs_reader *r, struct pgqrs_queue_settin
     q->worker_uid = pgqrs_read_u32(r);
     q->load_max = pgqrs_read_u32(r);
     q->place = pgqrs_read_u32(r);
+    q->paused = read_flag(r);
     r->failed =
         r->failed || q->place >= PGQRS_TALLY_PLACES ||
         (q->retry_strategy != PGQRS_RETRY_FIXED && q->retry_strategy != PGQRS_RETRY_EXPONENTIAL);

@@ -224,6 +224,7 @@ struct pgqrs_queue_settings pgqrs_queue_settings(const struct queue *q)
         .worker_uid = queue->isolation.uid,
         .load_max = load_max(queue),
         .place = q->place,
+        .paused = pgqrs_queue_is_paused(q),
     };
 }
 
@@ -466,6 +467,7 @@ static void dispatch(struct child *child, const struct pgqrs_frame *frame)
             pgqrs_child_kill(child, err.text);
         }
         child->beat_at_ms = pgqrs_mono_ms();
+        child->beat_serial = child->place->s->known_serial;
         return;
     case PGQRS_MSG_COMPLAINT:
         on_complaint(child, frame, &err);

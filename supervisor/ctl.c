@@ -38,6 +38,7 @@ struct peer {
     int fds[FDS_MAX]; /* that came with it; -1: none */
     struct run *run;  /* that it waits for */
     bool answered;
+    bool awaits_end; /* of pgqrsd */
 };
 
 struct ctl {
@@ -52,6 +53,25 @@ struct ctl {
 typedef void command_fn(struct supervisor *s, const json_t *request, json_t *reply,
                         struct pgqrs_error *err);
 
+/* "one of: mail, thumbs"; what has no room is left out. */
+static void name_queues(const struct supervisor *s, char *out, size_t size)
+{
+    const char *before = "one of: ";
+    (void)snprintf(out, size, "one of the configuration, which has none");
+    for (size_t i = 0, len = 0; i < s->queue_count; i++) {
+        const struct queue *queue = s->queues[i];
+        if (queue->removed) {
+            continue;
+        }
+        if (len + strlen(before) + strlen(queue->name) + sizeof ", ..." > size) {
+            (void)snprintf(out + len, size - len, "%s...", before);
+            return;
+        }
+        len += (size_t)snprintf(out + len, size - len, "%s%s", before, queue->name);
+        before = ", ";
+    }
+}
+
 static struct queue *find_queue(struct supervisor *s, const json_t *request,
                                 struct pgqrs_error *err)
 {
@@ -60,9 +80,10 @@ static struct queue *find_queue(struct supervisor *s, const json_t *request,
     if (queue != NULL && !queue->removed) {
         return queue;
     }
-    (void)pgqrs_error_set(err, PGQRS_ERR_NOT_FOUND,
-                          "found queue \"%.100s\", expected one of the configuration",
-                          name == NULL ? "" : name);
+    char known[256];
+    name_queues(s, known, sizeof known);
+    (void)pgqrs_error_set(err, PGQRS_ERR_NOT_FOUND, "found queue \"%.100s\", expected %s",
+                          name == NULL ? "" : name, known);
     return NULL;
 }
 
@@ -112,6 +133,88 @@ static void on_scale(struct supervisor *s, const json_t *request, json_t *reply,
     (void)json_object_set_new(reply, "consumers", json_integer(queue->wanted));
 }
 
+/* "workers 0 to 3": the numbers may have gaps, which status tells. */
+static struct place *find_worker(struct queue *queue, const json_t *request,
+                                 struct pgqrs_error *err)
+{
+    const json_t *number = json_object_get(request, "worker");
+    char known[128] = "no worker, since the queue has none";
+    size_t len = 0;
+    for (size_t i = 0; i < queue->place_count; i++) {
+        struct place *place = queue->places[i];
+        if (json_is_integer(number) && json_integer_value(number) == place->slot) {
+            return place;
+        }
+        if (len + sizeof "one of: 4294967295, ..." < sizeof known) {
+            len += (size_t)snprintf(known + len, sizeof known - len, "%s%u",
+                                    len == 0 ? "one of: " : ", ", place->slot);
+        } else if (known[len - 1] != '.') {
+            len += (size_t)snprintf(known + len, sizeof known - len, ", ...");
+        }
+    }
+    char *found = json_dumps(number, JSON_ENCODE_ANY | JSON_COMPACT);
+    (void)pgqrs_error_set(err, PGQRS_ERR_NOT_FOUND,
+                          "queue \"%.100s\": found worker %.40s, expected %s", queue->name,
+                          found == NULL ? "none" : found, known);
+    free(found);
+    return NULL;
+}
+
+static void on_kill(struct supervisor *s, const json_t *request, json_t *reply,
+                    struct pgqrs_error *err)
+{
+    struct queue *queue = find_queue(s, request, err);
+    struct place *place = queue == NULL ? NULL : find_worker(queue, request, err);
+    struct child *child = place == NULL ? NULL : place->child;
+    if (place == NULL) {
+        return;
+    }
+    if (child == NULL || child->state == CHILD_KILLED) {
+        (void)pgqrs_error_set(err, PGQRS_ERR_CONFLICT, "queue \"%.100s\": worker %u is %s",
+                              queue->name, place->slot,
+                              child == NULL ? "not running" : "being killed already");
+        return;
+    }
+    (void)json_object_set_new(reply, "pid", json_integer(child->pid));
+    (void)json_object_set_new(
+        reply, "job", child->beat.job_id == 0 ? json_null() : json_integer(child->beat.job_id));
+    child->kill_asked = true;
+    pgqrs_child_kill(child, "by request (pgqrs ctl kill)");
+}
+
+/* Of one queue, or of all. */
+static void change_pause(struct supervisor *s, const json_t *request, bool paused, json_t *reply,
+                         struct pgqrs_error *err)
+{
+    json_t *changed = json_array();
+    struct queue *queue = NULL;
+    if (json_object_get(request, "queue") == NULL ||
+        (queue = find_queue(s, request, err)) != NULL) {
+        pgqrs_steer_pause(s, queue, paused, changed, err);
+    }
+    (void)json_object_set_new(reply, "queues", changed);
+}
+
+static void on_pause(struct supervisor *s, const json_t *request, json_t *reply,
+                     struct pgqrs_error *err)
+{
+    change_pause(s, request, true, reply, err);
+}
+
+static void on_resume(struct supervisor *s, const json_t *request, json_t *reply,
+                      struct pgqrs_error *err)
+{
+    change_pause(s, request, false, reply, err);
+}
+
+static void on_drain(struct supervisor *s, const json_t *request, json_t *reply,
+                     struct pgqrs_error *err)
+{
+    (void)request;
+    (void)reply;
+    pgqrs_steer_drain(s, err);
+}
+
 static void on_reload(struct supervisor *s, const json_t *request, json_t *reply,
                       struct pgqrs_error *err)
 {
@@ -142,11 +245,11 @@ static void on_log_level(struct supervisor *s, const json_t *request, json_t *re
 static const struct {
     const char *name;
     command_fn *fn;
-} commands[] = {{"status", on_status},
-                {"deaths", on_deaths},
-                {"scale", on_scale},
-                {"reload", on_reload},
-                {"log-level", on_log_level}};
+} commands[] = {
+    {"status", on_status}, {"deaths", on_deaths}, {"scale", on_scale},
+    {"kill", on_kill},     {"pause", on_pause},   {"resume", on_resume},
+    {"drain", on_drain},   {"reload", on_reload}, {"log-level", on_log_level},
+};
 
 static command_fn *find_command(const char *name)
 {
@@ -159,8 +262,9 @@ static command_fn *find_command(const char *name)
 }
 
 static bool start_run(struct peer *peer, const json_t *request, struct pgqrs_error *err);
+static bool begin_stop(struct peer *peer, const json_t *request, json_t *reply);
 
-/* Null: it comes when a run has ended. */
+/* Null: it comes when a run, or pgqrsd, has ended. */
 static json_t *answer(struct peer *peer, const char *line, size_t len)
 {
     struct pgqrs_error err = {0};
@@ -174,6 +278,8 @@ static json_t *answer(struct peer *peer, const char *line, size_t len)
                               "expected a line with a JSON object that has a \"command\"");
     } else if (strcmp(name, "run") == 0) {
         later = start_run(peer, request, &err);
+    } else if (strcmp(name, "stop") == 0) {
+        later = begin_stop(peer, request, reply);
     } else if (fn == NULL) {
         (void)pgqrs_error_set(&err, PGQRS_ERR_INVALID,
                               "command \"%.60s\" is unknown to pgqrsd " PGQRS_VERSION, name);
@@ -229,12 +335,20 @@ static void on_written(struct bufferevent *stream, void *arg)
 static void send_answer(struct peer *peer, json_t *reply)
 {
     char *text = json_dumps(reply, JSON_COMPACT);
+    size_t len = text == NULL ? 0 : strlen(text);
     json_decref(reply);
     peer->answered = true;
     /* Who says no more may still listen. */
     (void)bufferevent_disable(peer->stream, EV_READ);
-    if (text == NULL || bufferevent_write(peer->stream, text, strlen(text)) < 0 ||
-        bufferevent_write(peer->stream, "\n", 1) < 0) {
+    if (text == NULL) {
+        drop(peer);
+        return;
+    }
+    text[len++] = '\n'; /* in the place of the zero byte */
+    /* At once what the socket takes: there may be no next turn of the loop. */
+    ssize_t n = send(bufferevent_getfd(peer->stream), text, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+    size_t sent = n < 0 ? 0 : (size_t)n;
+    if (sent == len || bufferevent_write(peer->stream, text + sent, len - sent) < 0) {
         drop(peer);
     }
     free(text);
@@ -260,6 +374,13 @@ static void on_run_done(void *context, const char *outcome, const char *text)
     send_answer(peer, json_pack("{s:b,s:s,s:s}", "ok", 1, "outcome", outcome, "reason", text));
 }
 
+/* Nothing else is expected of it, for as long as it takes. */
+static void listen_for_its_end(struct peer *peer)
+{
+    (void)bufferevent_set_timeouts(peer->stream, NULL, NULL);
+    (void)bufferevent_enable(peer->stream, EV_READ);
+}
+
 static bool start_run(struct peer *peer, const json_t *request, struct pgqrs_error *err)
 {
     const json_t *id = json_object_get(request, "message");
@@ -276,11 +397,24 @@ static bool start_run(struct peer *peer, const json_t *request, struct pgqrs_err
     peer->run = pgqrs_run_start(peer->ctl->s, queue, json_integer_value(id), peer->fds, on_run_done,
                                 peer, err);
     peer->fds[0] = peer->fds[1] = -1;
-    if (peer->run != NULL) { /* from here on only its end is to be read, for as long as it takes */
-        (void)bufferevent_set_timeouts(peer->stream, NULL, NULL);
-        (void)bufferevent_enable(peer->stream, EV_READ);
+    if (peer->run != NULL) {
+        listen_for_its_end(peer);
     }
     return peer->run != NULL;
+}
+
+/* ---- a stop ---- */
+
+static bool begin_stop(struct peer *peer, const json_t *request, json_t *reply)
+{
+    bool now = json_is_true(json_object_get(request, "now"));
+    peer->awaits_end = !json_is_false(json_object_get(request, "wait"));
+    (void)json_object_set_new(reply, "pid", json_integer(getpid()));
+    pgqrs_supervisor_stop(peer->ctl->s, now, now ? "pgqrs ctl stop --now" : "pgqrs ctl stop");
+    if (peer->awaits_end) {
+        listen_for_its_end(peer);
+    }
+    return peer->awaits_end;
 }
 
 /* ---- the line ---- */
@@ -419,6 +553,14 @@ void pgqrs_ctl_close(struct ctl **ctl)
         return;
     }
     struct peer *peer;
+    struct peer *next;
+    for (peer = LIST_FIRST(&c->peers); peer != NULL; peer = next) {
+        next = LIST_NEXT(peer, link);
+        if (peer->awaits_end) {
+            send_answer(peer, json_pack("{s:b,s:i,s:i}", "ok", 1, "pid", (int)getpid(), "status",
+                                        c->s->exit_status));
+        }
+    }
     while ((peer = LIST_FIRST(&c->peers)) != NULL) {
         drop(peer);
     }

@@ -9,13 +9,18 @@
  *   {"command":"status"}
  *   {"command":"deaths"}  with "queue": of that one
  *   {"command":"scale","queue":"mail","consumers":4}
+ *   {"command":"kill","queue":"mail","worker":2}
+ *   {"command":"pause"}   with "queue": that one; "resume" likewise
+ *   {"command":"drain"}   status has how far it is
+ *   {"command":"stop","now":true,"wait":true}
  *   {"command":"reload"}
  *   {"command":"log-level","level":"debug"}
  *   {"command":"run","queue":"mail","message":7}
  *
  * With the line of a run come two descriptors (SCM_RIGHTS), which are its worker's standard output
  * and error. Its answer comes when it has ended, with "outcome" and "reason"; who shuts the
- * connection down for writing before that, or closes it, cancels the run.
+ * connection down for writing before that, or closes it, cancels the run. That of a stop, unless
+ * "wait" is false, comes when pgqrsd ends, with its exit "status".
  *
  * The answer has "ok"; when that is false, "error" says what was found and what was expected.
  */

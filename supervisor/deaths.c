@@ -97,6 +97,7 @@ void pgqrs_deaths_add(struct deaths *deaths, const struct child *child, int wait
         .pid = child->pid,
         .generation = child->generation,
         .wait_status = wait_status,
+        .asked = child->kill_asked,
         .job_id = pgqrs_output_job(child),
         .settled = child->beat.settled,
         .ready_ms = child->ready_at_ms == 0 ? -1 : pgqrs_mono_ms() - child->ready_at_ms,

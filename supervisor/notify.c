@@ -90,12 +90,24 @@ static size_t ready_workers(const struct queue *queue)
     return ready;
 }
 
-static void add_failing(const struct supervisor *s, char *out, size_t size)
+static bool is_failing(const struct queue *queue)
 {
-    const char *before = "; failing: ";
+    return queue->failing.retry != NULL;
+}
+
+static bool is_paused(const struct queue *queue)
+{
+    return pgqrs_queue_is_paused(queue) && !queue->s->drain_asked && !queue->removed;
+}
+
+/* Appends the names of those queues, after the word. */
+static void add_queues(const struct supervisor *s, const char *word,
+                       bool (*is_one)(const struct queue *queue), char *out, size_t size)
+{
+    const char *before = word;
     for (size_t i = 0; i < s->queue_count; i++) {
         size_t len = strlen(out);
-        if (s->queues[i]->failing.retry == NULL) {
+        if (!is_one(s->queues[i])) {
             continue;
         }
         if (len + strlen(before) + strlen(s->queues[i]->name) + sizeof ", ..." > size) {
@@ -130,9 +142,11 @@ static void describe_running(const struct supervisor *s, char *out, size_t size)
             ready += ready_workers(s->queues[i]);
         }
     }
-    (void)snprintf(text, sizeof text, "%zu %s, %zu of %" PRId64 " workers ready", queues,
-                   queues == 1 ? "queue" : "queues", ready, wanted);
-    add_failing(s, text, sizeof text);
+    (void)snprintf(text, sizeof text, "%zu %s, %zu of %" PRId64 " workers ready%s", queues,
+                   queues == 1 ? "queue" : "queues", ready, wanted,
+                   s->drain_asked ? "; drained by request" : "");
+    add_queues(s, "; failing: ", is_failing, text, sizeof text);
+    add_queues(s, "; paused: ", is_paused, text, sizeof text);
     (void)pgqrs_utf8_copy(out, size, text);
     make_line(out);
 }

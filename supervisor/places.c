@@ -263,7 +263,9 @@ static enum pgqrs_end how_ended(const struct child *child, int wait_status)
         const struct run *run = child->place->run;
         return run != NULL && run->cancelled ? PGQRS_END_INTERRUPTED : PGQRS_END_TIMEOUT;
     }
-    return child->interrupted ? PGQRS_END_INTERRUPTED : PGQRS_END_CRASHED;
+    return child->interrupted  ? PGQRS_END_INTERRUPTED
+           : child->kill_asked ? PGQRS_END_KILLED
+                               : PGQRS_END_CRASHED;
 }
 
 /* A worker that was never ready: the same reason is logged once a queue. */
@@ -276,6 +278,20 @@ static void failed_start(struct place *place, const char *why)
         queue->last_error = strdup(why);
     }
     start_after(place, restart_delay(place, -1));
+}
+
+/* Its end says nothing against it. */
+static void start_as_asked(struct place *place, const struct child *child, const char *why)
+{
+    if (child->kill_asked) {
+        pgqrs_log_warn("%s: %s, starting another one pid=%d generation=%" PRIu64,
+                       pgqrs_place_name(place), why, (int)child->pid, child->generation);
+        pgqrs_place_try(place); /* of a queue that is failing, too */
+    } else {
+        pgqrs_log_info("%s: stopped by request, starting another one pid=%d",
+                       pgqrs_place_name(place), (int)child->pid);
+        pgqrs_place_start(place);
+    }
 }
 
 static void worker_ended(struct place *place, const struct child *child, int wait_status,
@@ -303,17 +319,15 @@ static void worker_ended(struct place *place, const struct child *child, int wai
         pgqrs_log_warn("%s: %s, while it was to end pid=%d", pgqrs_place_name(place), why,
                        (int)child->pid);
     }
-    bool told_to = child->stop_asked && ready;
+    bool told_to = (child->stop_asked || child->kill_asked) && ready;
     if ((!told_to && pgqrs_reload_canary_died(place, code, why)) || pgqrs_pool_leave(place)) {
         return;
     }
     if (!ready && pgqrs_pool_give_up_replacing(place, why)) {
         return;
     }
-    if (child->stop_asked) {
-        pgqrs_log_info("%s: stopped by request, starting another one pid=%d",
-                       pgqrs_place_name(place), (int)child->pid);
-        pgqrs_place_start(place);
+    if (child->kill_asked || child->stop_asked) {
+        start_as_asked(place, child, why);
         return;
     }
     /* A limit that is kept says nothing against the worker, and paces itself. */
@@ -378,8 +392,14 @@ static void broker_ended(struct place *place, const struct child *child, int wai
                                                          : PGQRS_EXIT_FAILURE);
         return;
     }
-    pgqrs_log_error("broker: %s%s, starting it again in %" PRId64 " ms; jobs that run go on pid=%d",
-                    never_ready ? "can not start: " : "", why, delay, (int)child->pid);
+    if (child->interrupted) {
+        pgqrs_log_info("broker: %s, starting it again; jobs that run go on pid=%d", why,
+                       (int)child->pid);
+    } else {
+        pgqrs_log_error("broker: %s%s, starting it again in %" PRId64
+                        " ms; jobs that run go on pid=%d",
+                        never_ready ? "can not start: " : "", why, delay, (int)child->pid);
+    }
     start_after(place, delay);
 }
 

@@ -52,7 +52,7 @@ static bool is_one_of(const char *const *keys, size_t count, const char *key)
 
 /* ---- the broker ---- */
 
-static void tell_broker(struct supervisor *s)
+void pgqrs_queues_tell(struct supervisor *s)
 {
     struct child *broker = s->broker.child;
     s->queues_serial++;
@@ -104,7 +104,7 @@ static void accept_next(struct queue *queue)
     bool scaled = queue->config->consumers != old->config.consumers ||
                   queue->config->consumers_max > 0 || old->config.consumers_max > 0;
     pgqrs_version_destroy(&old);
-    tell_broker(queue->s);
+    pgqrs_queues_tell(queue->s);
     if (canary != NULL) {
         pgqrs_pool_replaced(canary);
     }
@@ -274,6 +274,7 @@ static int add_queue(struct supervisor *s, struct pgqrs_config_queue *fresh, jso
         return -1;
     }
     queue->serial = s->queues_serial + 1;
+    queue->paused = s->all_paused;
     note(changes, "queue \"%s\": new", queue->name);
     return 0;
 }
@@ -299,12 +300,33 @@ static bool is_in(const struct pgqrs_config *config, const char *name)
     return false;
 }
 
+/* The broker that runs would not get them; it is an end that loses nothing. */
+static bool take_credentials(struct supervisor *s, const struct pgqrs_setting *row,
+                             const struct pgqrs_config *fresh, json_t *changes)
+{
+    bool main_dsn = strcmp(row->key, "dsn") == 0;
+    const char *old = main_dsn ? s->config->dsn : s->config->wake_dsn;
+    const char *dsn = main_dsn ? fresh->dsn : fresh->wake_dsn;
+    struct child *broker = s->broker.child;
+    if (row->type != PGQRS_SETTING_DSN || old == NULL || dsn == NULL ||
+        !pgqrs_dsn_same_place(old, dsn) ||
+        pgqrs_setting_store(row, s->config, dsn, "/", NULL) < 0) {
+        return false;
+    }
+    note(changes, "%s: another user or password; the broker starts again with it", row->key);
+    if (broker != NULL && broker->state >= CHILD_WELCOMED) {
+        broker->interrupted = true;
+        pgqrs_child_kill(broker, "there is another user or password");
+    }
+    return true;
+}
+
 static void apply_top(struct supervisor *s, const struct pgqrs_config *fresh, json_t *changes)
 {
     enum pgqrs_log_level level = s->config->log_level;
     for (size_t i = 0; i < pgqrs_settings_top.count; i++) {
         const struct pgqrs_setting *row = &pgqrs_settings_top.rows[i];
-        if (pgqrs_setting_same(row, s->config, fresh)) {
+        if (pgqrs_setting_same(row, s->config, fresh) || take_credentials(s, row, fresh, changes)) {
             continue;
         }
         if (IS_ONE_OF(applied_at_once, row->key)) {
@@ -356,7 +378,7 @@ static int take_file(struct supervisor *s, json_t *changes, struct pgqrs_error *
     if (json_array_size(changes) == 0) {
         pgqrs_log_info("reload: nothing has changed");
     }
-    tell_broker(s);
+    pgqrs_queues_tell(s);
     pgqrs_schedules_tell(s);
     return rc;
 }

@@ -95,6 +95,10 @@ static int check(const struct supervisor *s, const struct queue *queue, struct p
                                s->state >= SUPERVISOR_DRAINING ? "pgqrsd is stopping"
                                                                : "pgqrsd is starting");
     }
+    if (s->drain_asked) {
+        return pgqrs_error_set(err, PGQRS_ERR_CONFLICT,
+                               "pgqrsd is drained; to end that: pgqrs ctl resume");
+    }
     if (count >= RUNS_MAX) {
         return pgqrs_error_set(err, PGQRS_ERR_CONFLICT,
                                "found %d isolated runs, expected fewer before another one",

@@ -76,7 +76,7 @@ static bool follows_load(const struct queue *queue)
     const struct child *broker = queue->s->broker.child;
     return queue->config->consumers_max > 0 && queue->s->state == SUPERVISOR_RUNNING &&
            broker != NULL && broker->state == CHILD_READY && queue->failing.retry == NULL &&
-           !queue->removed;
+           !queue->removed && !pgqrs_queue_is_paused(queue);
 }
 
 void pgqrs_scaling_load(struct supervisor *s, const struct pgqrs_queue_load *load)

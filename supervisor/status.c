@@ -35,6 +35,29 @@ int64_t pgqrs_resident_memory(pid_t pid)
     return pages * sysconf(_SC_PAGESIZE);
 }
 
+/* What it has computed, as user and in the kernel; -1 when nobody can tell. */
+static int64_t cpu_ms(pid_t pid)
+{
+    char path[40];
+    char line[1024];
+    unsigned long long user;
+    unsigned long long kernel;
+    (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    FILE *f = fopen(path, "re");
+    if (f == NULL) {
+        return -1;
+    }
+    size_t len = fread(line, 1, sizeof line - 1, f);
+    (void)fclose(f); /* it was only read */
+    line[len] = 0;
+    const char *rest = strrchr(line, ')'); /* the name before it may hold anything */
+    if (rest == NULL || sscanf(rest + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu",
+                               &user, &kernel) != 2) {
+        return -1;
+    }
+    return (int64_t)((user + kernel) * 1000 / (unsigned long long)sysconf(_SC_CLK_TCK));
+}
+
 static json_t *time_of(int64_t us)
 {
     char text[PGQRS_TIMESTAMP_SIZE];
@@ -77,6 +100,8 @@ static json_t *describe_place(const struct place *place)
     put(out, "generation", json_integer((json_int_t)child->generation));
     put(out, "beat_age_ms", json_integer(pgqrs_mono_ms() - child->beat_at_ms));
     put(out, "memory", json_integer(pgqrs_resident_memory(child->pid)));
+    int64_t cpu = cpu_ms(child->pid);
+    put(out, "cpu_ms", cpu < 0 ? json_null() : json_integer(cpu));
     if (place->role == PGQRS_ROLE_WORKER) {
         put(out, "job", child->beat.job_id == 0 ? json_null() : json_integer(child->beat.job_id));
         put(out, "job_ms", json_integer(child->beat.job_ms));
@@ -104,6 +129,7 @@ static json_t *describe_queue(const struct queue *queue)
                          : queue->wanted));
     put(out, "consumers_max", json_integer(queue->config->consumers_max));
     put(out, "waiting", json_integer(queue->scaling.ready));
+    put(out, "paused", json_boolean(pgqrs_queue_is_paused(queue)));
     put(out, "failing",
         queue->failing.retry == NULL ? json_null() : json_string(queue->failing.why));
     if (queue->failing.retry != NULL) {
@@ -124,13 +150,28 @@ static json_t *describe_queue(const struct queue *queue)
     return out;
 }
 
+static json_t *describe_drain(const struct supervisor *s)
+{
+    json_t *out = s->drain_asked ? json_object() : json_null();
+    if (s->drain_asked) {
+        int64_t running = pgqrs_steer_running(s);
+        put(out, "since", time_of(s->drain_since_us));
+        put(out, "running", running < 0 ? json_null() : json_integer(running));
+        put(out, "drained", json_boolean(running == 0));
+    }
+    return out;
+}
+
 void pgqrs_status_whole(const struct supervisor *s, json_t *out)
 {
     json_t *queues = json_array();
     put(out, "version", json_string(PGQRS_VERSION));
     put(out, "name", json_string(s->config->name));
     put(out, "pid", json_integer(getpid()));
-    put(out, "state", json_string(supervisor_states[s->state]));
+    enum supervisor_state state =
+        s->drain_asked && s->state == SUPERVISOR_RUNNING ? SUPERVISOR_DRAINING : s->state;
+    put(out, "state", json_string(supervisor_states[state]));
+    put(out, "drain", describe_drain(s));
     put(out, "log_level", json_string(pgqrs_log_level_name(pgqrs_log_level())));
     put(out, "memory", json_integer(pgqrs_resident_memory(getpid())));
     put(out, "unclosed_channels", json_integer((json_int_t)pgqrs_control_unclosed()));
@@ -160,6 +201,7 @@ static json_t *describe_death(const struct death *death, const char *queue)
     put(out, "pid", json_integer(death->pid));
     put(out, "generation", json_integer((json_int_t)death->generation));
     put(out, "reason", json_string(death->why));
+    put(out, "by_request", json_boolean(death->asked));
     put(out, "signal", WIFSIGNALED(status) ? json_integer(WTERMSIG(status)) : json_null());
     put(out, "status", WIFEXITED(status) ? json_integer(WEXITSTATUS(status)) : json_null());
     put(out, "job", death->job_id == 0 ? json_null() : json_integer(death->job_id));

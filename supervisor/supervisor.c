@@ -244,17 +244,23 @@ void pgqrs_supervisor_fail(struct supervisor *s, int exit_status)
     }
 }
 
+void pgqrs_supervisor_stop(struct supervisor *s, bool now, const char *why)
+{
+    if (now && s->state <= SUPERVISOR_DRAINING) {
+        kill_workers(s, why);
+    } else if (!now && s->state < SUPERVISOR_DRAINING) {
+        begin_drain(s, why);
+    }
+}
+
 /* ---- signals ---- */
 
 static void on_term(evutil_socket_t signal, short what, void *arg)
 {
     struct supervisor *s = arg;
     (void)what;
-    if (s->state < SUPERVISOR_DRAINING) {
-        begin_drain(s, signal == SIGINT ? "SIGINT" : "SIGTERM");
-    } else if (signal == SIGINT && s->state == SUPERVISOR_DRAINING) {
-        kill_workers(s, "second SIGINT");
-    }
+    bool now = signal == SIGINT && s->state == SUPERVISOR_DRAINING;
+    pgqrs_supervisor_stop(s, now, now ? "second SIGINT" : signal == SIGINT ? "SIGINT" : "SIGTERM");
 }
 
 static void on_quit(evutil_socket_t signal, short what, void *arg)
@@ -262,9 +268,14 @@ static void on_quit(evutil_socket_t signal, short what, void *arg)
     struct supervisor *s = arg;
     (void)signal;
     (void)what;
-    if (s->state <= SUPERVISOR_DRAINING) {
-        kill_workers(s, "SIGQUIT");
-    }
+    pgqrs_supervisor_stop(s, true, "SIGQUIT");
+}
+
+/* CONT, which also comes after STOP, ends no other pause. */
+static void on_pause(evutil_socket_t signal, short what, void *arg)
+{
+    (void)what;
+    pgqrs_steer_signal(arg, signal == SIGTSTP);
 }
 
 static void on_scale(evutil_socket_t signal, short what, void *arg)
@@ -370,7 +381,8 @@ static int watch_signals(struct supervisor *s)
         event_callback_fn fn;
     } table[] = {{SIGCHLD, on_sigchld}, {SIGTERM, on_term},  {SIGINT, on_term},
                  {SIGQUIT, on_quit},    {SIGUSR2, on_usr2},  {SIGHUP, on_hup},
-                 {SIGUSR1, on_usr1},    {SIGTTIN, on_scale}, {SIGTTOU, on_scale}};
+                 {SIGUSR1, on_usr1},    {SIGTTIN, on_scale}, {SIGTTOU, on_scale},
+                 {SIGTSTP, on_pause},   {SIGCONT, on_pause}};
     (void)signal(SIGPIPE, SIG_IGN); /* a closed peer is an error of write */
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         struct event *event = evsignal_new(s->base, table[i].number, table[i].fn, s);

@@ -18,6 +18,7 @@
  *   pool.c         how many places a queue has: scaling, and replacing old workers
  *   run.c          one message in a worker of its own
  *   cgroup.c       groups that keep workers to a limit of memory
+ *   steer.c        what the operator wants: pauses, a drain
  *   deaths.c       the last deaths
  *   status.c       what we know, as JSON
  *   tally.c        what brokers count
@@ -90,6 +91,7 @@ struct child {
     struct pgqrs_child_beat beat;    /* the last one */
     bool interrupted;                /* we end it for a stop: its job has not spent its attempt */
     bool stop_asked;                 /* somebody has marked its row stopped */
+    bool kill_asked;                 /* somebody has wanted it: its job has spent its attempt */
     char *kill_reason;               /* why we killed it; null: we did not */
     struct child_output output;
     int64_t memory_limit; /* bytes; 0: none, or it was not welcomed yet */
@@ -99,6 +101,7 @@ struct child {
     uint32_t version;               /* of its queue, with which it was started */
     bool pinned;                    /* its plugin is the file we hold, not the one at the path */
     uint32_t welcome_serial;        /* of the queues that its welcome knew; of a broker */
+    uint32_t beat_serial;           /* of those it knew at its last beat; of a broker */
 };
 
 struct pgqrs_recycle { /* when the worker at hand is to be replaced; each 0: never */
@@ -130,6 +133,7 @@ struct death {
     pid_t pid;
     uint64_t generation;
     int wait_status;
+    bool asked;     /* somebody has killed it */
     int64_t job_id; /* that ran; 0: none */
     uint64_t settled;
     int64_t ready_ms;    /* for so long; -1: never */
@@ -180,6 +184,7 @@ struct queue {
     uint32_t versions;       /* the last number that was given out */
     uint32_t serial;         /* workers are not started before the broker knows this one */
     bool rolling;            /* workers of an older version are being replaced */
+    bool paused;             /* its workers are given nothing, until somebody says otherwise */
     bool removed;            /* not in the configuration any more: it goes with its last worker */
     int64_t wanted;          /* so many workers */
     struct place **places;   /* in the order in which they were added */
@@ -248,6 +253,11 @@ struct supervisor {
     struct run_list runs;
     uint32_t queues_serial; /* of what the broker was told last */
     uint32_t known_serial;  /* of what it has confirmed */
+    bool all_paused;        /* queues that come are paused, too */
+    bool signal_paused;     /* TSTP has paused all, beside that */
+    bool drain_asked;       /* no queue is given anything */
+    uint32_t drain_serial;  /* since this one; a broker that knows it leases nothing */
+    int64_t drain_since_us; /* wall clock */
     struct unreported_ends unreported;
     size_t unreported_count;
     struct event *signals[12];
@@ -361,6 +371,22 @@ bool pgqrs_reload_canary_died(struct place *place, int exit_code, const char *wh
 /* From time to time: canaries that have done well, queues that can go. */
 void pgqrs_reload_check(struct supervisor *s);
 
+/* Tells the broker of the queues, if there is one. */
+void pgqrs_queues_tell(struct supervisor *s);
+
+/* ---- steer.c ---- */
+bool pgqrs_queue_is_paused(const struct queue *queue);
+/* Begins a pause or ends it; null: of all queues, and with it a drain. Appends the names of those
+ * for which something changes to an array. err says why not. */
+void pgqrs_steer_pause(struct supervisor *s, struct queue *queue, bool paused, json_t *changed,
+                       struct pgqrs_error *err);
+/* TSTP or CONT. */
+void pgqrs_steer_signal(struct supervisor *s, bool paused);
+/* Nothing more is leased, from any queue, until somebody ends all pauses. err says why not. */
+void pgqrs_steer_drain(struct supervisor *s, struct pgqrs_error *err);
+/* How many jobs still run; -1: nobody knows yet. */
+int64_t pgqrs_steer_running(const struct supervisor *s);
+
 /* ---- schedules.c ---- */
 /* Tells the broker, if there is one. */
 void pgqrs_schedules_tell(struct supervisor *s);
@@ -443,6 +469,8 @@ void pgqrs_supervisor_broker_ready(struct supervisor *s);
 void pgqrs_supervisor_step(struct supervisor *s);
 /* From now on, here and in every child, those to come included. */
 void pgqrs_supervisor_set_log_level(struct supervisor *s, enum pgqrs_log_level level);
+/* As TERM; now: as QUIT. why is for the log. */
+void pgqrs_supervisor_stop(struct supervisor *s, bool now, const char *why);
 /* Ends everything in order and exits with this status. */
 void pgqrs_supervisor_fail(struct supervisor *s, int exit_status);
 

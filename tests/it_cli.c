@@ -191,7 +191,7 @@ static void test_exit_statuses(void **state)
         {2, "queue", "queue create NAME..."},
         {2, "nonsense",
          "found \"nonsense\", expected admin, queue, message, dlq, workflow, run, schedule, "
-         "worker, ctl or doctor"},
+         "worker, ctl, doctor or top"},
         {2, "queue nonsense", "queue has no command \"nonsense\""},
         {2, "queue create", "found 0 words, expected: NAME..."},
         {2, "queue list x", "found 1 words, expected: none"},

@@ -62,6 +62,9 @@ static void test_groups_and_commands(void **state)
     offers(f, "do", "doctor\n");
     offers(f, "doctor ''", "");
     offers(f, "doctor --so", "--socket\n");
+    offers(f, "to", "top\n");
+    offers(f, "top --int", "--interval\n");
+    offers(f, "top --interval 5s --so", "--socket\n");
     offers(f, "nothing", "");
     complete(f, "queue ''");
     says(shell_out, "create\n");
@@ -94,6 +97,7 @@ static void test_options(void **state)
     offers(f, "queue metrics --wa", "--watch\n");
     offers(f, "queue wait mail --ti", "--timeout\n");
     offers(f, "queue wait mail --pri", "");
+    offers(f, "ctl stop --no", "--now\n--no-wait\n");
     offers(f, "message enqueue --pri", "--priority\n");
     complete(f, "queue purge -");
     says(shell_out, "--what\n");
@@ -122,6 +126,7 @@ static void test_names_of_queues(void **state)
     static const char *const lines[] = {
         "queue metrics ma", "queue wait ma",   "queue purge ma",     "queue delete print ma",
         "queue pause ma",   "queue resume ma", "message enqueue ma", "message list --queue ma",
+        "ctl kill ma",      "ctl pause ma",    "ctl resume ma",
     };
     const struct fixture *f = *state;
     char words[512];

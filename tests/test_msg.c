@@ -267,7 +267,8 @@ static void encode_example(struct pgqrs_buf *out, enum pgqrs_msg_type type)
                                                        .payload = {"{}", 2},
                                                        .priority = -1},
                                                .workflow = 1};
-    struct pgqrs_queue_settings queue = {.name = "mail", .max_attempts = 5, .retry_strategy = 2};
+    struct pgqrs_queue_settings queue = {
+        .name = "mail", .max_attempts = 5, .retry_strategy = 2, .load_max = 9, .paused = 1};
     struct pgqrs_worker_started worker = a_worker;
     struct pgqrs_job_key held[] = {{1, 1, 0}, {2, 3, 0}};
     struct pgqrs_job_enqueue follow[] = {
@@ -313,7 +314,7 @@ static void encode_example(struct pgqrs_buf *out, enum pgqrs_msg_type type)
         break;
     case PGQRS_MSG_WORKER_ENDED:
         pgqrs_encode_worker_ended(out, &(struct pgqrs_worker_ended){.generation = 1,
-                                                                    .how = PGQRS_END_TIMEOUT,
+                                                                    .how = PGQRS_END_KILLED,
                                                                     .reason = "gone"});
         break;
     case PGQRS_MSG_ORDER:
@@ -474,6 +475,25 @@ static void test_a_welcome_keeps_its_isolation(void **state)
     assert_true(m.isolation.limit_core && m.isolation.seccomp && !m.isolation.no_new_privileges);
     buf.data[buf.len - 1] = 2; /* the last flag */
     assert_int_equal(pgqrs_decode_worker_welcome(&frame, &m, &err), -1);
+    pgqrs_buf_fini(&buf);
+}
+
+static void test_a_queue_keeps_its_pause(void **state)
+{
+    (void)state;
+    struct pgqrs_buf buf = {0};
+    encode_example(&buf, PGQRS_MSG_BROKER_QUEUES);
+    struct pgqrs_frame frame = parse(&buf);
+    struct pgqrs_queue_settings *queues = NULL;
+    struct pgqrs_error err;
+    uint32_t serial;
+    size_t count;
+    assert_int_equal(pgqrs_decode_broker_queues(&frame, &serial, &queues, &count, &err), 0);
+    assert_int_equal(queues[0].load_max, 9);
+    assert_int_equal(queues[0].paused, 1);
+    free(queues);
+    buf.data[buf.len - 1] = 2; /* the last flag */
+    assert_int_equal(pgqrs_decode_broker_queues(&frame, &serial, &queues, &count, &err), -1);
     pgqrs_buf_fini(&buf);
 }
 
@@ -643,6 +663,7 @@ int main(void)
         cmocka_unit_test(test_every_type_has_a_row_and_round_trips),
         cmocka_unit_test(test_result_keeps_its_fields),
         cmocka_unit_test(test_a_welcome_keeps_its_isolation),
+        cmocka_unit_test(test_a_queue_keeps_its_pause),
         cmocka_unit_test(test_a_flow_keeps_its_fields),
         cmocka_unit_test(test_a_flow_brings_only_what_it_may),
         cmocka_unit_test(test_cut_frames_ask_for_more_and_cut_bodies_are_refused),

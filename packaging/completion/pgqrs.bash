@@ -73,7 +73,7 @@ _pgqrs()
     local i words=() values=' -o --output --dsn --config --schema --delay --at --priority --batch
         --wrap --queue --state --outcome --limit --before --timeout --worker --key --unique-key
         --what --older-than --socket --workflow --status --from --input --cron --zone --payload
-        --catch-up --overlap -n --count '
+        --catch-up --overlap -n --count --interval '
     COMPREPLY=()
     for ((i = 1; i < COMP_CWORD; i++)); do
         case ${COMP_WORDS[i]} in
@@ -104,7 +104,8 @@ _pgqrs()
         'queue create '* | 'message enqueue 3') ;;
         'queue delete '* | 'queue pause '* | 'queue resume '* | 'queue purge 2' | \
             'queue metrics 2' | 'queue wait 2' | 'message enqueue 2' | 'worker scale 2' | \
-            'ctl deaths 2')
+            'ctl deaths 2' | 'ctl kill 2' | \
+            'ctl pause 2' | 'ctl resume 2')
             _pgqrs_offer "$word" < <(_pgqrs_queues "$program")
             ;;
         'schedule create '*) ;;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "store/postgres/pg_schema.h"
+#include "store/postgres/pg_text.h"
 
 /*
  * What pgqrs' migrations make, by the same names: its clients and its migrator find what they
@@ -287,16 +288,27 @@ const char pgqrs_pg_ddl_functions[] =
     "  RETURN FOUND;\n"
     "END $$;"
 
+    /* The settings are those of our connections: what asks for an order names the index. */
     "CREATE OR REPLACE FUNCTION pgqrs_backlog(queue text) RETURNS bigint"
-    " LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$\n"
+    " LANGUAGE plpgsql STABLE SET search_path FROM CURRENT SET enable_seqscan TO off"
+    " SET enable_bitmapscan TO off SET enable_sort TO off SET jit TO off AS $$\n"
     "DECLARE\n"
     "  qid bigint;\n"
+    "  paused boolean;\n"
+    "  waiting bigint := 0;\n"
+    "  running bigint;\n"
     "BEGIN\n"
-    "  SELECT q.id INTO qid FROM pgqrs_queues q WHERE q.queue_name = $1;\n"
+    "  SELECT q.id, q.pgqrsd_paused_at IS NOT NULL INTO qid, paused FROM pgqrs_queues q"
+    " WHERE q.queue_name = $1;\n"
     "  IF qid IS NULL THEN\n"
     "    RAISE EXCEPTION 'queue \"%\" does not exist', $1 USING ERRCODE = 'no_data_found';\n"
     "  END IF;\n"
-    "  RETURN (SELECT count(*) FROM (SELECT 1 FROM pgqrs_messages m WHERE m.queue_id = qid"
-    " AND m.archived_at IS NULL AND m.consumer_worker_id IS NULL AND m.vt <= pgqrsd_now()"
-    " LIMIT 100000) ready);\n"
+    "  IF NOT paused THEN\n"
+    "    SELECT count(*) INTO waiting FROM (SELECT 1 FROM pgqrs_messages m WHERE m.queue_id = qid"
+    " AND " PG_PENDING " AND m.vt <= pgqrsd_now() ORDER BY m.vt, m.enqueued_at, m.id"
+    " LIMIT 100000) due;\n"
+    "  END IF;\n"
+    "  SELECT count(*) INTO running FROM (SELECT 1 FROM pgqrs_messages m WHERE m.queue_id = qid"
+    " AND " PG_LEASED " ORDER BY m.consumer_worker_id LIMIT 100000) leased;\n"
+    "  RETURN waiting + running;\n"
     "END $$";

@@ -236,8 +236,11 @@ static void put_texts(struct pg_args *args, const struct pgqrs_follow_up *const 
     pgqrs_pg_arg_array_begin(args, PG_TEXT, count);
     for (size_t i = 0; i < count; i++) {
         const char *text = keys ? follow_ups[i]->item.unique_key : follow_ups[i]->queue;
-        pgqrs_pg_arg_array_bytes(
-            args, text == NULL ? (struct pgqrs_bytes){0} : pgqrs_bytes_from(text), false);
+        struct pgqrs_bytes bytes = {0};
+        if (text != NULL) {
+            bytes = pgqrs_bytes_from(text);
+        }
+        pgqrs_pg_arg_array_bytes(args, bytes, false);
     }
     pgqrs_pg_arg_array_end(args);
 }

@@ -172,6 +172,9 @@ const struct pg_stmt pgqrs_pg_verify_stmt = {
         " UNION ALL "
         "SELECT 'function ' || v.n FROM (VALUES " FUNCTIONS ") v (n)"
         " WHERE to_regprocedure(v.n) IS NULL"
+        " UNION ALL " /* the first one counted only what waits */
+        "SELECT 'function pgqrs_backlog(text) that counts what runs' FROM pg_proc p"
+        " WHERE p.oid = to_regprocedure('pgqrs_backlog(text)') AND p.prosrc NOT LIKE '%running%'"
         " UNION ALL "
         "SELECT 'trigger ' || v.n || ' on pgqrs_messages' FROM (VALUES " TRIGGERS ") v (n)"
         " WHERE NOT EXISTS (SELECT 1 FROM pg_trigger WHERE tgrelid = to_regclass('pgqrs_messages')"

@@ -5,6 +5,7 @@
  *
  * Settings: {"file": PATH}. Payload, every key optional:
  *   ms             work for so long, in slices, looking for a cancellation in between
+ *   until          "FILE": work until there is this file instead
  *   ms_after_first the same from the second attempt on
  *   ignore_cancel  true: do not look
  *   say            "TEXT": a line on standard output, first
@@ -51,8 +52,10 @@ static int64_t now_ms(void)
 static bool work(const struct pgqrs_job *job, long long ms, bool ignore_cancel)
 {
     const struct timespec slice = {.tv_nsec = SLICE_MS * 1000000};
+    char file[256];
     int64_t until = now_ms() + ms;
-    while (now_ms() < until) {
+    flat_text(job->payload, "until", file, sizeof file);
+    while (file[0] != 0 ? access(file, F_OK) < 0 : now_ms() < until) {
         if (!ignore_cancel && pgqrs_cancelled(job)) {
             return false;
         }

@@ -10,8 +10,9 @@
 
 #include <cmocka.h>
 
-static const char *const variables[] = {"PGQRS_DSN", "PGQRS_RUNTIME_DIR", "PGQRS_LOG_LEVEL",
-                                        "PGQRS_LOG_FORMAT", "PGQRS_CONFIG_FILE"};
+static const char *const variables[] = {
+    "PGQRS_DSN",         "PGQRS_RUNTIME_DIR", "PGQRS_LOG_LEVEL",    "PGQRS_LOG_FORMAT",
+    "PGQRS_CONFIG_FILE", "PGQRS_DSN_FILE",    "PGQRS_WAKE_DSN_FILE"};
 
 int config_setup(void **state)
 {

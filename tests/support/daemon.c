@@ -50,6 +50,7 @@ bool wait_for(condition_fn *condition, const void *arg, int64_t ms)
 void scratch_create(struct scratch *s)
 {
     const char *tmp = getenv("TMPDIR");
+    // cppcheck-suppress ctuuninitvar ; it is made here
     (void)snprintf(s->dir, sizeof s->dir, "%s/pgqrs-test-XXXXXX", tmp ? tmp : "/tmp");
     if (mkdtemp(s->dir) == NULL) {
         give_up("%s: %s", s->dir, strerror(errno));

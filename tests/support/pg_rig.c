@@ -274,7 +274,10 @@ int pg_rig_teardown(void **state)
 int pg_rig_open(struct pg_rig *rig, const struct pgqrs_store_options *options,
                 struct pgqrs_store **store_out)
 {
-    struct pgqrs_store_options how = options == NULL ? (struct pgqrs_store_options){0} : *options;
+    struct pgqrs_store_options how = {0};
+    if (options != NULL) {
+        how = *options;
+    }
     how.schema = how.schema == NULL ? rig->schema : how.schema;
     return pgqrs_store_open(rig->dsn, &how, store_out, &rig->err);
 }
