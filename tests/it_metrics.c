@@ -23,7 +23,7 @@ static int64_t number(const struct world *w, const char *sql)
     return w->pg != NULL ? pg_rig_number(w->pg->rig, "%s", sql) : db_number(&w->f->scratch, sql);
 }
 
-static void start(const struct world *w, const char *queue_settings)
+static void start_handler(const struct world *w, const char *handler, const char *queue_settings)
 {
     daemon_config(&w->f->scratch,
                   "http: {listen: 0}\n"
@@ -32,10 +32,15 @@ static void start(const struct world *w, const char *queue_settings)
                   "    handler: %s\n"
                   "    settings: {file: %s}\n"
                   "%s",
-                  built("tests/handlers/effect.so"), w->f->scratch.effects, queue_settings);
+                  built(handler), w->f->scratch.effects, queue_settings);
     daemon_start(&w->f->daemon, &w->f->scratch);
     http_find(&w->f->daemon);
     http_await("/readyz", 200, "ok\n");
+}
+
+static void start(const struct world *w, const char *queue_settings)
+{
+    start_handler(w, "tests/handlers/effect.so", queue_settings);
 }
 
 /* ---- 10,000 jobs ---- */
@@ -231,6 +236,22 @@ static void test_times_of_jobs(void **state)
     assert_int_equal(daemon_stop(&w->f->daemon, SIGTERM), 0);
 }
 
+/* A run that sleeps is two jobs. */
+static void test_times_of_a_workflow(void **state)
+{
+    const struct world *w = *state;
+    start_handler(w, "tests/handlers/script.so", "");
+    fixture_enqueue(w->f, 1, "{\"input\":\"slow:a:150 sleep:b:50 step:c\"}");
+    http_await_metric(OF_WORK("pgqrs_jobs_settled_total", ",outcome=\"done\""), 1);
+    assert_int_equal(http_metric(OF_WORK("pgqrs_jobs_settled_total", ",outcome=\"snooze\"")), 1);
+    assert_int_equal(http_metric(OF_WORK("pgqrs_job_run_seconds_count", "")), 2);
+    assert_int_equal(http_metric(OF_WORK("pgqrs_job_wait_seconds_count", "")), 2);
+    assert_int_equal(bucket("pgqrs_job_run_seconds", "3600"), 2);
+    assert_true(http_metric_real(OF_WORK("pgqrs_job_run_seconds_sum", "")) >= 0.15);
+    assert_true(http_metric("pgqrs_commit_group_size_count{call=\"flow\"}") >= 4);
+    assert_int_equal(daemon_stop(&w->f->daemon, SIGTERM), 0);
+}
+
 static void test_leases_that_are_lost_or_freed(void **state)
 {
     const struct world *w = *state;
@@ -302,6 +323,7 @@ int main(void)
          world_pg_setup, world_pg_teardown, NULL},
         PG_CASE(test_what_a_dying_broker_has_stored_is_counted),
         SQLITE_CASE(test_times_of_jobs),
+        SQLITE_CASE(test_times_of_a_workflow),
         SQLITE_CASE(test_leases_that_are_lost_or_freed),
         SQLITE_CASE(test_calls_of_the_store),
     };
