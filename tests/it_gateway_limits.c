@@ -27,10 +27,10 @@ static bool send_byte(int fd)
 {
     static const char request[] = "GET /livez HTTP/1.1\r\nX: ";
     static size_t sent;
-    char byte = sent < sizeof request - 1 ? request[sent] : 'x';
+    const char *byte = sent < sizeof request - 1 ? &request[sent] : "x";
     char answer;
     sent++;
-    return send(fd, &byte, 1, MSG_NOSIGNAL) == 1 &&
+    return send(fd, byte, 1, MSG_NOSIGNAL) == 1 &&
            (recv(fd, &answer, 1, MSG_DONTWAIT) < 0 && errno == EAGAIN);
 }
 
