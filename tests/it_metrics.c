@@ -285,6 +285,41 @@ static void test_leases_that_are_lost_or_freed(void **state)
     assert_int_equal(daemon_stop(&w->f->daemon, SIGQUIT), 75);
 }
 
+/* ---- queues that come and go ---- */
+
+static void reload_with(const struct world *w, const char *queues)
+{
+    daemon_config(&w->f->scratch, "http: {listen: 0}\nqueues:\n%s", queues);
+    assert_int_equal(kill(w->f->daemon.pid, SIGHUP), 0);
+}
+
+static void test_queues_that_come_and_go(void **state)
+{
+    static const char more[] = "pgqrs_jobs_settled_total{queue=\"more\",outcome=\"done\"}";
+    const struct world *w = *state;
+    char both[800];
+    char one[400];
+    (void)snprintf(one, sizeof one, "  work: {handler: %s, settings: {file: %s}}\n",
+                   built("tests/handlers/effect.so"), w->f->scratch.effects);
+    (void)snprintf(both, sizeof both, "%s  more: {handler: %s, settings: {file: %s}}\n", one,
+                   built("tests/handlers/effect.so"), w->f->scratch.effects);
+    start(w, "");
+    fixture_enqueue(w->f, 2, "{}");
+    http_await_metric(OF_WORK("pgqrs_jobs_settled_total", ",outcome=\"done\""), 2);
+    reload_with(w, both);
+    http_await_metric(more, 0);
+    cli_ok(&w->f->scratch, NULL, "message", "enqueue", "more", "{}");
+    http_await_metric(more, 1);
+    reload_with(w, one);
+    http_await_metric(more, -1);
+    reload_with(w, both);
+    http_await_metric(more, 0);
+    cli_ok(&w->f->scratch, NULL, "message", "enqueue", "more", "{}");
+    http_await_metric(more, 1);
+    http_await_metric(OF_WORK("pgqrs_jobs_settled_total", ",outcome=\"done\""), 2);
+    assert_int_equal(daemon_stop(&w->f->daemon, SIGTERM), 0);
+}
+
 /* ---- the store's calls ---- */
 
 static void test_calls_of_the_store(void **state)
@@ -325,6 +360,7 @@ int main(void)
         SQLITE_CASE(test_times_of_jobs),
         SQLITE_CASE(test_times_of_a_workflow),
         SQLITE_CASE(test_leases_that_are_lost_or_freed),
+        SQLITE_CASE(test_queues_that_come_and_go),
         SQLITE_CASE(test_calls_of_the_store),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
