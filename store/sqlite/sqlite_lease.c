@@ -135,6 +135,18 @@ static int read_lease(sqlite3_stmt *row, struct pgqrs_exchange *x, struct pgqrs_
     return 0;
 }
 
+/* Mostly it was due when it was enqueued, in the same characters. */
+static int64_t read_due(sqlite3_stmt *row, const struct pgqrs_lease *lease)
+{
+    const struct pgqrs_bytes enqueued = pgqrs_sqlite_bytes(row, 2);
+    const struct pgqrs_bytes due = pgqrs_sqlite_bytes(row, 5);
+    int64_t due_us = lease->enqueued_at_us;
+    if (enqueued.len != due.len || memcmp(enqueued.data, due.data, due.len) != 0) {
+        pgqrs_sqlite_time(row, 5, &due_us);
+    }
+    return due_us;
+}
+
 /* Appends up to count rows of a level, in the order in which they are served. */
 static int pick(struct sqlite_store *s, struct pgqrs_exchange *x, size_t want,
                 const struct level *level, uint32_t count, const struct moment *now,
@@ -149,12 +161,11 @@ static int pick(struct sqlite_store *s, struct pgqrs_exchange *x, size_t want,
     int rc;
     while ((rc = pgqrs_sqlite_step(s, stmt, err)) > 0) {
         struct pgqrs_lease lease = {.want = want, .priority = (int32_t)level->priority};
-        int64_t due_us;
         if (grow(x, err) < 0 || read_lease(stmt, x, &lease, err) < 0) {
             (void)sqlite3_reset(stmt); /* the failure is known */
             return -1;
         }
-        pgqrs_sqlite_time(stmt, 5, &due_us);
+        int64_t due_us = read_due(stmt, &lease);
         lease.waited_us = due_us == 0 ? -1 : now->us - due_us;
         x->leases[x->lease_count++] = lease;
     }
