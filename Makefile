@@ -25,6 +25,7 @@ DEPS_TEST  := libcmocka-dev procps tmux postgresql postgresql-client pgbouncer p
 DEPS_LINT  := clang libclang-rt-14-dev clang-tidy clang-format cppcheck mandoc man-db
 DEPS_CHECK := valgrind
 DEPS_DEB   := build-essential debhelper lintian
+DEPS_DOCS  := curl g++ groff-base man-db mandoc python3-venv sqlite3
 
 # V=1 shows the commands.
 Q := $(if $(V),,@)
@@ -194,12 +195,13 @@ $(B)/tests/%: $(B)/obj/tests/%.o $(foreach l,chaos support supervisor broker wor
 
 .PHONY: test-build
 test-build: programs $(TESTS) $(TEST_HANDLERS)
-# While it is compiled: the schemas for packaging/kubernetes, from PyPI.
+# While it is compiled, from PyPI: the schemas for packaging/kubernetes, and pgqrs' own client.
 test: deps
 	$(MAKE) --no-print-directory check CHECK_NEEDS=venv
 .PHONY: venv
 venv:
 	@packaging/venv.sh $(B)/venv tests/support/manifests.txt
+	@packaging/venv.sh $(B)/venv-pgqrs tests/support/pgqrs_client.txt
 # T=name runs one test program, such as make check T=it_first_light.
 check: test-build $(CHECK_NEEDS)
 	@tests/run.sh $(B) $(T)
@@ -271,7 +273,7 @@ SYSTEMD_CONFS = $(patsubst %,$(DESTDIR)$(PREFIX)/lib/%.d/pgqrsd.conf,sysusers tm
 install: programs
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/pgqrs $(DESTDIR)$(PREFIX)/lib/pgqrs/handlers \
 	    $(DESTDIR)$(PREFIX)/include/pgqrs $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man5 \
-	    $(DESTDIR)$(PREFIX)/share/man/man8
+	    $(DESTDIR)$(PREFIX)/share/man/man7 $(DESTDIR)$(PREFIX)/share/man/man8
 	install -m 755 $(B)/bin/pgqrsd $(B)/bin/pgqrs $(DESTDIR)$(PREFIX)/bin
 	install -m 755 $(B)/libexec/pgqrs/pgqrs-broker $(B)/libexec/pgqrs/pgqrs-gateway \
 	    $(B)/libexec/pgqrs/pgqrs-worker $(DESTDIR)$(PREFIX)/libexec/pgqrs
@@ -292,6 +294,7 @@ install: programs
 	done
 	install -m 644 docs/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m 644 docs/man/*.5 $(DESTDIR)$(PREFIX)/share/man/man5
+	install -m 644 docs/man/*.7 $(DESTDIR)$(PREFIX)/share/man/man7
 	install -m 644 docs/man/*.8 $(DESTDIR)$(PREFIX)/share/man/man8
 	install -D -m 644 packaging/completion/pgqrs.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/pgqrs
 	install -d $(DESTDIR)$(PREFIX)/share/pgqrs
@@ -332,11 +335,11 @@ container-test:
 deps-build:
 	@packaging/deps.sh $(DEPS_BUILD)
 deps:
-	@packaging/deps.sh $(DEPS_BUILD) $(DEPS_TEST)
+	@packaging/deps.sh $(DEPS_BUILD) $(DEPS_TEST) $(DEPS_DOCS)
 deps-lint:
-	@packaging/deps.sh $(DEPS_BUILD) $(DEPS_TEST) $(DEPS_LINT)
+	@packaging/deps.sh $(DEPS_BUILD) $(DEPS_TEST) $(DEPS_DOCS) $(DEPS_LINT)
 deps-check:
-	@packaging/deps.sh $(DEPS_BUILD) $(DEPS_TEST) $(DEPS_CHECK)
+	@packaging/deps.sh $(DEPS_BUILD) $(DEPS_TEST) $(DEPS_DOCS) $(DEPS_CHECK)
 
 # cppcheck reads no system headers; without the macros of this one it takes every loop for a mistake.
 QUEUE_H = $(firstword $(wildcard /usr/include/*/sys/queue.h /usr/include/sys/queue.h))
@@ -349,7 +352,7 @@ lint: deps-lint
 	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
 	    --suppress=missingIncludeSystem $(addprefix --include=,$(QUEUE_H)) -D_GNU_SOURCE -I. -Iinclude $(filter %.c,$(C_FILES))
 	for h in $(filter %.h,$(C_FILES)); do $(CC) $(ALL_CFLAGS) -fsyntax-only -x c $$h || exit 1; done
-	for m in docs/man/*; do mandoc -T lint -W warning $$m || exit 1; done
+	tests/manual.sh lint docs/man
 
 clean:
 	rm -rf $(B)

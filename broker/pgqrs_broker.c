@@ -2,9 +2,12 @@
 /* pgqrs-broker: the one process of a host that talks to the store. Started by pgqrsd. */
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/process.h"
 #include "broker/broker.h"
+#include "broker/check.h"
+#include "ipc/check.h"
 
 static int exit_status(const struct pgqrs_error *err)
 {
@@ -36,7 +39,9 @@ int main(int argc, char **argv)
     struct pgqrs_child child;
     struct pgqrs_frame welcome;
     struct pgqrs_error err;
-    (void)argv;
+    if (argc == 2 && strcmp(argv[1], PGQRS_CHECK_WORD) == 0) {
+        return pgqrs_broker_check();
+    }
     if (argc > 1) {
         (void)fprintf(stderr, "pgqrs-broker is started by pgqrsd, not by hand; see pgqrsd(8)\n");
         return PGQRS_EXIT_USAGE;

@@ -56,12 +56,15 @@ const char *pgqrs_shell_word(const char *text, char out[PGQRS_SHELL_WORD_SIZE]);
 const char *pgqrs_status_text(const json_t *object, const char *key);
 int64_t pgqrs_status_number(const json_t *object, const char *key);
 
+/* The disk of this file or directory, if it can be seen and is nearly full. */
+void pgqrs_doctor_tell_disk(struct pgqrs_doctor *d, const char *path);
 void pgqrs_check_disk(struct pgqrs_doctor *d); /* before the store is open */
 /* Each tells all it finds; -1: it can not look. */
 typedef int pgqrs_check_fn(struct pgqrs_doctor *d, struct pgqrs_error *err);
 
 pgqrs_check_fn pgqrs_check_schema, pgqrs_check_clock, pgqrs_check_snapshots;
-pgqrs_check_fn pgqrs_check_failing, pgqrs_check_dying;
+pgqrs_check_fn pgqrs_check_pooler, pgqrs_check_server_disk;
+pgqrs_check_fn pgqrs_check_failing, pgqrs_check_dying, pgqrs_check_plugins;
 pgqrs_check_fn pgqrs_check_dead_leases, pgqrs_check_paused, pgqrs_check_unserved,
     pgqrs_check_dead_letters, pgqrs_check_spent;
 pgqrs_check_fn pgqrs_check_cancelling, pgqrs_check_awaited_events, pgqrs_check_schedules;

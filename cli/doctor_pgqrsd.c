@@ -33,9 +33,10 @@ int pgqrs_check_failing(struct pgqrs_doctor *d, struct pgqrs_error *err)
     return 0;
 }
 
-/* Deaths of the last minutes, of a queue or (null) of the broker; *why_out is about the last one.
- */
-static size_t count_deaths(const json_t *reply, const char *queue, const char **why_out)
+/* Deaths of the last minutes and after since_us, of a queue or (null) of the broker; *why_out is
+ * about the last one. */
+static size_t count_deaths(const json_t *reply, const char *queue, int64_t since_us,
+                           const char **why_out)
 {
     const json_t *deaths = json_object_get(reply, "deaths");
     size_t count = 0;
@@ -48,7 +49,7 @@ static size_t count_deaths(const json_t *reply, const char *queue, const char **
         bool asked = json_is_true(json_object_get(death, "by_request"));
         if (is_of && !asked &&
             pgqrs_timestamp_parse(pgqrs_status_text(death, "at"), &at_us, NULL) == 0 &&
-            pgqrs_wall_us() - at_us < RECENT_US) {
+            at_us >= since_us && pgqrs_wall_us() - at_us < RECENT_US) {
             *why_out = pgqrs_status_text(death, "reason");
             count++;
         }
@@ -56,11 +57,12 @@ static size_t count_deaths(const json_t *reply, const char *queue, const char **
     return count;
 }
 
-static void tell_dying(struct pgqrs_doctor *d, const json_t *deaths, const char *queue)
+static void tell_dying(struct pgqrs_doctor *d, const json_t *deaths, const char *queue,
+                       int64_t since_us)
 {
     char word[PGQRS_SHELL_WORD_SIZE];
     const char *why = "";
-    size_t count = count_deaths(deaths, queue, &why);
+    size_t count = count_deaths(deaths, queue, since_us, &why);
     if (count < DEATHS_MANY) {
         return;
     }
@@ -74,7 +76,8 @@ static void tell_dying(struct pgqrs_doctor *d, const json_t *deaths, const char 
         pgqrs_doctor_found(d, PGQRS_SEVERITY_WARNING,
                            "queue \"%s\" has lost %zu workers in 10 minutes, last: %.600s", queue,
                            count, why);
-        pgqrs_doctor_mend(d, "pgqrs ctl deaths %s", pgqrs_shell_word(queue, word));
+        pgqrs_doctor_mend(d, "pgqrs ctl deaths %s; pgqrs ctl reload, once its plugin is mended",
+                          pgqrs_shell_word(queue, word));
     }
 }
 
@@ -89,13 +92,41 @@ int pgqrs_check_dying(struct pgqrs_doctor *d, struct pgqrs_error *err)
     if (pgqrs_ctl_try(d->cli, json_pack("{s:s}", "command", "deaths"), &deaths, err) < 0) {
         return -1;
     }
-    tell_dying(d, deaths, NULL);
+    tell_dying(d, deaths, NULL, 0);
     for (size_t i = 0; i < json_array_size(queues); i++) {
         const json_t *queue = json_array_get(queues, i);
         if (*pgqrs_status_text(queue, "failing") == 0) {
-            tell_dying(d, deaths, pgqrs_status_text(queue, "queue"));
+            int64_t since_us = 0; /* those of another plugin are history */
+            (void)!pgqrs_timestamp_parse(pgqrs_status_text(queue, "version_since"), &since_us,
+                                         NULL);
+            tell_dying(d, deaths, pgqrs_status_text(queue, "queue"), since_us);
         }
     }
     json_decref(deaths);
+    return 0;
+}
+
+int pgqrs_check_plugins(struct pgqrs_doctor *d, struct pgqrs_error *err)
+{
+    const json_t *queues = json_object_get(d->pgqrsd, "queues");
+    (void)err;
+    for (size_t i = 0; i < json_array_size(queues); i++) {
+        const json_t *queue = json_array_get(queues, i);
+        const char *name = pgqrs_status_text(queue, "queue");
+        const char *path = pgqrs_status_text(queue, "plugin");
+        if (strcmp(pgqrs_status_text(queue, "plugin_file"), "changed") == 0) {
+            pgqrs_doctor_found(d, PGQRS_SEVERITY_WARNING,
+                               "the plugin of queue \"%s\" is not the file at %.600s any more, "
+                               "which has changed since it was loaded",
+                               name, path);
+            pgqrs_doctor_mend(d, "pgqrs ctl reload");
+        } else if (strcmp(pgqrs_status_text(queue, "plugin_file"), "gone") == 0) {
+            pgqrs_doctor_found(d, PGQRS_SEVERITY_WARNING,
+                               "the plugin of queue \"%s\" is gone: there is no file %.600s any "
+                               "more; what was loaded goes on until pgqrsd is started again",
+                               name, path);
+            pgqrs_doctor_mend(d, "pgqrs ctl reload, once the file is there again");
+        }
+    }
     return 0;
 }

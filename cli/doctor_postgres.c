@@ -8,6 +8,8 @@
 #include <libpq-fe.h>
 
 #include "cli/runs.h"
+#include "config/config.h"
+#include "store/server_look.h"
 
 /* A snapshot of somebody keeps vacuum from removing what has died since. */
 static const char old_snapshots[] =
@@ -37,21 +39,100 @@ static void tell_snapshot(struct pgqrs_doctor *d, const PGresult *rows, int row)
                       PQgetvalue(rows, row, 0));
 }
 
+/* Null: *err is filled. */
+static PGresult *ask(PGconn *conn, const char *sql, struct pgqrs_error *err)
+{
+    PGresult *rows = PQexec(conn, sql);
+    if (PQresultStatus(rows) == PGRES_TUPLES_OK) {
+        return rows;
+    }
+    (void)pgqrs_error_set(err, PGQRS_ERR_FAILED, "%.400s", PQerrorMessage(conn));
+    PQclear(rows);
+    return NULL;
+}
+
+static bool is_postgres(const struct pgqrs_doctor *d)
+{
+    return strcmp(pgqrs_store_backend(d->cli->store), "postgres") == 0;
+}
+
 int pgqrs_check_snapshots(struct pgqrs_doctor *d, struct pgqrs_error *err)
 {
-    int rc = 0;
-    if (strcmp(pgqrs_store_backend(d->cli->store), "postgres") != 0) {
+    if (!is_postgres(d)) {
         return 0;
     }
     PGconn *conn = connect_to(d->dsn);
-    PGresult *rows = PQexec(conn, old_snapshots);
-    if (PQresultStatus(rows) != PGRES_TUPLES_OK) {
-        rc = pgqrs_error_set(err, PGQRS_ERR_FAILED, "%.400s", PQerrorMessage(conn));
-    }
-    for (int i = 0; rc == 0 && i < PQntuples(rows); i++) {
+    PGresult *rows = ask(conn, old_snapshots, err);
+    for (int i = 0; rows != NULL && i < PQntuples(rows); i++) {
         tell_snapshot(d, rows, i);
     }
+    int rc = rows == NULL ? -1 : 0;
     PQclear(rows);
+    PQfinish(conn);
+    return rc;
+}
+
+/* ---- a pooler ---- */
+
+/* What a broker with this configuration would listen through. */
+static int find_wake_dsn(struct pgqrs_doctor *d, char **dsn_out, struct pgqrs_error *err)
+{
+    if (pgqrs_config_find_wake_dsn(pgqrs_cli_config(d->cli), dsn_out, err) < 0) {
+        return -1;
+    }
+    if (*dsn_out == NULL) {
+        *dsn_out = strdup(d->dsn);
+    }
+    return *dsn_out == NULL ? pgqrs_error_memory(err) : 0;
+}
+
+int pgqrs_check_pooler(struct pgqrs_doctor *d, struct pgqrs_error *err)
+{
+    struct pgqrs_server_look look;
+    char word[PGQRS_SHELL_WORD_SIZE];
+    char *dsn = NULL;
+    if (!is_postgres(d)) {
+        return 0;
+    }
+    if (find_wake_dsn(d, &dsn, err) < 0 || pgqrs_server_look(dsn, "public", "", &look, err) < 0) {
+        free(dsn);
+        return -1;
+    }
+    free(dsn);
+    if (look.pooled) {
+        pgqrs_doctor_found(d, PGQRS_SEVERITY_WARNING,
+                           "a pooler is before PostgreSQL: a pgqrsd can not hear through it that "
+                           "there are new messages (LISTEN), and finds them when it polls");
+        pgqrs_doctor_mend(d, "PGQRS_WAKE_DSN=%s pgqrsd -c FILE",
+                          look.direct_dsn[0] == 0 ? "DSN"
+                                                  : pgqrs_shell_word(look.direct_dsn, word));
+    }
+    return 0;
+}
+
+/* ---- the server's disk ---- */
+
+/* Empty for a user who may not see it. */
+static const char data_directory[] =
+    "SELECT setting FROM pg_settings WHERE name = 'data_directory'";
+
+/* Only of a server on this machine: another one's can not be seen. */
+int pgqrs_check_server_disk(struct pgqrs_doctor *d, struct pgqrs_error *err)
+{
+    int rc = 0;
+    if (!is_postgres(d)) {
+        return 0;
+    }
+    PGconn *conn = connect_to(d->dsn);
+    const char *host = PQhost(conn);
+    if (host != NULL && *host == '/') {
+        PGresult *rows = ask(conn, data_directory, err);
+        if (rows != NULL && PQntuples(rows) > 0) {
+            pgqrs_doctor_tell_disk(d, PQgetvalue(rows, 0, 0));
+        }
+        rc = rows == NULL ? -1 : 0;
+        PQclear(rows);
+    }
     PQfinish(conn);
     return rc;
 }

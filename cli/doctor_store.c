@@ -65,21 +65,28 @@ static char *find_file(const char *dsn)
                                                            : strndup(path, strcspn(path, "?"));
 }
 
-void pgqrs_check_disk(struct pgqrs_doctor *d)
+void pgqrs_doctor_tell_disk(struct pgqrs_doctor *d, const char *path)
 {
     struct statvfs disk;
-    char *path = find_file(d->dsn);
     char word[PGQRS_SHELL_WORD_SIZE];
-    if (path != NULL && statvfs(path, &disk) == 0) {
-        uint64_t room = (uint64_t)disk.f_bavail * disk.f_frsize;
-        uint64_t size = (uint64_t)disk.f_blocks * disk.f_frsize;
-        if (room < ROOM_ENOUGH && room < size / ROOM_SHARE) {
-            pgqrs_doctor_found(d, PGQRS_SEVERITY_ERROR,
-                               "the disk of %s is nearly full: %" PRIu64 " of %" PRIu64
-                               " MiB are left",
-                               path, room >> 20, size >> 20);
-            pgqrs_doctor_mend(d, "df -h %s, and make room there", pgqrs_shell_word(path, word));
-        }
+    if (statvfs(path, &disk) < 0) {
+        return;
+    }
+    uint64_t room = (uint64_t)disk.f_bavail * disk.f_frsize;
+    uint64_t size = (uint64_t)disk.f_blocks * disk.f_frsize;
+    if (room < ROOM_ENOUGH && room < size / ROOM_SHARE) {
+        pgqrs_doctor_found(d, PGQRS_SEVERITY_ERROR,
+                           "the disk of %s is nearly full: %" PRIu64 " of %" PRIu64 " MiB are left",
+                           path, room >> 20, size >> 20);
+        pgqrs_doctor_mend(d, "df -h %s, and make room there", pgqrs_shell_word(path, word));
+    }
+}
+
+void pgqrs_check_disk(struct pgqrs_doctor *d)
+{
+    char *path = find_file(d->dsn);
+    if (path != NULL) {
+        pgqrs_doctor_tell_disk(d, path);
     }
     free(path);
 }

@@ -107,7 +107,7 @@ static double workers_value(const void *row)
 static void queue_state_text(const void *row, char out[PGQRS_TOP_CELL])
 {
     const struct pgqrs_top_queue *q = row;
-    const char *pause = q->paused ? "paused" : q->paused_here ? "paused by ctl" : "";
+    const char *pause = q->paused ? "paused" : q->paused_here ? "ctl pause" : "";
     if (q->failing != NULL) {
         (void)snprintf(out, PGQRS_TOP_CELL, "%s%sfailing: %s", pause, *pause != 0 ? ", " : "",
                        q->failing);

@@ -96,6 +96,10 @@ int pgqrs_config_find_dsn(const char *dsn_flag, const char *path, char **dsn_out
  */
 int pgqrs_config_find_schema(const char *schema_flag, const char *path, char **schema_out,
                              struct pgqrs_error *err) PGQRS_MUST_CHECK;
+/* PGQRS_WAKE_DSN or PGQRS_WAKE_DSN_FILE over the file; *dsn_out is null when neither names one.
+ * Free it. */
+int pgqrs_config_find_wake_dsn(const char *path, char **dsn_out,
+                               struct pgqrs_error *err) PGQRS_MUST_CHECK;
 /* Which pgqrsd is meant, and where its sockets are: PGQRS_* over the file over the defaults. Free
  * both; *dir_out is null when nothing names one. */
 int pgqrs_config_find_runtime(const char *path, char **name_out, char **dir_out,

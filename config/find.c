@@ -107,7 +107,7 @@ static int find(const char *key, const char *flag, const char *path, struct pgqr
                 struct pgqrs_error *err)
 {
     const struct pgqrs_setting *setting = pgqrs_setting_find(&pgqrs_settings_top, key);
-    const char *variable = getenv(setting->variable);
+    struct pgqrs_variable variable = {0};
     const char *file = path != NULL ? path : getenv("PGQRS_CONFIG_FILE");
     bool given = false;
     if (flag != NULL) {
@@ -115,8 +115,16 @@ static int find(const char *key, const char *flag, const char *path, struct pgqr
         (void)snprintf(where, sizeof where, "--%s", key);
         return store(setting, scratch, flag, ".", where, err);
     }
-    if (variable != NULL && *variable != 0) {
-        return store(setting, scratch, variable, ".", setting->variable, err);
+    if (pgqrs_variable_read(setting->variable, setting->type == PGQRS_SETTING_DSN, &variable, err) <
+        0) {
+        return -1;
+    }
+    if (variable.text != NULL) {
+        int rc = pgqrs_setting_store(setting, scratch, variable.text, ".", err) < 0
+                     ? pgqrs_variable_refused(&variable, err)
+                     : 0;
+        pgqrs_variable_fini(&variable);
+        return rc;
     }
     if (file != NULL && *file != 0 && store_from_file(setting, scratch, file, &given, err) < 0) {
         return -1;
@@ -132,6 +140,16 @@ int pgqrs_config_find_schema(const char *schema_flag, const char *path, char **s
         return -1;
     }
     *schema_out = scratch.schema;
+    return 0;
+}
+
+int pgqrs_config_find_wake_dsn(const char *path, char **dsn_out, struct pgqrs_error *err)
+{
+    struct pgqrs_config scratch = {0};
+    if (find("wake_dsn", NULL, path, &scratch, err) < 0) {
+        return -1;
+    }
+    *dsn_out = scratch.wake_dsn;
     return 0;
 }
 

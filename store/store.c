@@ -103,6 +103,11 @@ int pgqrs_store_verify(struct pgqrs_store *store, struct pgqrs_error *err)
     return store->ops->verify(store, err);
 }
 
+int pgqrs_store_fits(struct pgqrs_store *store, struct pgqrs_error *err)
+{
+    return store->ops->fits == NULL ? 1 : store->ops->fits(store, err);
+}
+
 /* ---- queues ---- */
 
 int pgqrs_store_queue_create(struct pgqrs_store *store, const char *name, int64_t *id_out,

@@ -68,6 +68,9 @@ int pgqrs_store_claim(struct pgqrs_store *store, const char *site,
 int pgqrs_store_install(struct pgqrs_store *store, struct pgqrs_error *err) PGQRS_MUST_CHECK;
 /* 0 when the schema is complete and consistent; else PGQRS_ERR_SCHEMA names what is not. */
 int pgqrs_store_verify(struct pgqrs_store *store, struct pgqrs_error *err) PGQRS_MUST_CHECK;
+/* Whether pgqrs_store_install would take what is there: 1 tables, 0 none yet. PGQRS_ERR_SCHEMA when
+ * it would refuse. */
+int pgqrs_store_fits(struct pgqrs_store *store, struct pgqrs_error *err) PGQRS_MUST_CHECK;
 
 /* ---- queues ---- */
 

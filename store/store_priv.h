@@ -71,6 +71,8 @@ struct pgqrs_store_ops {
     int (*claim)(struct pgqrs_store *store, const char *site, struct pgqrs_error *err);
     int (*install)(struct pgqrs_store *store, struct pgqrs_error *err);
     int (*verify)(struct pgqrs_store *store, struct pgqrs_error *err);
+    int (*fits)(struct pgqrs_store *store,
+                struct pgqrs_error *err); /* null: the peer has seen to it */
     int (*queue_create)(struct pgqrs_store *store, const char *name, int64_t *id_out,
                         struct pgqrs_error *err);
     int (*queue_find)(struct pgqrs_store *store, const char *name, int64_t *id_out,

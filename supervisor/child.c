@@ -145,7 +145,7 @@ void pgqrs_child_describe_worker(const struct child *child, struct pgqrs_worker_
     m->only_message = child->place->run == NULL ? 0 : child->place->run->message_id;
 }
 
-static struct pgqrs_isolation isolation_of(const struct pgqrs_config_isolation *c)
+struct pgqrs_isolation pgqrs_worker_isolation(const struct pgqrs_config_isolation *c)
 {
     return (struct pgqrs_isolation){
         .uid = c->uid,
@@ -188,7 +188,7 @@ static void welcome_worker(struct child *child)
         .heartbeat_ms = s->config->heartbeat_interval_ms,
         .timeout_ms = queue->timeout_ms,
         .cancel_grace_ms = queue->cancel_grace_ms,
-        .isolation = isolation_of(&queue->isolation),
+        .isolation = pgqrs_worker_isolation(&queue->isolation),
         .log_lines = (uint32_t)queue->log_lines,
         .once = child->place->run != NULL,
     };
@@ -206,9 +206,8 @@ static uint32_t load_max(const struct pgqrs_config_queue *queue)
     return (uint32_t)(most < PGQRS_LOAD_MAX ? most : PGQRS_LOAD_MAX);
 }
 
-struct pgqrs_queue_settings pgqrs_queue_settings(const struct queue *q)
+struct pgqrs_queue_settings pgqrs_configured_settings(const struct pgqrs_config_queue *queue)
 {
-    const struct pgqrs_config_queue *queue = q->config;
     return (struct pgqrs_queue_settings){
         .name = queue->name,
         .max_attempts = (uint32_t)queue->max_attempts,
@@ -223,9 +222,15 @@ struct pgqrs_queue_settings pgqrs_queue_settings(const struct queue *q)
         .keep_failed_ms = queue->keep_failed_ms,
         .worker_uid = queue->isolation.uid,
         .load_max = load_max(queue),
-        .place = q->place,
-        .paused = pgqrs_queue_is_paused(q),
     };
+}
+
+struct pgqrs_queue_settings pgqrs_queue_settings(const struct queue *queue)
+{
+    struct pgqrs_queue_settings settings = pgqrs_configured_settings(queue->config);
+    settings.paused = pgqrs_queue_is_paused(queue);
+    settings.place = queue->place;
+    return settings;
 }
 
 /* The workers that live, so that a broker that was started again keeps their leases, and those that

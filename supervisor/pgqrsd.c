@@ -6,20 +6,25 @@
 
 #include "base/process.h"
 #include "config/config.h"
+#include "supervisor/check.h"
 #include "supervisor/supervisor.h"
 
+#define GRACE_VARIABLE "PGQRS_GRACE_PERIOD"
 #define DEFAULT_CONFIG "/etc/pgqrs/pgqrsd.yaml"
 
 static void usage(FILE *out)
 {
     (void)fprintf(
         out,
-        "usage: pgqrsd [-c FILE] [--check]\n"
+        "usage: pgqrsd [-c FILE] [--check [--grace DURATION]]\n"
         "\n"
         "Runs the handlers that FILE names as workers on their queues.\n"
         "\n"
         "  -c, --config FILE  configuration; else $PGQRS_CONFIG_FILE, else " DEFAULT_CONFIG "\n"
-        "      --check        read and check the configuration, then exit\n"
+        "      --check        check the configuration, plugins, store and host, then exit:\n"
+        "                     0 when a start would go well, 1 when something was found\n"
+        "      --grace DURATION  with --check: how long pgqrsd is given to end before it is\n"
+        "                     killed; else $PGQRS_GRACE_PERIOD; a bare number counts seconds\n"
         "      --settings     print every setting with its default, then exit\n"
         "  -V, --version      print the version, then exit\n"
         "  -h, --help         print this, then exit\n"
@@ -37,15 +42,19 @@ static void usage(FILE *out)
 struct options {
     const char *config;
     bool check;
-    int exit_status; /* -1: run */
+    const char *grace, *grace_from; /* null: not said */
+    int exit_status;                /* -1: run */
 };
 
 static struct options parse_options(int argc, char **argv)
 {
-    static const struct option longs[] = {
-        {"config", required_argument, NULL, 'c'}, {"check", no_argument, NULL, 'k'},
-        {"settings", no_argument, NULL, 's'},     {"version", no_argument, NULL, 'V'},
-        {"help", no_argument, NULL, 'h'},         {0}};
+    static const struct option longs[] = {{"config", required_argument, NULL, 'c'},
+                                          {"check", no_argument, NULL, 'k'},
+                                          {"grace", required_argument, NULL, 'g'},
+                                          {"settings", no_argument, NULL, 's'},
+                                          {"version", no_argument, NULL, 'V'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {0}};
     const char *from_environment = getenv("PGQRS_CONFIG_FILE");
     struct options o = {.config = from_environment ? from_environment : DEFAULT_CONFIG,
                         .exit_status = -1};
@@ -57,6 +66,10 @@ static struct options parse_options(int argc, char **argv)
             break;
         case 'k':
             o.check = true;
+            break;
+        case 'g':
+            o.grace = optarg;
+            o.grace_from = "--grace";
             break;
         case 's':
             pgqrs_config_print_settings();
@@ -80,6 +93,15 @@ static struct options parse_options(int argc, char **argv)
         usage(stderr);
         o.exit_status = PGQRS_EXIT_USAGE;
     }
+    if (o.exit_status < 0 && o.grace != NULL && !o.check) {
+        (void)fprintf(stderr, "pgqrsd: --grace is for --check\n");
+        o.exit_status = PGQRS_EXIT_USAGE;
+    }
+    const char *variable = getenv(GRACE_VARIABLE);
+    if (o.grace == NULL && variable != NULL && *variable != 0) {
+        o.grace = variable;
+        o.grace_from = GRACE_VARIABLE;
+    }
     return o;
 }
 
@@ -92,7 +114,9 @@ int main(int argc, char **argv)
     if (o.exit_status >= 0) {
         return o.exit_status;
     }
-    pgqrs_supervisor_hold_signals();
+    if (!o.check) {
+        pgqrs_supervisor_hold_signals();
+    }
     pgqrs_process_close_to_others(); /* the configuration names the store's credentials */
     pgqrs_log_init("pgqrsd", PGQRS_LOG_TEXT, PGQRS_LOG_INFO);
     if (pgqrs_config_load(o.config, &config, &err) < 0) {
@@ -101,8 +125,7 @@ int main(int argc, char **argv)
     }
     int status = PGQRS_EXIT_OK;
     if (o.check) {
-        (void)printf("%s: configuration is good, %zu %s\n", o.config, config->queue_count,
-                     config->queue_count == 1 ? "queue" : "queues");
+        status = pgqrs_check_run(config, o.config, o.grace, o.grace_from);
     } else {
         pgqrs_log_init("pgqrsd", config->log_format, config->log_level);
         status = pgqrs_supervisor_run(config, o.config, &err);

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "supervisor/run.h"
 
 /* ---- plugin files ---- */
@@ -55,6 +56,16 @@ bool pgqrs_version_is_current(const struct version *version)
     return stat(version->config.handler, &st) == 0 && is_file(&version->plugin, &st);
 }
 
+const char *pgqrs_version_plugin_state(const struct version *version)
+{
+    if (version->plugin.fd < 0) {
+        return "unknown";
+    }
+    return pgqrs_version_is_current(version)           ? "loaded"
+           : access(version->config.handler, F_OK) < 0 ? "gone"
+                                                       : "changed";
+}
+
 bool pgqrs_version_is_pinned(const struct version *version)
 {
     return version->plugin.fd >= 0 && !pgqrs_version_is_current(version);
@@ -75,6 +86,7 @@ struct version *pgqrs_version_create(struct queue *queue, struct pgqrs_config_qu
     struct version *version = calloc(1, sizeof *version);
     if (version != NULL) {
         version->number = ++queue->versions;
+        version->since_us = pgqrs_wall_us();
         version->plugin = open_plugin(config->handler);
         version->config = *config;
         *config = (struct pgqrs_config_queue){0};

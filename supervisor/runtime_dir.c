@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -131,6 +132,29 @@ int pgqrs_runtime_dir_create(const char *base, const char *name, struct pgqrs_ru
     sweep(base_path);
     int rc = create_locked(base_path, name, dir, err);
     (void)close(base_lock);
+    return rc;
+}
+
+int pgqrs_runtime_dir_try(const char *base, struct pgqrs_error *err)
+{
+    struct pgqrs_runtime_dir dir;
+    char base_path[sizeof dir.path - sizeof RUN_PREFIX - 16];
+    char path[sizeof base_path + 16];
+    struct stat st;
+    if (pgqrs_path_runtime(base, base_path, sizeof base_path, err) < 0) {
+        return -1;
+    }
+    bool was_there = lstat(base_path, &st) == 0;
+    if (make_private(base_path, err) < 0) {
+        return -1;
+    }
+    (void)snprintf(path, sizeof path, "%s/check-XXXXXX", base_path);
+    int rc = mkdtemp(path) != NULL
+                 ? rmdir(path)
+                 : pgqrs_error_sys(err, PGQRS_ERR_CONFIG, errno, "runtime directory %s", base_path);
+    if (!was_there) {
+        (void)rmdir(base_path); /* unless somebody uses it by now */
+    }
     return rc;
 }
 

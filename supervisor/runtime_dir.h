@@ -19,6 +19,8 @@ struct pgqrs_runtime_dir {
 /* base: the configured directory, or null. name: of this run, unique. */
 int pgqrs_runtime_dir_create(const char *base, const char *name, struct pgqrs_runtime_dir *dir,
                              struct pgqrs_error *err) PGQRS_MUST_CHECK;
+/* Whether it could be: leaves nothing behind. */
+int pgqrs_runtime_dir_try(const char *base, struct pgqrs_error *err) PGQRS_MUST_CHECK;
 /* Others find the sockets in it by names that stay from run to run: BASE/NAME.sock is a link to
  * `jobs`, BASE/NAME.ctl one to `ctl`. The last run of that name has them. */
 int pgqrs_runtime_dir_publish(struct pgqrs_runtime_dir *dir, const char *name,

@@ -59,6 +59,11 @@ static bool is_listed(const char *names, const char *variable)
     return false;
 }
 
+bool pgqrs_spawn_passes(const char *names, const char *variable)
+{
+    return !is_private(variable) && (names == NULL || is_listed(names, variable));
+}
+
 static void free_environment(char **env, size_t own)
 {
     for (size_t i = 0; env != NULL && i < own; i++) {
@@ -93,7 +98,7 @@ static char **make_environment(const struct place *place, uint64_t generation, c
     }
     size_t n = SPAWN_VARIABLES;
     for (size_t i = 0; i < inherited; i++) {
-        if (!is_private(environ[i]) && (names == NULL || is_listed(names, environ[i]))) {
+        if (pgqrs_spawn_passes(names, environ[i])) {
             env[n++] = environ[i];
         }
     }

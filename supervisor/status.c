@@ -135,6 +135,10 @@ static json_t *describe_queue(const struct queue *queue)
     if (queue->failing.retry != NULL) {
         put(out, "failing_since", time_of(queue->failing.since_us));
     }
+    const struct version *version = queue->next != NULL ? queue->next : queue->version;
+    put(out, "plugin", json_string(version->config.handler));
+    put(out, "plugin_file", json_string(pgqrs_version_plugin_state(version)));
+    put(out, "version_since", time_of(version->since_us));
     pgqrs_tally_describe_queue(queue, out);
     put(out, "deaths", json_integer((json_int_t)queue->deaths.count));
     put(out, "deaths_by_reason", describe_deaths(&queue->deaths));
@@ -177,6 +181,8 @@ void pgqrs_status_whole(const struct supervisor *s, json_t *out)
     put(out, "unclosed_channels", json_integer((json_int_t)pgqrs_control_unclosed()));
     put(out, "started_us", json_integer(s->started_us));
     put(out, "store_trouble_ms", json_integer(s->store_trouble_ms));
+    put(out, "http_listen",
+        s->config->http_listen == NULL ? json_null() : json_string(s->config->http_listen));
     put(out, "broker", describe_place(&s->broker));
     pgqrs_tally_describe(s, out);
     put(out, "broker_deaths", json_integer((json_int_t)s->broker_deaths.count));

@@ -25,6 +25,7 @@
  *   ctl.c          the operator's socket
  *   gateway.c      the process that answers HTTP, and its socket
  *   notify.c       what the service manager is told
+ *   check.c        pgqrsd --check, with check_child.c and check_host.c
  *   supervisor.c   signals, start, drain, stop
  *
  * A place is one position that should have a process: the broker, or worker 2 of a queue. A child
@@ -170,7 +171,8 @@ struct version { /* what a queue's workers run */
     uint32_t number;
     struct pgqrs_config_queue config;
     struct plugin_file plugin;
-    bool proven; /* a worker of it has been ready */
+    int64_t since_us; /* wall clock; when it came */
+    bool proven;      /* a worker of it has been ready */
 };
 
 struct queue {
@@ -279,6 +281,9 @@ int pgqrs_spawn(const struct place *place, uint64_t generation, const char *cont
                 pid_t *pid_out, int *lifeline_out, struct child_output *output,
                 struct pgqrs_error *err) PGQRS_MUST_CHECK;
 
+/* Whether a child gets this variable of ours, as NAME=VALUE; names: isolation.environment. */
+bool pgqrs_spawn_passes(const char *names, const char *variable);
+
 /* ---- output.c ---- */
 struct output_ends { /* what a worker inherits */
     int memory, read[PGQRS_STREAM_COUNT], write[PGQRS_STREAM_COUNT];
@@ -309,7 +314,10 @@ void pgqrs_child_drain(struct child *child);
 /* Tells this broker that a worker has ended. */
 void pgqrs_child_post_ended(struct child *broker, uint64_t generation, enum pgqrs_end how,
                             const char *reason);
+/* Of the configuration alone; and with what the operator wants. */
+struct pgqrs_queue_settings pgqrs_configured_settings(const struct pgqrs_config_queue *queue);
 struct pgqrs_queue_settings pgqrs_queue_settings(const struct queue *queue);
+struct pgqrs_isolation pgqrs_worker_isolation(const struct pgqrs_config_isolation *isolation);
 void pgqrs_child_describe_worker(const struct child *worker, struct pgqrs_worker_started *m);
 const char *pgqrs_child_state_name(enum child_state state);
 
@@ -355,6 +363,9 @@ void pgqrs_version_destroy(struct version **version); /* accepts null */
 struct version *pgqrs_version_of(const struct place *place);
 /* Whether the plugin's path leads to the version's file. */
 bool pgqrs_version_is_current(const struct version *version);
+/* "loaded": the plugin's path leads to the version's file; else "changed", "gone", or "unknown"
+ * when there is none to compare with. */
+const char *pgqrs_version_plugin_state(const struct version *version);
 /* Whether the file we hold has to be used instead of what is at the path. */
 bool pgqrs_version_is_pinned(const struct version *version);
 /* When no worker of it was ever ready, takes what is at the path now. */

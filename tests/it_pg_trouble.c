@@ -4,6 +4,7 @@
  * nothing is done twice, workers wait, and all goes on without an operator.
  */
 #include "tests/support/pg_daemon.h"
+#include "tests/support/pg_pooler.h"
 
 #include <sys/stat.h>
 #include <sys/mount.h>
@@ -320,31 +321,8 @@ static void test_the_password_is_changed_and_changed_back(void **state)
 
 static pid_t start_pooler(struct pg_daemon *d)
 {
-    char ini[100];
     struct scratch *s = &d->fixture->scratch;
-    (void)snprintf(ini, sizeof ini, "%s/bouncer.ini", pg_rig_dir());
-    FILE *file = fopen(ini, "w");
-    assert_non_null(file);
-    (void)fprintf(file,
-                  "[databases]\n* = host=%s user=postgres\n[pgbouncer]\nlisten_addr =\n"
-                  "unix_socket_dir = %s\nlisten_port = 6432\nauth_type = any\n"
-                  "pool_mode = transaction\ndefault_pool_size = 3\nserver_round_robin = 1\n",
-                  pg_rig_dir(), pg_rig_dir());
-    assert_int_equal(fclose(file), 0);
-    const char *const argv[] = {"/usr/sbin/pgbouncer", ini, NULL};
-    pid_t pid = pg_rig_spawn(argv, "bouncer.log");
-    (void)snprintf(s->dsn, sizeof s->dsn, "%s&port=6432", d->rig->dsn);
-    for (int i = 0; i < 500 && PQping(s->dsn) != PQPING_OK; i++) {
-        (void)poll(NULL, 0, 10);
-    }
-    assert_int_equal(PQping(s->dsn), PQPING_OK);
-    return pid;
-}
-
-static void end_pooler(pid_t pid)
-{
-    assert_int_equal(kill(pid, SIGKILL), 0);
-    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    return pg_pooler_start(d->rig, s->dsn, sizeof s->dsn);
 }
 
 static void pooled(struct pg_daemon *d, const char *settings)
@@ -352,13 +330,13 @@ static void pooled(struct pg_daemon *d, const char *settings)
     pid_t pooler = start_pooler(d);
     pg_daemon_start(d, settings);
     pg_daemon_load(d, WARM);
-    end_pooler(pooler);
+    pg_pooler_end(pooler);
     await_trouble(d);
     pooler = start_pooler(d);
     pg_daemon_progress(d, WARM);
     pg_daemon_finish(d, 1, 2);
     assert_int_equal(daemon_stop(&d->fixture->daemon, SIGTERM), 0);
-    end_pooler(pooler);
+    pg_pooler_end(pooler);
 }
 
 static void test_a_pooler_is_killed(void **state)

@@ -186,9 +186,9 @@ static void test_pauses_and_failures(void **state)
     status_of(ui, 1000,
               "{\"queues\":[{\"queue\":\"a\",\"paused\":true,\"failing\":null},"
               "{\"queue\":\"b\",\"paused\":true,\"failing\":\"no handler\"}]}");
-    assert_string_equal(QUEUE(0, "STATE"), "paused by ctl");
+    assert_string_equal(QUEUE(0, "STATE"), "ctl pause");
     counts_of(ui, paused, 2);
-    assert_string_equal(QUEUE(0, "STATE"), "paused by ctl");
+    assert_string_equal(QUEUE(0, "STATE"), "ctl pause");
     assert_string_equal(QUEUE(1, "STATE"), "paused, failing: no handler");
     status_of(ui, 2000, "{\"queues\":[{\"queue\":\"a\",\"paused\":false},{\"queue\":\"b\"}]}");
     assert_string_equal(QUEUE(0, "STATE"), "");

@@ -13,6 +13,8 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "ipc/check.h"
+#include "worker/check.h"
 #include "worker/isolation.h"
 
 static int take_welcome(struct pgqrs_worker *worker, const struct pgqrs_frame *frame,
@@ -122,8 +124,11 @@ static int serve(struct pgqrs_worker *worker, struct pgqrs_error *err)
     return status;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    if (argc == 2 && strcmp(argv[1], PGQRS_CHECK_WORD) == 0) {
+        return pgqrs_worker_check();
+    }
     struct pgqrs_worker worker = {.wake_fd = -1, .child.lifeline = -1};
     struct pgqrs_frame welcome;
     struct pgqrs_error err;

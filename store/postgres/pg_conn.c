@@ -93,7 +93,8 @@ PGconn *pgqrs_pg_connect_start(const struct pg_dsn *dsn)
     return conn;
 }
 
-static PGconn *connect_wait(const struct pg_dsn *dsn, int64_t deadline_ms, struct pgqrs_error *err)
+PGconn *pgqrs_pg_connect_wait(const struct pg_dsn *dsn, int64_t deadline_ms,
+                              struct pgqrs_error *err)
 {
     PGconn *conn = pgqrs_pg_connect_start(dsn);
     if (conn == NULL) {
@@ -275,7 +276,7 @@ static int connect_now(struct pg_store *s, struct pgqrs_error *err)
     if (s->deadline_ms != 0 && s->deadline_ms < deadline_ms) {
         deadline_ms = s->deadline_ms;
     }
-    s->conn = connect_wait(&s->dsn, deadline_ms, err);
+    s->conn = pgqrs_pg_connect_wait(&s->dsn, deadline_ms, err);
     if (s->conn == NULL) {
         return -1;
     }

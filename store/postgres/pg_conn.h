@@ -80,6 +80,9 @@ void pgqrs_pg_drop(struct pg_store *s);
 int pgqrs_pg_wait(PGconn *conn, short events, int64_t deadline_ms);
 /* Begins to connect: PQconnectPoll goes on. Null when there is no memory. */
 PGconn *pgqrs_pg_connect_start(const struct pg_dsn *dsn);
+/* Connects. Null: *err is filled. */
+PGconn *pgqrs_pg_connect_wait(const struct pg_dsn *dsn, int64_t deadline_ms,
+                              struct pgqrs_error *err);
 /* Why connecting has failed. */
 int pgqrs_pg_connect_fail(PGconn *conn, const struct pg_dsn *dsn, struct pgqrs_error *err);
 

@@ -152,6 +152,7 @@ void pgqrs_pg_batch_fini(struct pg_batch *batch);
 int pgqrs_pg_claim(struct pgqrs_store *store, const char *site, struct pgqrs_error *err);
 int pgqrs_pg_install(struct pgqrs_store *store, struct pgqrs_error *err);
 int pgqrs_pg_verify(struct pgqrs_store *store, struct pgqrs_error *err);
+int pgqrs_pg_fits(struct pgqrs_store *store, struct pgqrs_error *err);
 int pgqrs_pg_wake_fd(struct pgqrs_store *store);
 bool pgqrs_pg_woken(struct pgqrs_store *store);
 void pgqrs_pg_doze(struct pgqrs_store *store);

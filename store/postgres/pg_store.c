@@ -31,6 +31,7 @@ static const struct pgqrs_store_ops postgres_ops = {
     .claim = pgqrs_pg_claim,
     .install = pgqrs_pg_install,
     .verify = pgqrs_pg_verify,
+    .fits = pgqrs_pg_fits,
     .queue_create = pgqrs_pg_queue_create,
     .queue_find = pgqrs_pg_queue_find,
     .queue_list = pgqrs_pg_queue_list,

@@ -210,6 +210,8 @@ static const struct pg_stmt has_ledger_stmt = {
 static const struct pg_stmt ledger_stmt = {
     .sql = "SELECT version, success, encode(checksum, 'hex') FROM _sqlx_migrations"
            " ORDER BY version LIMIT 1000"};
+static const struct pg_stmt has_messages_stmt = {
+    .sql = "SELECT to_regclass('pgqrs_messages') IS NOT NULL"};
 static const struct pg_stmt version_stmt = {
     .sql = "SELECT coalesce(max(version), 0) FROM pgqrsd_schema"};
 
@@ -328,4 +330,17 @@ int pgqrs_pg_verify(struct pgqrs_store *store, struct pgqrs_error *err)
                : pgqrs_error_set(err, PGQRS_ERR_SCHEMA,
                                  "PostgreSQL: found schema version %lld, expected %d; install it",
                                  (long long)version, PG_SCHEMA_VERSION);
+}
+
+int pgqrs_pg_fits(struct pgqrs_store *store, struct pgqrs_error *err)
+{
+    struct pg_store *s = pg_of(store);
+    unsigned have;
+    if (pgqrs_pg_check_version(s, err) < 0 || pgqrs_pg_check_ledger(s, false, &have, err) < 0) {
+        return -1;
+    }
+    PGresult *result = pgqrs_pg_run(s, &has_messages_stmt, NULL, true, err);
+    int has = result == NULL ? -1 : pgqrs_pg_bool(result, 0, 0);
+    PQclear(result);
+    return has;
 }

@@ -282,6 +282,7 @@ int64_t pgqrs_sqlite_after(int64_t wall_us, int64_t delay_ms);
 
 int pgqrs_sqlite_install(struct pgqrs_store *store, struct pgqrs_error *err);
 int pgqrs_sqlite_verify(struct pgqrs_store *store, struct pgqrs_error *err);
+int pgqrs_sqlite_fits(struct pgqrs_store *store, struct pgqrs_error *err);
 
 int pgqrs_sqlite_queue_create(struct pgqrs_store *store, const char *name, int64_t *id_out,
                               struct pgqrs_error *err);

@@ -50,6 +50,7 @@ static const struct pgqrs_store_ops sqlite_ops = {
     .claim = pgqrs_sqlite_claim,
     .install = pgqrs_sqlite_install,
     .verify = pgqrs_sqlite_verify,
+    .fits = pgqrs_sqlite_fits,
     .queue_create = pgqrs_sqlite_queue_create,
     .queue_find = pgqrs_sqlite_queue_find,
     .queue_list = pgqrs_sqlite_queue_list,

@@ -272,3 +272,13 @@ int pgqrs_sqlite_verify(struct pgqrs_store *store, struct pgqrs_error *err)
     }
     return check_orphans(s, err);
 }
+
+int pgqrs_sqlite_fits(struct pgqrs_store *store, struct pgqrs_error *err)
+{
+    struct sqlite_store *s = sqlite_of(store);
+    if (pgqrs_sqlite_check_ledger(s, false, err) < 0 ||
+        pgqrs_sqlite_check_version(s, false, err) < 0) {
+        return -1;
+    }
+    return pgqrs_sqlite_has(s, HAS_TABLE, "pgqrs_messages", NULL, err);
+}
