@@ -141,7 +141,7 @@ static void test_a_server_that_stops(void **state)
     http_await("/readyz", 503, "store: ");
     http_await("/livez", 200, "ok\n");
     http_await_metric("pgqrs_store_up", 0);
-    assert_int_equal(http_metric("pgqrs_queue_jobs{queue=\"work\",state=\"waiting\"}"), -1);
+    http_await_metric("pgqrs_queue_jobs{queue=\"work\",state=\"waiting\"}", -1);
     assert_int_equal(http_metric("pgqrs_jobs_settled_total{queue=\"work\",outcome=\"done\"}"), 3);
     pg_rig_start();
     http_await("/readyz", 200, "ok\n");
