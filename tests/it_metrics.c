@@ -198,7 +198,7 @@ static void test_what_a_dying_broker_has_stored_is_counted(void **state)
     http_await_metric(OF_WORK("pgqrs_jobs_settled_total", ",outcome=\"retry\""), round + 2);
     assert_int_equal(http_metric(OF_WORK("pgqrs_leases_lost_total", "")), 0);
     assert_int_equal(http_metric(OF_WORK("pgqrs_job_run_seconds_count", "")), round + 3);
-    assert_int_equal(http_metric(OF_WORK("pgqrs_queue_jobs", ",state=\"delayed\"")), round + 1);
+    http_await_metric(OF_WORK("pgqrs_queue_jobs", ",state=\"delayed\""), round + 1);
     assert_int_equal(daemon_stop(&w->f->daemon, SIGTERM), 0);
 }
 
