@@ -206,6 +206,7 @@ static void on_poll(evutil_socket_t fd, short what, void *arg)
     struct broker *b = arg;
     (void)fd;
     (void)what;
+    pgqrs_tally_wakeup(b, PGQRS_WAKEUP_POLL);
     pgqrs_commit_all_maybe_ready(b);
     if (b->wake == NULL) {
         pgqrs_clients_wake(b); /* they look as often as we do */
@@ -219,6 +220,7 @@ static void on_due(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     b->due_at_us = 0;
+    pgqrs_tally_wakeup(b, PGQRS_WAKEUP_DUE);
     pgqrs_commit_all_maybe_ready(b);
 }
 
@@ -374,7 +376,7 @@ static int start_events(struct broker *b, struct pgqrs_error *err)
         (wake >= 0 && b->wake == NULL) || b->poll == NULL || b->beat == NULL) {
         return pgqrs_error_memory(err);
     }
-    if (pgqrs_store_thread_start(b->base, b->store, b, &b->store_thread, err) < 0 ||
+    if (pgqrs_store_thread_start(b->base, b->store, b->page, b, &b->store_thread, err) < 0 ||
         pgqrs_load_start(b, err) < 0 || pgqrs_chores_start(b, err) < 0 ||
         pgqrs_orders_start(b, err) < 0 || pgqrs_flows_start(b, err) < 0 ||
         pgqrs_schedules_start(b, err) < 0) {
@@ -428,8 +430,8 @@ int pgqrs_broker_run(struct pgqrs_child *child, const struct pgqrs_frame *welcom
         (void)pgqrs_error_memory(err);
         goto out;
     }
-    if (pgqrs_decode_broker_welcome(welcome, &m, err) < 0 || take_welcome(&b, &m, err) < 0 ||
-        start_events(&b, err) < 0) {
+    if (pgqrs_tally_open(&b, err) < 0 || pgqrs_decode_broker_welcome(welcome, &m, err) < 0 ||
+        take_welcome(&b, &m, err) < 0 || start_events(&b, err) < 0) {
         goto out;
     }
     pgqrs_child_send_empty(child, PGQRS_MSG_CHILD_READY);

@@ -76,7 +76,7 @@ struct client_call *pgqrs_client_call_start(struct broker *b, struct peer *peer,
         return NULL;
     }
     *call = (struct client_call){
-        .task = {.run = run, .done = done, .drop = drop},
+        .task = {.call = PGQRS_CALL_CLIENT, .run = run, .done = done, .drop = drop},
         .peer = peer,
         .data = data,
         .frame = *frame,

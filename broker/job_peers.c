@@ -53,6 +53,7 @@ struct hello_task {
     struct pgqrs_lease_ref *known;
     size_t known_count;
     int64_t row_id;
+    int64_t freed;       /* out: leases that it does not know of */
     char *workflow;      /* its queue's name, when its definition is to be made; else null */
     int64_t workflow_id; /* out */
 };
@@ -162,6 +163,7 @@ static void run_hello(struct pgqrs_store *store, struct store_task *task)
         pgqrs_log_info("broker: worker \"%s\": %lld leases that never reached it are free again",
                        t->name, (long long)freed);
     }
+    t->freed = freed;
     task->rc = freed < 0 ? -1 : 0;
     if (task->rc == 0 && t->workflow != NULL) {
         task->rc =
@@ -230,6 +232,7 @@ static int try_hello(struct peer *peer, const char **why_out)
         *why_out = "out of memory";
         return -1;
     }
+    t->task.call = PGQRS_CALL_WORKER;
     t->task.run = run_hello;
     t->task.done = on_hello_stored;
     t->task.drop = hello_task_drop;
@@ -316,6 +319,7 @@ static void on_hello_stored(void *arg, struct store_task *task)
     if (peer != NULL) {
         peer->asked = NULL;
     }
+    pgqrs_tally_freed(b, worker->queue, PGQRS_FREED_UNDELIVERED, t->freed);
     if (task->rc < 0) {
         pgqrs_commit_trouble(b, &task->err); /* the hello waits until the store works again */
     } else {

@@ -249,7 +249,8 @@ int pgqrs_schedules_configure(struct broker *b, const struct pgqrs_frame *frame,
         return pgqrs_error_memory(err);
     }
     news->b = b;
-    news->task = (struct store_task){.run = run_configure, .done = configured, .drop = drop_news};
+    news->task = (struct store_task){
+        .call = PGQRS_CALL_SCHEDULE, .run = run_configure, .done = configured, .drop = drop_news};
     news->again = evtimer_new(b->base, on_again, news);
     if (take(news, frame, err) < 0) {
         news_free(news);
@@ -272,7 +273,7 @@ int pgqrs_schedules_start(struct broker *b, struct pgqrs_error *err)
         return pgqrs_error_memory(err);
     }
     b->schedules = s;
-    s->task = (struct store_task){.run = run_look, .done = looked};
+    s->task = (struct store_task){.call = PGQRS_CALL_SCHEDULE, .run = run_look, .done = looked};
     s->timer = evtimer_new(b->base, on_timer, b);
     return s->timer == NULL ? pgqrs_error_memory(err) : 0;
 }

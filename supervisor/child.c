@@ -229,6 +229,7 @@ struct pgqrs_queue_settings pgqrs_queue_settings(const struct queue *queue)
 {
     struct pgqrs_queue_settings settings = pgqrs_configured_settings(queue->config);
     settings.paused = pgqrs_queue_is_paused(queue);
+    settings.place = queue->place;
     return settings;
 }
 
@@ -437,20 +438,12 @@ static void on_queue_load(struct child *child, const struct pgqrs_frame *frame,
 
 static void on_tally(struct child *child, const struct pgqrs_frame *frame, struct pgqrs_error *err)
 {
-    struct supervisor *s = child->place->s;
     struct pgqrs_tally m;
     if (pgqrs_decode_tally(frame, &m, err) < 0) {
         pgqrs_child_kill(child, err->text);
         return;
     }
-    s->store_trouble_ms = m.trouble_ms;
-    for (size_t i = 0; i < m.queue_count; i++) {
-        struct queue *queue = pgqrs_supervisor_find_queue(s, m.queues[i].queue);
-        for (size_t kind = 0; queue != NULL && kind < PGQRS_TALLY_COUNT; kind++) {
-            queue->settled[kind] += m.queues[i].settled[kind];
-        }
-    }
-    free(m.queues);
+    child->place->s->store_trouble_ms = m.trouble_ms;
 }
 
 static void on_run_ended(struct child *child, const struct pgqrs_frame *frame,

@@ -148,6 +148,7 @@ struct queue *pgqrs_supervisor_add_queue(struct supervisor *s, struct pgqrs_conf
     }
     s->queues = more;
     queue->s = s;
+    queue->place = pgqrs_tally_place(s);
     queue->name = strdup(config->name);
     queue->version = pgqrs_version_create(config);
     if (queue->name == NULL || queue->version == NULL ||

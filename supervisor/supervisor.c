@@ -500,7 +500,7 @@ static int start_timers(struct supervisor *s)
 static int start(struct supervisor *s, struct pgqrs_error *err)
 {
     s->base = event_base_new();
-    if (make_instance(s, err) < 0 || make_places(s, err) < 0 ||
+    if (make_instance(s, err) < 0 || pgqrs_tally_create(s, err) < 0 || make_places(s, err) < 0 ||
         pgqrs_runtime_dir_create(s->config->runtime_dir, s->instance, &s->runtime, err) < 0 ||
         open_job_socket(s, err) < 0 || pgqrs_gateway_listen(s, err) < 0) {
         return -1;
@@ -538,6 +538,7 @@ static void supervisor_fini(struct supervisor *s)
     }
     pgqrs_runs_fini(s);
     pgqrs_supervisor_free_queues(s);
+    pgqrs_tally_destroy(s);
     pgqrs_deaths_fini(&s->broker_deaths);
     pgqrs_deaths_fini(&s->gateway_deaths);
     pgqrs_ctl_close(&s->ctl);
@@ -577,6 +578,7 @@ int pgqrs_supervisor_run(struct pgqrs_config *config, const char *config_path,
                            .config_path = config_path,
                            .listen_fd = -1,
                            .http_fd = -1,
+                           .tally_fd = -1,
                            .cgroup = PGQRS_CGROUP_NONE};
     STAILQ_INIT(&s.unreported);
     LIST_INIT(&s.runs);

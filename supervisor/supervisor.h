@@ -21,6 +21,7 @@
  *   steer.c        what the operator wants: pauses, a drain
  *   deaths.c       the last deaths
  *   status.c       what we know, as JSON
+ *   tally.c        what brokers count
  *   ctl.c          the operator's socket
  *   gateway.c      the process that answers HTTP, and its socket
  *   notify.c       what the service manager is told
@@ -43,6 +44,7 @@
 #include "ipc/control.h"
 #include "ipc/output_page.h"
 #include "ipc/spawn_contract.h"
+#include "ipc/tally_page.h"
 #include "supervisor/cgroup.h"
 #include "supervisor/notify.h"
 #include "supervisor/restart_policy.h"
@@ -192,7 +194,7 @@ struct queue {
     struct failing failing;
     struct scaling scaling;
     struct deaths deaths;
-    uint64_t settled[PGQRS_TALLY_COUNT]; /* what brokers have told of */
+    uint32_t place;   /* in the counters */
     char *last_error; /* of a failed start, so that the same one is reported once */
 };
 
@@ -237,7 +239,10 @@ struct supervisor {
     char instance[33];
     char job_socket[108];
     int listen_fd;
-    int http_fd;          /* -1: there is no gateway */
+    int http_fd; /* -1: there is no gateway */
+    int tally_fd;
+    struct pgqrs_tally_page *tally;
+    uint32_t tally_next;  /* the place to look at next */
     uint64_t generations; /* the last one that was given out */
     struct place broker;
     struct deaths broker_deaths;
@@ -449,6 +454,15 @@ void pgqrs_deaths_fini(struct deaths *deaths);
 /* The name of a core file by the kernel's core_pattern(5); a star for what can not be known. */
 void pgqrs_core_name(const char *pattern, bool add_pid, const char *dir, pid_t pid, int signal,
                      char *out, size_t size);
+
+/* ---- tally.c ---- */
+int pgqrs_tally_create(struct supervisor *s, struct pgqrs_error *err) PGQRS_MUST_CHECK;
+void pgqrs_tally_destroy(struct supervisor *s);
+/* A place for a queue, all of it 0. */
+uint32_t pgqrs_tally_place(struct supervisor *s);
+/* Each adds to an object, as those of status.c. */
+void pgqrs_tally_describe_queue(const struct queue *queue, json_t *out);
+void pgqrs_tally_describe(const struct supervisor *s, json_t *out);
 
 /* ---- status.c ---- */
 /* Each adds to an object; a key for which there is no memory is missing. */

@@ -142,11 +142,7 @@ static int decode_any(const struct pgqrs_frame *f)
     }
     case PGQRS_MSG_TALLY: {
         struct pgqrs_tally m;
-        rc = pgqrs_decode_tally(f, &m, &err);
-        if (rc == 0) {
-            free(m.queues);
-        }
-        return rc;
+        return pgqrs_decode_tally(f, &m, &err);
     }
     case PGQRS_MSG_GATEWAY_WELCOME: {
         struct pgqrs_gateway_welcome m;
@@ -362,11 +358,7 @@ static void encode_example(struct pgqrs_buf *out, enum pgqrs_msg_type type)
         pgqrs_encode_client_wake(out, 8);
         break;
     case PGQRS_MSG_TALLY:
-        pgqrs_encode_tally(
-            out, &(struct pgqrs_tally){
-                     .trouble_ms = 7,
-                     .queues = &(struct pgqrs_queue_tally){.queue = "mail", .settled = {1, 2}},
-                     .queue_count = 1});
+        pgqrs_encode_tally(out, &(struct pgqrs_tally){.trouble_ms = 7});
         break;
     case PGQRS_MSG_GATEWAY_WELCOME:
         pgqrs_encode_gateway_welcome(out, &(struct pgqrs_gateway_welcome){.job_socket = "/run/jobs",
