@@ -149,6 +149,7 @@ static int dispatch(struct broker *b, const struct pgqrs_frame *frame, struct pg
     case PGQRS_MSG_TALLY:
     case PGQRS_MSG_CLIENT_WATCH:
     case PGQRS_MSG_CLIENT_WAKE:
+    case PGQRS_MSG_GATEWAY_LOOK:
     case PGQRS_MSG_COUNT:
         break;
     }

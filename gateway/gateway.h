@@ -61,7 +61,7 @@ struct gateway {
     struct event_base *base;
     struct event *control, *lifeline, *beat;
 
-    struct event *status_timer;
+    struct event *status_timer, *status_soon;
     struct status_ask *status_ask; /* null: none is under way */
     json_t *status;                /* the last answer; null: none yet */
     int64_t status_at_ms;          /* monotonic */
@@ -82,6 +82,8 @@ struct gateway {
 /* ---- status.c ---- */
 int pgqrs_gateway_status_start(struct gateway *g, struct pgqrs_error *err) PGQRS_MUST_CHECK;
 void pgqrs_gateway_status_end(struct gateway *g);
+/* Soon, and not only when it is time: it has changed. */
+void pgqrs_gateway_status_soon(struct gateway *g);
 /* How old the supervisor's last answer is; -1: there is none. */
 int64_t pgqrs_gateway_status_age(const struct gateway *g);
 const char *pgqrs_gateway_text(const json_t *object, const char *key); /* "" when it is not there */

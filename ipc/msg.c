@@ -57,6 +57,7 @@ const struct pgqrs_msg_desc pgqrs_msg_descs[PGQRS_MSG_COUNT] = {
     [PGQRS_MSG_TALLY] = {"tally", B, S, 8, 8},
     [PGQRS_MSG_CLIENT_WATCH] = {"client_watch", P, B, 8, 8},
     [PGQRS_MSG_CLIENT_WAKE] = {"client_wake", B, P, 8, 8},
+    [PGQRS_MSG_GATEWAY_LOOK] = {"gateway_look", S, G, 0, 0},
     [PGQRS_MSG_RUN_ENDED] = {"run_ended", B, S, 9 + TEXT_MIN, PGQRS_ERROR_TEXT_MAX + 64},
 };
 

@@ -116,6 +116,8 @@ enum pgqrs_msg_type { /* numbers go on the wire: append, never reuse */
                       /* clients */
                       PGQRS_MSG_CLIENT_WATCH = 35, /* p>b say when there may be messages */
                       PGQRS_MSG_CLIENT_WAKE = 36,  /* b>p there may be some */
+                      /* control */
+                      PGQRS_MSG_GATEWAY_LOOK = 37, /* s>g ask again: the state has changed */
                       PGQRS_MSG_COUNT
 };
 

@@ -371,6 +371,7 @@ static void on_ready(struct child *child)
     struct supervisor *s = child->place->s;
     pgqrs_place_ready(child->place);
     pgqrs_notify_changed(s->notify);
+    pgqrs_gateway_tell(s);
 }
 
 static void on_complaint(struct child *child, const struct pgqrs_frame *frame,
@@ -520,6 +521,7 @@ static void dispatch(struct child *child, const struct pgqrs_frame *frame)
     case PGQRS_MSG_GATEWAY_WELCOME:
     case PGQRS_MSG_CLIENT_WATCH:
     case PGQRS_MSG_CLIENT_WAKE:
+    case PGQRS_MSG_GATEWAY_LOOK:
     case PGQRS_MSG_COUNT:
         break;
     }

@@ -165,6 +165,7 @@ static void enter_drain(struct supervisor *s)
 {
     s->state = SUPERVISOR_DRAINING;
     pgqrs_notify_changed(s->notify);
+    pgqrs_gateway_tell(s);
     if (s->broker.child != NULL && s->broker.child->state >= CHILD_WELCOMED) {
         pgqrs_child_post_empty(s->broker.child, PGQRS_MSG_CHILD_DRAIN);
     }

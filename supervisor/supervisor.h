@@ -411,6 +411,8 @@ int pgqrs_gateway_listen(struct supervisor *s, struct pgqrs_error *err) PGQRS_MU
 void pgqrs_gateway_welcome(struct child *child);
 /* It is told to end. False: it is not there. */
 bool pgqrs_gateway_stop(struct supervisor *s);
+/* What it answers has changed; it need not wait until it asks again. */
+void pgqrs_gateway_tell(struct supervisor *s);
 
 /* ---- scaling.c ---- */
 /* As many as the configuration allows. */

@@ -89,6 +89,25 @@ static void test_draining_is_not_ready_but_lives(void **state)
     assert_int_equal(daemon_stop(&f->daemon, SIGQUIT), 75);
 }
 
+/* The gateway is told, and does not find out when it asks the next time. */
+static void test_a_change_is_known_at_once(void **state)
+{
+    struct fixture *f = *state;
+    scratch_write(&f->scratch, "pgqrsd.yaml",
+                  "dsn: %s\nruntime_dir: %s/run\nheartbeat: {interval: 60s, timeout: 5m}\n"
+                  "http: {listen: 0}\nqueues: {work: {handler: %s, settings: {file: %s}}}\n",
+                  f->scratch.dsn, f->scratch.dir, built("tests/handlers/effect.so"),
+                  f->scratch.effects);
+    daemon_start(&f->daemon, &f->scratch);
+    http_find(&f->daemon);
+    http_await("/readyz", 200, "ok\n");
+    fixture_enqueue(f, 1, "{\"ms\":600000,\"ignore_cancel\":true}");
+    effects_await(&f->scratch, "start ", 1);
+    assert_int_equal(kill(f->daemon.pid, SIGTERM), 0);
+    http_await("/readyz", 503, "pgqrsd: draining\n");
+    assert_int_equal(daemon_stop(&f->daemon, SIGQUIT), 75);
+}
+
 static void test_a_schema_that_does_not_fit(void **state)
 {
     struct fixture *f = *state;
@@ -351,6 +370,7 @@ int main(void)
         WITH_SCRATCH(test_ready_when_every_worker_is),
         WITH_SCRATCH(test_what_is_missing_is_named),
         WITH_SCRATCH(test_draining_is_not_ready_but_lives),
+        WITH_SCRATCH(test_a_change_is_known_at_once),
         WITH_SCRATCH(test_a_schema_that_does_not_fit),
         WITH_SCRATCH(test_a_gateway_that_dies_is_started_again),
         WITH_SCRATCH(test_a_supervisor_that_hangs_does_not_live),

@@ -210,6 +210,7 @@ static int decode_any(const struct pgqrs_frame *f)
     case PGQRS_MSG_CHILD_READY:
     case PGQRS_MSG_CHILD_DRAIN:
     case PGQRS_MSG_BROKER_STOP:
+    case PGQRS_MSG_GATEWAY_LOOK:
     case PGQRS_MSG_COUNT:
         break;
     }
