@@ -242,7 +242,7 @@ static void allow_descriptors(const struct fixture *f, int more)
         (void)snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)f->daemon.pid, free_fd++);
     } while (faccessat(AT_FDCWD, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0);
     assert_int_equal(prlimit(f->daemon.pid, RLIMIT_NOFILE, NULL, &limit), 0);
-    limit.rlim_cur = (rlim_t)(free_fd - 1 + more);
+    limit.rlim_cur = (rlim_t)free_fd - 1 + (rlim_t)more;
     assert_int_equal(prlimit(f->daemon.pid, RLIMIT_NOFILE, &limit, NULL), 0);
 }
 
