@@ -60,18 +60,27 @@ static void status_row(struct pgqrs_table *table, const char *queue, const json_
     pgqrs_table_text(table, number(place, "beat_age_ms", buffer));
 }
 
+static void print_why(const char *what, const json_t *queue, const char *since, const char *key)
+{
+    struct pgqrs_buf shown = {0};
+    pgqrs_show(&shown, text(queue, key));
+    pgqrs_buf_put_u8(&shown, 0);
+    (void)printf("queue \"%s\" %s%s: %s\n", text(queue, "queue"), what,
+                 since == NULL ? "" : text(queue, since), shown.failed ? "" : (char *)shown.data);
+    pgqrs_buf_fini(&shown);
+}
+
 static void print_condition(const json_t *queue, bool drain)
 {
     if (json_is_true(json_object_get(queue, "paused")) && !drain) {
         (void)printf("queue \"%s\" is paused\n", text(queue, "queue"));
     }
     if (json_is_string(json_object_get(queue, "failing"))) {
-        struct pgqrs_buf shown = {0};
-        pgqrs_show(&shown, text(queue, "failing"));
-        pgqrs_buf_put_u8(&shown, 0);
-        (void)printf("queue \"%s\" is failing since %s: %s\n", text(queue, "queue"),
-                     text(queue, "failing_since"), shown.failed ? "" : (char *)shown.data);
-        pgqrs_buf_fini(&shown);
+        print_why("is failing since ", queue, "failing_since", "failing");
+    }
+    if (json_is_string(json_object_get(queue, "reload_refused"))) {
+        print_why("goes on with its old version, the new one is not used", queue, NULL,
+                  "reload_refused");
     }
 }
 

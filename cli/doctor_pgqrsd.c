@@ -114,7 +114,13 @@ int pgqrs_check_plugins(struct pgqrs_doctor *d, struct pgqrs_error *err)
         const json_t *queue = json_array_get(queues, i);
         const char *name = pgqrs_status_text(queue, "queue");
         const char *path = pgqrs_status_text(queue, "plugin");
-        if (strcmp(pgqrs_status_text(queue, "plugin_file"), "changed") == 0) {
+        if (*pgqrs_status_text(queue, "reload_refused") != 0) {
+            pgqrs_doctor_found(d, PGQRS_SEVERITY_WARNING,
+                               "queue \"%s\" goes on with its old version, the new one is not "
+                               "used: %.600s",
+                               name, pgqrs_status_text(queue, "reload_refused"));
+            pgqrs_doctor_mend(d, "mend %.600s or its settings, then: pgqrs ctl reload", path);
+        } else if (strcmp(pgqrs_status_text(queue, "plugin_file"), "changed") == 0) {
             pgqrs_doctor_found(d, PGQRS_SEVERITY_WARNING,
                                "the plugin of queue \"%s\" is not the file at %.600s any more, "
                                "which has changed since it was loaded",

@@ -155,7 +155,9 @@ static json_t *describe_queue(const struct queue *queue)
         json_string(queue->removed        ? "removed"
                     : queue->next != NULL ? "trying"
                     : queue->rolling      ? "rolling"
+                    : queue->refused      ? "refused"
                                           : "done"));
+    put(out, "reload_refused", queue->refused == NULL ? json_null() : json_string(queue->refused));
     for (size_t i = 0; i < queue->place_count; i++) {
         (void)json_array_append_new(workers, describe_place(queue->places[i]));
     }
