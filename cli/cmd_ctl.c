@@ -134,6 +134,7 @@ static void print_deaths(const json_t *list)
     static const char *const headers[] = {"AT",   "QUEUE",     ">WORKER", ">PID",
                                           ">JOB", ">MIB PEAK", "REASON"};
     struct pgqrs_table table = pgqrs_table_of(headers, 7);
+    table.whole = true; /* the reason is why one asks */
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *death = json_array_get(list, i);
         bool broker = json_is_null(json_object_get(death, "queue"));
