@@ -82,6 +82,13 @@ static void test_deaths_are_remembered(void **state)
     assert_non_null(
         strstr(json_string_value(json_object_get(death, "reason")), "killed by signal 6"));
     json_decref(deaths);
+    /* The table has the whole reason, however long its row becomes. */
+    char text[192];
+    (void)snprintf(text, sizeof text, "%s/run/pgqrsd.ctl", f->scratch.dir);
+    cli_ok(&f->scratch, NULL, "--socket", text, "ctl", "deaths");
+    (void)snprintf(text, sizeof text, "grep -qF 'killed by signal 6 (Aborted)' %s/out",
+                   f->scratch.dir);
+    assert_int_equal(system(text), 0);
 
     /* Many are not kept. */
     fixture_enqueue(f, 1, "{\"crash\":6}");
