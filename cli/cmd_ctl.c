@@ -86,8 +86,8 @@ static void print_condition(const json_t *queue, bool drain)
 
 static void print_status(const json_t *reply)
 {
-    static const char *const headers[] = {"QUEUE",   ">WORKER", "STATE",    ">PID",      ">JOB",
-                                          ">JOB MS", ">DONE",   ">MIB RSS", ">BEATEN MS"};
+    static const char *const headers[] = {"QUEUE",   ">WORKER", "STATE",    ">PID",        ">JOB",
+                                          ">JOB MS", ">DONE",   ">MIB RSS", ">BEAT AGO MS"};
     struct pgqrs_table table = pgqrs_table_of(headers, 9);
     const json_t *queues = json_object_get(reply, "queues");
     (void)printf("pgqrsd %s \"%s\": %s, pid %" JSON_INTEGER_FORMAT ", log level %s\n",
