@@ -139,11 +139,13 @@ static void print_deaths(const json_t *list)
         const json_t *death = json_array_get(list, i);
         bool broker = json_is_null(json_object_get(death, "queue"));
         char buffer[32];
+        char at[24];
         char reason[1024];
         const char *core = text(death, "core");
         (void)snprintf(reason, sizeof reason, "%s%s%s", text(death, "reason"),
                        *core == 0 ? "" : "; core: ", core);
-        pgqrs_table_text(&table, text(death, "at"));
+        (void)snprintf(at, sizeof at, "%.19sZ", text(death, "at")); /* the fraction goes */
+        pgqrs_table_text(&table, at);
         pgqrs_table_text(&table, broker ? "(broker)" : text(death, "queue"));
         pgqrs_table_text(&table, number(death, "worker", buffer));
         pgqrs_table_text(&table, number(death, "pid", buffer));

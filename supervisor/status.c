@@ -62,7 +62,8 @@ static json_t *time_of(int64_t us)
 {
     char text[PGQRS_TIMESTAMP_SIZE];
     pgqrs_timestamp_format(us, text);
-    return json_string(text);
+    text[10] = 'T'; /* as in RFC 3339, with the Z */
+    return json_sprintf("%sZ", text);
 }
 
 static void put(json_t *object, const char *key, json_t *value)

@@ -78,6 +78,8 @@ static void test_deaths_are_remembered(void **state)
     assert_int_equal(json_integer_value(json_object_get(death, "pid")), pid);
     assert_int_equal(json_integer_value(json_object_get(death, "signal")), SIGABRT);
     assert_true(json_is_null(json_object_get(death, "job")));
+    const char *at = json_string_value(json_object_get(death, "at")); /* as all times in JSON */
+    assert_true(at[10] == 'T' && at[strlen(at) - 1] == 'Z');
     assert_true(json_integer_value(json_object_get(death, "peak_memory")) > 4096);
     assert_non_null(
         strstr(json_string_value(json_object_get(death, "reason")), "killed by signal 6"));
