@@ -20,7 +20,7 @@ SANITIZE ?=
 DEPS_BUILD := gcc libc6-dev make pkg-config libevent-dev libnng-dev libsqlite3-dev libpq-dev \
               libjansson-dev libyaml-dev libcurl4-openssl-dev libssl-dev libseccomp-dev \
               libncurses-dev tzdata
-DEPS_TEST  := libcmocka-dev procps tmux postgresql postgresql-client pgbouncer python3-venv \
+DEPS_TEST  := libcmocka-dev procps tmux postgresql postgresql-client pgbouncer prometheus python3-venv \
               $(if $(filter x86_64,$(shell uname -m)),user-mode-linux)
 DEPS_LINT  := clang libclang-rt-14-dev clang-tidy clang-format cppcheck mandoc man-db
 DEPS_CHECK := valgrind
@@ -176,6 +176,7 @@ endef
 $(eval $(call handler_rule,lib/pgqrs/handlers,examples/handlers))
 $(eval $(call handler_rule,tests/handlers,tests/handlers))
 $(eval $(call handler_rule,bench/handlers,bench/handlers))
+$(B)/tests/handlers/ledger_next.so: tests/handlers/ledger.c
 $(eval $(call handler_rule,bench/preload,bench/preload))
 
 PROGRAMS := $(B)/bin/pgqrsd $(B)/bin/pgqrs $(B)/libexec/pgqrs/pgqrs-broker \
@@ -297,6 +298,9 @@ install: programs
 	install -m 644 docs/man/*.7 $(DESTDIR)$(PREFIX)/share/man/man7
 	install -m 644 docs/man/*.8 $(DESTDIR)$(PREFIX)/share/man/man8
 	install -D -m 644 packaging/completion/pgqrs.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/pgqrs
+	install -d $(DESTDIR)$(PREFIX)/share/pgqrs
+	install -m 644 packaging/prometheus/pgqrs.rules.yaml $(DESTDIR)$(PREFIX)/share/pgqrs
+	install -m 644 packaging/grafana/pgqrs.json $(DESTDIR)$(PREFIX)/share/pgqrs/grafana.json
 	install -d $(dir $(SYSTEMD_UNIT) $(SYSTEMD_CONFS))
 	sed 's|/usr/local/|$(PREFIX)/|' packaging/systemd/pgqrsd.service >$(SYSTEMD_UNIT)
 	chmod 644 $(SYSTEMD_UNIT)
@@ -309,7 +313,8 @@ uninstall:
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/bin/,pgqrsd pgqrs)
 	rm -f $(addprefix $(DESTDIR)$(LIBDIR)/,$(notdir $(LIBPGQRS)) libpgqrs.so.0 libpgqrs.so pkgconfig/pgqrs.pc)
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/share/man/man3/,pgqrs_*.3 libpgqrs.3)
-	rm -rf $(DESTDIR)$(PREFIX)/libexec/pgqrs $(DESTDIR)$(PREFIX)/lib/pgqrs $(DESTDIR)$(PREFIX)/include/pgqrs
+	rm -rf $(DESTDIR)$(PREFIX)/libexec/pgqrs $(DESTDIR)$(PREFIX)/lib/pgqrs $(DESTDIR)$(PREFIX)/include/pgqrs \
+	    $(DESTDIR)$(PREFIX)/share/pgqrs
 	rm -f $(foreach m,$(wildcard docs/man/*),$(DESTDIR)$(PREFIX)/share/man/man$(subst .,,$(suffix $(m)))/$(notdir $(m)))
 
 # DEB_VERSION=0.1.0+local1 makes packages that replace those of 0.1.0.

@@ -27,6 +27,7 @@
 #include "broker/store_thread.h"
 #include "ipc/child.h"
 #include "ipc/msg.h"
+#include "ipc/tally_page.h"
 #include "store/store.h"
 
 struct broker;
@@ -39,15 +40,13 @@ TAILQ_HEAD(peer_list, peer);
 struct broker_queue {
     struct pgqrs_queue_settings settings; /* name is owned */
     int64_t id;
-    int64_t workflow_id;        /* its definition's; 0: not known, or it is no workflow */
-    struct worker_list workers; /* by queue_link */
-    bool maybe_ready;           /* leasing may find something; else nobody has a reason to look */
-    bool plenty;                /* the last leases were all filled: ask for everything at once */
-    size_t wanted, leased;      /* in the exchange under way */
-    uint32_t reported;          /* how much waits, as pgqrsd was told */
-    uint64_t settled[PGQRS_TALLY_COUNT]; /* since pgqrsd was told last */
-    bool tallied;                        /* there is some of it */
-    struct pgqrs_prune prune[2];         /* where housekeeping is: ended, failed */
+    int64_t workflow_id;         /* its definition's; 0: not known, or it is no workflow */
+    struct worker_list workers;  /* by queue_link */
+    bool maybe_ready;            /* leasing may find something; else nobody has a reason to look */
+    bool plenty;                 /* the last leases were all filled: ask for everything at once */
+    size_t wanted, leased;       /* in the exchange under way */
+    uint32_t reported;           /* how much waits, as pgqrsd was told */
+    struct pgqrs_prune prune[2]; /* where housekeeping is: ended, failed */
 };
 
 /* A lease in a worker's name. Those that were sent come first, in the order it runs them. */
@@ -58,6 +57,7 @@ struct held_job {
     int32_t priority;
     enum pgqrs_order_kind order; /* its worker was told: cancel or interrupt */
     int64_t enqueued_at_us;
+    int64_t due_us;             /* monotonic; 0: not known */
     struct pgqrs_bytes payload; /* owned; null once it was sent */
 };
 
@@ -111,11 +111,20 @@ struct worker {
     struct pgqrs_release release;
 };
 
+struct group_note {
+    struct worker *worker;
+    struct pgqrs_job_times times;
+    bool freed; /* its worker has ended, and this is for want of its outcome */
+};
+
 /* Outcomes that wait for the store, with the frames they borrow from. */
 struct group {
     struct pgqrs_settlement *items;
-    struct worker **workers; /* whose each is */
+    struct group_note *notes; /* of each */
     size_t count, cap;
+    uint64_t sent; /* the number of the first one, once it was sent to the store */
+    bool noted;    /* it was */
+    bool unsure;   /* it may have been stored */
     struct owned_frame *frames;
     size_t bytes; /* of the frames */
 };
@@ -123,8 +132,10 @@ struct group {
 /* What the workers had when a commit ended in an unknown way. */
 struct known_leases {
     int64_t row_id;
+    const struct broker_queue *queue;
     struct pgqrs_lease_ref *refs;
     size_t count;
+    int64_t freed; /* out: of others, which never reached it */
 };
 
 /* The exchange with the store; there is one at a time. */
@@ -139,6 +150,7 @@ struct commit {
     size_t sure_count;          /* the rest are answered only if the hint was right */
     struct known_leases *known; /* to be reconciled first; null: nothing is */
     size_t known_count;
+    bool reconciled;  /* out: they are */
     bool hint;        /* it was woken: the store knows whether there is a reason to look */
     bool woken;       /* out: there is */
     bool probe;       /* no outcome to store: to see first whether the store works */
@@ -152,6 +164,7 @@ struct commit {
 
 struct broker {
     struct pgqrs_child *child;
+    struct pgqrs_tally_page *page;
     struct event_base *base;
     struct pgqrs_store *store;
     struct pgqrs_store_thread *store_thread;
@@ -168,9 +181,12 @@ struct broker {
     uint64_t newest_generation; /* that was announced; they are in order */
     struct peer_list peers;
     size_t peer_count;
+    TAILQ_HEAD(, client_watch) watches; /* that are to be told */
+    uint64_t wakes;                     /* how often there may have come messages for clients */
     struct group group;
     struct commit commit;
     bool draining, stopping;
+    bool late; /* the time for a stop was over before all was stored */
     int64_t stop_by_ms;
     uint32_t random;
     uint64_t settled; /* outcomes stored */
@@ -191,6 +207,7 @@ struct broker {
 
     struct event *turn; /* runs the exchange after everything that is readable was read */
     struct event *control, *lifeline, *wake, *listen;
+    struct event *stop; /* the time for a stop is over */
     struct event *poll, *due, *renew, *beat, *retry, *gather, *listen_again, *spare, *housekeeping;
     struct chores *chores;
     struct orders *orders;
@@ -218,8 +235,27 @@ int pgqrs_queues_update(struct broker *b, const struct pgqrs_frame *frame,
 void pgqrs_queues_fini(struct broker *b);
 
 /* ---- tally.c ---- */
-/* An outcome of a job of the queue is stored. */
-void pgqrs_tally_add(struct broker_queue *queue, enum pgqrs_settle how);
+int pgqrs_tally_open(struct broker *b, struct pgqrs_error *err) PGQRS_MUST_CHECK;
+struct pgqrs_queue_tally *pgqrs_tally_of(struct broker *b, const struct broker_queue *queue);
+/* An outcome goes to the store. Returns its number. */
+uint64_t pgqrs_tally_send(struct broker *b, int64_t message_id, uint32_t attempt);
+struct tally_outcome {
+    const struct broker_queue *queue;
+    uint64_t number;
+    int64_t message_id;
+    uint32_t attempt;
+    enum pgqrs_settle how;
+    enum pgqrs_settled settled;
+    bool unsure; /* an earlier try may have stored it */
+    bool freed;
+    struct pgqrs_job_times times;
+};
+/* What came of it. */
+void pgqrs_tally_settled(struct broker *b, const struct tally_outcome *o);
+void pgqrs_tally_freed(struct broker *b, const struct broker_queue *queue,
+                       enum pgqrs_freed_kind why, int64_t count);
+void pgqrs_tally_wakeup(struct broker *b, enum pgqrs_wakeup_kind why);
+/* Tells pgqrsd how the store does. */
 void pgqrs_tally_report(struct broker *b);
 
 /* ---- load.c ---- */
@@ -340,10 +376,16 @@ void pgqrs_commit_trouble(struct broker *b, const struct pgqrs_error *err);
 /* Something was written. */
 void pgqrs_commit_success(struct broker *b);
 void pgqrs_commit_all_maybe_ready(struct broker *b);
+/* While a worker or a client waits, who enqueues is asked to wake us. */
+void pgqrs_commit_doze(struct broker *b);
 bool pgqrs_commit_idle(const struct broker *b);
 void on_commit_turn(evutil_socket_t fd, short what, void *arg);
 void on_wake(evutil_socket_t fd, short what, void *arg);
 void pgqrs_commit_fini(struct broker *b);
+
+/* ---- client_watch.c ---- */
+/* Clients that wait are to look: something was committed that may be for them. */
+void pgqrs_clients_wake(struct broker *b);
 
 /* ---- chores.c ---- */
 int pgqrs_chores_start(struct broker *b, struct pgqrs_error *err) PGQRS_MUST_CHECK;

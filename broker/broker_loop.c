@@ -18,7 +18,8 @@
 
 #define BUSY_MS 100       /* how long another program's lock may hold up a call at a time */
 #define IDLE_POLL_MS 5000 /* where somebody wakes us */
-#define STOP_MS 10000     /* how long the last outcomes may take to be stored */
+#define STOP_MS 4000      /* how long the last outcomes may take to be stored */
+#define STOP_LATE_MS 10   /* after that, so that it has passed */
 #define CALL_MS 10000     /* longer than a slow commit; then the connection is given up */
 #define CLAIM_MS 1000
 #define CLAIM_RETRY_MS 10
@@ -48,6 +49,7 @@ void pgqrs_broker_try_stop(struct broker *b)
             pgqrs_log_error("broker: %zu outcomes could not be stored; their jobs run again",
                             b->group.count + b->commit.group.count);
             b->exit_status = PGQRS_EXIT_UNAVAILABLE;
+            b->late = true;
         }
         (void)event_base_loopbreak(b->base);
     }
@@ -55,8 +57,10 @@ void pgqrs_broker_try_stop(struct broker *b)
 
 static void on_stop(struct broker *b)
 {
+    static const struct timeval late = {.tv_sec = STOP_MS / 1000, .tv_usec = STOP_LATE_MS * 1000};
     if (!b->stopping) {
         pgqrs_chores_unwatch(b);
+        (void)evtimer_add(b->stop, &late); /* the poll is there if it fails */
     }
     b->draining = b->stopping = true;
     b->stop_by_ms = pgqrs_mono_ms() + STOP_MS;
@@ -143,6 +147,9 @@ static int dispatch(struct broker *b, const struct pgqrs_frame *frame, struct pg
     case PGQRS_MSG_RUN_ENDED:
     case PGQRS_MSG_GATEWAY_WELCOME:
     case PGQRS_MSG_TALLY:
+    case PGQRS_MSG_CLIENT_WATCH:
+    case PGQRS_MSG_CLIENT_WAKE:
+    case PGQRS_MSG_GATEWAY_LOOK:
     case PGQRS_MSG_COUNT:
         break;
     }
@@ -200,7 +207,11 @@ static void on_poll(evutil_socket_t fd, short what, void *arg)
     struct broker *b = arg;
     (void)fd;
     (void)what;
+    pgqrs_tally_wakeup(b, PGQRS_WAKEUP_POLL);
     pgqrs_commit_all_maybe_ready(b);
+    if (b->wake == NULL) {
+        pgqrs_clients_wake(b); /* they look as often as we do */
+    }
     pgqrs_broker_try_stop(b);
 }
 
@@ -210,6 +221,7 @@ static void on_due(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     b->due_at_us = 0;
+    pgqrs_tally_wakeup(b, PGQRS_WAKEUP_DUE);
     pgqrs_commit_all_maybe_ready(b);
 }
 
@@ -353,6 +365,7 @@ static int start_events(struct broker *b, struct pgqrs_error *err)
     b->due = evtimer_new(b->base, on_due, b);
     b->gather = evtimer_new(b->base, on_gather, b);
     b->spare = evtimer_new(b->base, on_spare, b);
+    b->stop = evtimer_new(b->base, on_poll, b);
     b->control = watch(b, pgqrs_control_fd(b->child->control), on_control);
     b->lifeline = watch(b, b->child->lifeline, on_lifeline);
     b->wake = wake < 0 ? NULL : watch(b, wake, on_wake);
@@ -360,11 +373,11 @@ static int start_events(struct broker *b, struct pgqrs_error *err)
     b->poll = every(b, b->look_ms, on_poll);
     b->beat = every(b, b->heartbeat_ms, on_beat);
     if (b->turn == NULL || b->retry == NULL || b->due == NULL || b->gather == NULL ||
-        b->spare == NULL || b->control == NULL || b->lifeline == NULL ||
+        b->spare == NULL || b->stop == NULL || b->control == NULL || b->lifeline == NULL ||
         (wake >= 0 && b->wake == NULL) || b->poll == NULL || b->beat == NULL) {
         return pgqrs_error_memory(err);
     }
-    if (pgqrs_store_thread_start(b->base, b->store, b, &b->store_thread, err) < 0 ||
+    if (pgqrs_store_thread_start(b->base, b->store, b->page, b, &b->store_thread, err) < 0 ||
         pgqrs_load_start(b, err) < 0 || pgqrs_chores_start(b, err) < 0 ||
         pgqrs_orders_start(b, err) < 0 || pgqrs_flows_start(b, err) < 0 ||
         pgqrs_schedules_start(b, err) < 0) {
@@ -375,11 +388,11 @@ static int start_events(struct broker *b, struct pgqrs_error *err)
 
 static void broker_fini(struct broker *b)
 {
-    struct event *events[] = {b->turn,     b->retry,  b->due,          b->gather,      b->control,
-                              b->lifeline, b->wake,   b->listen_again, b->poll,        b->renew,
-                              b->beat,     b->listen, b->spare,        b->housekeeping};
+    struct event *events[] = {b->turn,     b->retry,  b->due,          b->gather,       b->control,
+                              b->lifeline, b->wake,   b->listen_again, b->poll,         b->renew,
+                              b->beat,     b->listen, b->spare,        b->housekeeping, b->stop};
     pgqrs_peers_fini(b); /* they know of tasks, which the thread's end drops */
-    if (!pgqrs_store_thread_stop(&b->store_thread, JOIN_MS)) {
+    if (!pgqrs_store_thread_stop(&b->store_thread, b->late ? 0 : JOIN_MS)) {
         pgqrs_log_error("broker: a call of the store does not end, ending without it");
         _exit(b->exit_status == 0 ? PGQRS_EXIT_UNAVAILABLE : b->exit_status);
     }
@@ -408,17 +421,18 @@ static void broker_fini(struct broker *b)
 int pgqrs_broker_run(struct pgqrs_child *child, const struct pgqrs_frame *welcome,
                      struct pgqrs_error *err)
 {
-    struct broker b = {.child = child, .base = event_base_new()};
+    struct broker b = {.child = child, .base = event_base_new(), .wakes = 1};
     struct pgqrs_broker_welcome m = {0};
     TAILQ_INIT(&b.workers);
     TAILQ_INIT(&b.peers);
+    TAILQ_INIT(&b.watches);
     int rc = -1;
     if (b.base == NULL) {
         (void)pgqrs_error_memory(err);
         goto out;
     }
-    if (pgqrs_decode_broker_welcome(welcome, &m, err) < 0 || take_welcome(&b, &m, err) < 0 ||
-        start_events(&b, err) < 0) {
+    if (pgqrs_tally_open(&b, err) < 0 || pgqrs_decode_broker_welcome(welcome, &m, err) < 0 ||
+        take_welcome(&b, &m, err) < 0 || start_events(&b, err) < 0) {
         goto out;
     }
     pgqrs_child_send_empty(child, PGQRS_MSG_CHILD_READY);

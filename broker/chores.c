@@ -36,7 +36,7 @@ struct chores {
         uint32_t max_attempts;
         int64_t keep_ms[2];
         struct pgqrs_prune *prune;
-        int64_t buried, pruned;
+        int64_t reaped, buried, pruned;
     } * queues;
     size_t queue_count;
     bool prune_now;
@@ -164,10 +164,11 @@ void pgqrs_chores_unwatch(struct broker *b)
 
 /* ---- housekeeping ---- */
 
-static int64_t reap(struct pgqrs_store *store, int64_t stale_ms, bool foreign,
+static int64_t reap(struct pgqrs_store *store, int64_t queue_id, int64_t stale_ms, bool foreign,
                     struct pgqrs_error *err)
 {
-    const struct pgqrs_reap reap = {.stale_ms = stale_ms, .foreign = foreign, .limit = STEP_ROWS};
+    const struct pgqrs_reap reap = {
+        .queue_id = queue_id, .stale_ms = stale_ms, .foreign = foreign, .limit = STEP_ROWS};
     int64_t sum = 0;
     int64_t n = STEP_ROWS;
     for (int i = 0; i < STEPS_MAX && n == STEP_ROWS; i++) {
@@ -200,14 +201,32 @@ static int prune(struct pgqrs_store *store, struct house_queue *q, struct pgqrs_
     return 0;
 }
 
+/* By queue, to count them; then those of queues that we do not serve. */
+static int reap_all(struct pgqrs_store *store, struct chores *c, bool foreign,
+                    struct pgqrs_error *err)
+{
+    int64_t stale_ms = foreign ? c->foreign_stale_ms : DEAD_MS;
+    int64_t sum = 0;
+    for (size_t i = 0; i <= c->queue_count; i++) {
+        struct house_queue *q = i < c->queue_count ? &c->queues[i] : NULL;
+        int64_t n = reap(store, q == NULL ? 0 : q->id, stale_ms, foreign, err);
+        if (n < 0) {
+            return -1;
+        }
+        sum += n;
+        if (q != NULL) {
+            q->reaped += n;
+        }
+    }
+    *(foreign ? &c->reaped_foreign : &c->reaped) = sum;
+    return 0;
+}
+
 static int64_t keep_house(struct pgqrs_store *store, struct chores *c, struct pgqrs_error *err)
 {
-    c->reaped = reap(store, DEAD_MS, false, err);
-    c->reaped_foreign = 0;
-    if (c->reaped >= 0 && c->foreign_stale_ms > 0) {
-        c->reaped_foreign = reap(store, c->foreign_stale_ms, true, err);
-    }
-    if (c->reaped < 0 || c->reaped_foreign < 0) {
+    c->reaped = c->reaped_foreign = 0;
+    if (reap_all(store, c, false, err) < 0 ||
+        (c->foreign_stale_ms > 0 && reap_all(store, c, true, err) < 0)) {
         return -1;
     }
     for (size_t i = 0; i < c->queue_count; i++) {
@@ -240,8 +259,10 @@ static void on_house_kept(void *arg, struct store_task *task)
         pgqrs_log_warn("broker: %lld leases of dead workers freed, %lld of them of other clients",
                        (long long)(c->reaped + c->reaped_foreign), (long long)c->reaped_foreign);
         pgqrs_commit_all_maybe_ready(b);
+        pgqrs_clients_wake(b);
     }
     for (size_t i = 0; i < c->queue_count; i++) {
+        pgqrs_tally_freed(b, &b->queues[i], PGQRS_FREED_EXPIRED, c->queues[i].reaped);
         if (c->queues[i].buried > 0) {
             pgqrs_log_warn("broker: queue \"%s\": %lld messages had used up their attempts: dead "
                            "letters",
@@ -300,10 +321,11 @@ int pgqrs_chores_start(struct broker *b, struct pgqrs_error *err)
     }
     b->chores = c;
     c->queues = calloc(PGQRS_QUEUES_MAX, sizeof *c->queues);
-    c->renew = (struct store_task){.run = run_renew, .done = on_renewed};
+    c->renew = (struct store_task){.call = PGQRS_CALL_RENEW, .run = run_renew, .done = on_renewed};
     c->doze = (struct store_task){.run = run_doze, .done = on_dozed};
     c->unwatch = (struct store_task){.run = run_unwatch, .done = on_unwatched};
-    c->house = (struct store_task){.run = run_house, .done = on_house_kept};
+    c->house = (struct store_task){
+        .call = PGQRS_CALL_HOUSEKEEPING, .run = run_house, .done = on_house_kept};
     b->renew = every(b, b->lease_ms / 3, on_renew);
     b->housekeeping = every(b, KEEP_HOUSE_MS, on_keep_house);
     if (c->queues == NULL || b->renew == NULL || b->housekeeping == NULL) {

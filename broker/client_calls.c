@@ -52,6 +52,7 @@ static void done(void *arg, struct store_task *task)
     struct client_call *call = (struct client_call *)task;
     if (call->look) {
         pgqrs_commit_all_maybe_ready(arg);
+        pgqrs_clients_wake(arg);
     }
     enum pgqrs_store_op op = op_of(&call->frame);
     if (may_order(op)) {
@@ -75,7 +76,7 @@ struct client_call *pgqrs_client_call_start(struct broker *b, struct peer *peer,
         return NULL;
     }
     *call = (struct client_call){
-        .task = {.run = run, .done = done, .drop = drop},
+        .task = {.call = PGQRS_CALL_CLIENT, .run = run, .done = done, .drop = drop},
         .peer = peer,
         .data = data,
         .frame = *frame,

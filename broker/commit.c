@@ -130,7 +130,7 @@ static void add_known_outcomes(const struct group *g, const struct worker *worke
                                struct known_leases *known)
 {
     for (size_t i = 0; i < g->count; i++) {
-        if (g->workers[i] == worker) {
+        if (g->notes[i].worker == worker) {
             known->refs[known->count++] =
                 (struct pgqrs_lease_ref){.message_id = g->items[i].message_id,
                                          .worker_id = worker->row_id,
@@ -143,6 +143,7 @@ static int know_worker(const struct broker *b, const struct worker *worker,
                        struct known_leases *known)
 {
     known->row_id = worker->row_id;
+    known->queue = worker->queue;
     known->refs = calloc(worker->held_count + worker->unsettled + 1, sizeof *known->refs);
     if (known->refs == NULL) {
         return -1;
@@ -187,16 +188,32 @@ static int collect_known(struct broker *b)
 
 /* ---- results of the exchange ---- */
 
+/* Another client may have it. */
+static bool makes_ready(const struct pgqrs_settlement *item)
+{
+    return item->follow_up_count > 0 || item->how == PGQRS_SETTLE_RETRY ||
+           item->how == PGQRS_SETTLE_SNOOZE || item->how == PGQRS_SETTLE_RETURN;
+}
+
 static void report_settled(struct broker *b, const struct group *g)
 {
+    bool ready = false;
     for (size_t i = 0; i < g->count; i++) {
         const struct pgqrs_settlement *item = &g->items[i];
-        struct worker *worker = g->workers[i];
+        const struct group_note *note = &g->notes[i];
+        struct worker *worker = note->worker;
         bool refused = item->settled_out == PGQRS_SETTLED_REFUSED;
         b->settled += refused ? 0 : 1;
-        if (!refused) {
-            pgqrs_tally_add(worker->queue, item->how);
-        }
+        ready = ready || makes_ready(item);
+        pgqrs_tally_settled(b, &(struct tally_outcome){.queue = worker->queue,
+                                                       .number = g->sent + i,
+                                                       .message_id = item->message_id,
+                                                       .attempt = item->attempt,
+                                                       .how = item->how,
+                                                       .settled = item->settled_out,
+                                                       .unsure = g->unsure,
+                                                       .freed = note->freed,
+                                                       .times = note->times});
         worker->unsettled--;
         pgqrs_only_settled(b, worker, item);
         if (worker->peer == NULL) {
@@ -215,6 +232,9 @@ static void report_settled(struct broker *b, const struct group *g)
             pgqrs_job_list_end(&worker->settled, worker->settled_start, worker->settled_count);
             worker->settled_count = 0;
         }
+    }
+    if (ready) {
+        pgqrs_clients_wake(b);
     }
 }
 
@@ -264,6 +284,10 @@ static void arm_due(struct broker *b, const struct pgqrs_exchange *x)
 static void distribute(struct broker *b)
 {
     struct commit *c = &b->commit;
+    size_t size = c->group.count + c->exchange.lease_count;
+    if (size > 0) {
+        pgqrs_histogram_add(&b->page->commits, PGQRS_HISTOGRAM_SIZE, (int64_t)size);
+    }
     report_settled(b, &c->group);
     pgqrs_group_clear(&c->group);
     for (size_t i = 0; i < c->exchange.lease_count; i++) {
@@ -353,13 +377,13 @@ static int64_t reconcile(struct pgqrs_store *store, struct commit *c)
         if (n < 0) {
             return -1;
         }
+        c->known[i].freed = n;
         freed += n;
     }
     if (freed > 0) {
         pgqrs_log_info("broker: %lld leases that never reached their workers are free again",
                        (long long)freed);
     }
-    forget_known(c);
     return 0;
 }
 
@@ -411,7 +435,7 @@ static void run_commit(struct pgqrs_store *store, struct store_task *task)
     struct commit *c = (struct commit *)task; /* its first member */
     c->exchange.lease_count = 0;
     c->exchange.next_due_us = 0;
-    c->settled_only = c->woken = false;
+    c->settled_only = c->woken = c->reconciled = false;
     task->rc = 0;
     c->another = c->check != NULL && is_another(store, c);
     if (c->another) {
@@ -421,6 +445,7 @@ static void run_commit(struct pgqrs_store *store, struct store_task *task)
     if (task->rc < 0) {
         return;
     }
+    c->reconciled = true;
     c->woken = c->hint && pgqrs_store_woken(store);
     if (c->hint && !c->woken) {
         c->want_count = c->sure_count;
@@ -434,10 +459,10 @@ _Static_assert(offsetof(struct commit, task) == 0, "run_commit takes one for the
 
 /* ---- in the loop ---- */
 
-/* Somebody has credit that nothing answers: whoever enqueues should say so. */
-static void doze_or_rouse(struct broker *b)
+/* Somebody waits, or has credit that nothing answers: whoever enqueues should say so. */
+void pgqrs_commit_doze(struct broker *b)
 {
-    bool waits = false;
+    bool waits = !TAILQ_EMPTY(&b->watches);
     for (size_t i = 0; i < b->queue_count; i++) {
         waits = waits || !b->queues[i].plenty;
     }
@@ -448,11 +473,25 @@ static void doze_or_rouse(struct broker *b)
     }
 }
 
+/* What was known is reconciled, unless that failed: then it is collected again. */
+static void count_reconciled(struct broker *b)
+{
+    struct commit *c = &b->commit;
+    for (size_t i = 0; i < c->known_count; i++) {
+        pgqrs_tally_freed(b, c->known[i].queue, PGQRS_FREED_UNDELIVERED, c->known[i].freed);
+        c->known[i].freed = 0;
+    }
+    if (c->reconciled) {
+        forget_known(c);
+    }
+}
+
 static void on_commit_done(void *arg, struct store_task *task)
 {
     struct broker *b = arg;
     struct commit *c = &b->commit;
     int64_t took = pgqrs_mono_us() - c->began_us;
+    count_reconciled(b);
     bool wrote = c->group.count > 0 || c->exchange.lease_count > 0 || c->probe;
     c->under_way = false;
     if (c->another) {
@@ -463,7 +502,11 @@ static void on_commit_done(void *arg, struct store_task *task)
     if (c->hint && b->wake != NULL) {
         (void)event_add(b->wake, NULL); /* the poll is there if it fails */
     }
+    if (c->hint && task->rc == 0) {
+        pgqrs_tally_wakeup(b, c->woken ? PGQRS_WAKEUP_CHANGED : PGQRS_WAKEUP_FALSE);
+    }
     if (c->woken) {
+        pgqrs_clients_wake(b);
         pgqrs_orders_look(b);
         pgqrs_schedules_wake(b);
     }
@@ -472,10 +515,12 @@ static void on_commit_done(void *arg, struct store_task *task)
         distribute(b);
     }
     if (task->rc < 0) {
+        c->group.unsure =
+            c->group.unsure || (c->group.count > 0 && task->err.code == PGQRS_ERR_UNKNOWN);
         pgqrs_commit_trouble(b, &task->err);
     } else if (wrote || b->trouble_since_ms == 0) {
         pgqrs_commit_success(b);
-        doze_or_rouse(b);
+        pgqrs_commit_doze(b);
     }
     pgqrs_workers_bury(b);
     pgqrs_commit_wake(b);
@@ -516,6 +561,16 @@ static int64_t some_row(const struct broker *b)
     return 0;
 }
 
+/* A group that failed is known already. */
+static void note_sent(struct broker *b, struct group *g)
+{
+    for (size_t i = 0; i < g->count && !g->noted; i++) {
+        uint64_t number = pgqrs_tally_send(b, g->items[i].message_id, g->items[i].attempt);
+        g->sent = i == 0 ? number : g->sent;
+    }
+    g->noted = g->count > 0;
+}
+
 void on_commit_turn(evutil_socket_t fd, short what, void *arg)
 {
     struct broker *b = arg;
@@ -554,6 +609,8 @@ void on_commit_turn(evutil_socket_t fd, short what, void *arg)
     b->hinted = b->strange = false;
     c->under_way = true;
     c->began_us = pgqrs_mono_us();
+    note_sent(b, &c->group);
+    c->task.call = PGQRS_CALL_EXCHANGE;
     c->task.run = run_commit;
     c->task.done = on_commit_done;
     pgqrs_store_thread_submit(b->store_thread, &c->task);

@@ -26,9 +26,11 @@ struct entry {
     void *data;            /* what ask borrows from */
     struct pgqrs_job_flow ask;
     int64_t queue_id;
-    char *queue; /* OPEN: its name */
+    char *queue;     /* OPEN: its name */
+    uint64_t number; /* of an end that goes to the store */
     /* Out: */
     bool done;
+    bool unsure;  /* it may have been stored, by a try that failed */
     bool refused; /* it can not be done */
     char *failed; /* why; null: for want of memory */
     bool first;
@@ -467,9 +469,16 @@ static void answer_end(struct broker *b, struct worker *worker, const struct ent
                         e->ask.item.error_out == NULL ? "" : e->ask.item.error_out);
     }
     b->settled += refused ? 0 : 1;
-    if (!refused) {
-        pgqrs_tally_add(worker->queue, settlement_of(&e->ask.item).how);
-    }
+    pgqrs_tally_settled(b, &(struct tally_outcome){.queue = worker->queue,
+                                                   .number = e->number,
+                                                   .message_id = e->ask.key.id,
+                                                   .attempt = e->ask.key.attempt,
+                                                   .how = settlement_of(&e->ask.item).how,
+                                                   .settled = e->ask.item.failed_out
+                                                                  ? PGQRS_SETTLED_REFUSED
+                                                                  : e->ask.item.settled_out,
+                                                   .unsure = e->unsure,
+                                                   .times = e->ask.times});
     tell_who_waits(b, worker, &e->ask.item);
     if (worker->peer == NULL) {
         return;
@@ -497,11 +506,15 @@ static void on_flows_done(void *arg, struct store_task *task)
     size_t left = 0;
     bool ready = false;
     f->under_way = false;
+    if (task->rc == 0) {
+        pgqrs_histogram_add(&b->page->flows, PGQRS_HISTOGRAM_SIZE, (int64_t)f->running.count);
+    }
     expect_nobody(b);
     for (size_t i = 0; i < f->running.count; i++) {
         struct entry *e = &f->running.items[i];
         struct worker *worker = e->worker;
         if (!e->done) {
+            e->unsure = e->unsure || (task->rc < 0 && task->err.code == PGQRS_ERR_UNKNOWN);
             f->running.items[left++] = *e;
             continue;
         }
@@ -525,6 +538,7 @@ static void on_flows_done(void *arg, struct store_task *task)
     f->running.count = left;
     if (ready) {
         pgqrs_commit_all_maybe_ready(b);
+        pgqrs_clients_wake(b);
     }
     if (task->rc < 0) {
         pgqrs_commit_trouble(b, &task->err);
@@ -534,6 +548,16 @@ static void on_flows_done(void *arg, struct store_task *task)
     pgqrs_workers_bury(b);
     pgqrs_commit_wake(b);
     pgqrs_broker_try_stop(b);
+}
+
+static void note_sent(struct broker *b, struct entries *list)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        struct entry *e = &list->items[i];
+        if (!is_ask(e)) {
+            e->number = pgqrs_tally_send(b, e->ask.key.id, e->ask.key.attempt);
+        }
+    }
 }
 
 void pgqrs_flows_turn(struct broker *b)
@@ -550,6 +574,7 @@ void pgqrs_flows_turn(struct broker *b)
         f->running = f->waiting;
         f->waiting = empty;
         f->waiting.bytes = 0;
+        note_sent(b, &f->running);
     }
     if (f->running.count == 0) {
         return;
@@ -563,6 +588,7 @@ void pgqrs_flows_turn(struct broker *b)
         ids[i] = f->running.items[i].worker->queue->workflow_id;
     }
     f->under_way = true;
+    f->task.call = PGQRS_CALL_FLOW;
     f->task.run = run_flows;
     f->task.done = on_flows_done;
     pgqrs_store_thread_submit(b->store_thread, &f->task);

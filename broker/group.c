@@ -30,14 +30,15 @@ static struct pgqrs_settlement *add_item(struct broker *b, struct worker *worker
             return NULL;
         }
         g->items = items;
-        struct worker **workers = reallocarray(g->workers, cap, sizeof(struct worker *));
-        if (workers == NULL) {
+        struct group_note *notes = reallocarray(g->notes, cap, sizeof *notes);
+        if (notes == NULL) {
             return NULL;
         }
-        g->workers = workers;
+        g->notes = notes;
         g->cap = cap;
     }
-    g->workers[g->count] = worker;
+    g->notes[g->count] =
+        (struct group_note){.worker = worker, .times = {-1, -1}, .freed = worker->ended};
     worker->unsettled++;
     struct pgqrs_settlement *item = &g->items[g->count++];
     *item = (struct pgqrs_settlement){.worker_id = worker->row_id};
@@ -173,6 +174,8 @@ static int add_result(struct broker *b, struct worker *worker,
     item->attempt = result->key.attempt;
     item->error = result->error;
     item->result = result->result;
+    b->group.notes[b->group.count - 1].times = result->times;
+    b->group.notes[b->group.count - 1].freed = false;
     if (is_cancelled(worker, result)) {
         cancel(item);
     } else {
@@ -315,11 +318,12 @@ void pgqrs_group_clear(struct group *g)
     }
     g->count = 0;
     g->bytes = 0;
+    g->noted = g->unsure = false;
 }
 
 void pgqrs_group_fini(struct group *g)
 {
     pgqrs_group_clear(g);
     free(g->items);
-    free(g->workers);
+    free(g->notes);
 }

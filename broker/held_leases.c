@@ -38,6 +38,7 @@ int pgqrs_worker_hold(struct worker *worker, const struct pgqrs_lease *lease)
 {
     struct held_job *job = &worker->held[worker->held_count];
     char *payload = malloc(lease->payload.len + 1);
+    int64_t now_us = pgqrs_mono_us();
     if (payload == NULL || worker->held_count == PGQRS_PREFETCH_MAX) {
         free(payload);
         return -1;
@@ -45,9 +46,10 @@ int pgqrs_worker_hold(struct worker *worker, const struct pgqrs_lease *lease)
     memcpy(payload, lease->payload.data, lease->payload.len);
     *job = (struct held_job){
         .key = pgqrs_lease_key(lease),
-        .leased_ms = pgqrs_mono_ms(),
+        .leased_ms = now_us / 1000,
         .priority = lease->priority,
         .enqueued_at_us = lease->enqueued_at_us,
+        .due_us = lease->waited_us < 0 ? 0 : now_us - lease->waited_us,
         .payload = {.data = payload, .len = lease->payload.len},
     };
     worker->payload_bytes += ((int64_t)lease->payload.len - worker->payload_bytes) / 8;
@@ -158,6 +160,7 @@ static void send_one(struct worker *worker, struct held_job *job)
                                                 .key = job->key,
                                                 .priority = job->priority,
                                                 .enqueued_at_us = job->enqueued_at_us,
+                                                .due_us = job->due_us,
                                                 .payload = job->payload,
                                             });
     if (worker->leases.len - worker->leases_start > PGQRS_FRAME_TARGET) {

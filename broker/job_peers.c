@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "broker/client_calls.h"
+#include "broker/client_watch.h"
 #include "broker/store_service.h"
 
 #define READ_AT_ONCE (256 * 1024)
@@ -27,9 +28,10 @@ struct peer {
     TAILQ_ENTRY(peer) link;
     struct broker *broker;
     struct bufferevent *bev;
-    enum pgqrs_role role;     /* what it may be; its hello tells */
-    struct worker *worker;    /* null until its hello is accepted */
-    struct client_call *call; /* of a client, at the store; nothing more is read meanwhile */
+    enum pgqrs_role role;       /* what it may be; its hello tells */
+    struct worker *worker;      /* null until its hello is accepted */
+    struct client_call *call;   /* of a client, at the store; nothing more is read meanwhile */
+    struct client_watch *watch; /* of a client that waits for messages; null: it has not yet */
     pid_t pid;
     uid_t uid;
     struct pgqrs_job_hello hello; /* one that waits for its worker to be announced */
@@ -51,6 +53,7 @@ struct hello_task {
     struct pgqrs_lease_ref *known;
     size_t known_count;
     int64_t row_id;
+    int64_t freed;       /* out: leases that it does not know of */
     char *workflow;      /* its queue's name, when its definition is to be made; else null */
     int64_t workflow_id; /* out */
 };
@@ -69,6 +72,7 @@ void pgqrs_peer_close(struct peer **peer_ptr)
     if (peer->hello_timer != NULL) {
         event_free(peer->hello_timer);
     }
+    pgqrs_client_watch_end(peer->broker, &peer->watch);
     pgqrs_job_hello_fini(&peer->hello);
     if (peer->asked != NULL) {
         peer->asked->peer = NULL;
@@ -159,6 +163,7 @@ static void run_hello(struct pgqrs_store *store, struct store_task *task)
         pgqrs_log_info("broker: worker \"%s\": %lld leases that never reached it are free again",
                        t->name, (long long)freed);
     }
+    t->freed = freed;
     task->rc = freed < 0 ? -1 : 0;
     if (task->rc == 0 && t->workflow != NULL) {
         task->rc =
@@ -227,6 +232,7 @@ static int try_hello(struct peer *peer, const char **why_out)
         *why_out = "out of memory";
         return -1;
     }
+    t->task.call = PGQRS_CALL_WORKER;
     t->task.run = run_hello;
     t->task.done = on_hello_stored;
     t->task.drop = hello_task_drop;
@@ -313,6 +319,7 @@ static void on_hello_stored(void *arg, struct store_task *task)
     if (peer != NULL) {
         peer->asked = NULL;
     }
+    pgqrs_tally_freed(b, worker->queue, PGQRS_FREED_UNDELIVERED, t->freed);
     if (task->rc < 0) {
         pgqrs_commit_trouble(b, &task->err); /* the hello waits until the store works again */
     } else {
@@ -410,12 +417,18 @@ static bool on_client_hello(struct peer *peer, const struct pgqrs_frame *frame)
 /* Owns data. */
 static bool on_client_frame(struct peer *peer, void *data, const struct pgqrs_frame *frame)
 {
-    if (frame->type != PGQRS_MSG_STORE_CALL || peer->role != PGQRS_ROLE_CLIENT) {
+    if (frame->type == PGQRS_MSG_CLIENT_HELLO || peer->role != PGQRS_ROLE_CLIENT) {
         bool alive = frame->type == PGQRS_MSG_CLIENT_HELLO && peer->role != PGQRS_ROLE_CLIENT
                          ? on_client_hello(peer, frame)
                          : refuse(peer, PGQRS_REFUSE_NO_HELLO);
         free(data);
         return alive;
+    }
+    if (frame->type == PGQRS_MSG_CLIENT_WATCH) {
+        struct pgqrs_error err;
+        int rc = pgqrs_client_watch(peer->broker, peer, &peer->watch, frame, &err);
+        free(data);
+        return rc == 0 || refuse(peer, err.text);
     }
     peer->call = pgqrs_client_call_start(peer->broker, peer, data, frame);
     return peer->call != NULL || refuse(peer, "out of memory");

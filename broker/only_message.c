@@ -102,7 +102,8 @@ void pgqrs_only_attached(struct broker *b, struct worker *worker)
              b->draining ? "pgqrsd is stopping" : "out of memory");
         return;
     }
-    t->task = (struct store_task){.run = run_claim, .done = on_claimed, .drop = drop_claim};
+    t->task = (struct store_task){
+        .call = PGQRS_CALL_EXCHANGE, .run = run_claim, .done = on_claimed, .drop = drop_claim};
     t->generation = worker->generation;
     t->claim = (struct pgqrs_message_claim){.message_id = worker->only_message,
                                             .queue_id = worker->queue->id,

@@ -103,7 +103,8 @@ static void suspend(struct broker *b, struct worker *worker)
     if (t == NULL) {
         return; /* the next heartbeat finds it as it is */
     }
-    t->task = (struct store_task){.run = run_move, .done = on_moved, .drop = drop_move};
+    t->task = (struct store_task){
+        .call = PGQRS_CALL_WORKER, .run = run_move, .done = on_moved, .drop = drop_move};
     t->row_id = worker->row_id;
     worker->moving = true;
     pgqrs_store_thread_submit(b->store_thread, &t->task);
@@ -386,7 +387,7 @@ int pgqrs_orders_start(struct broker *b, struct pgqrs_error *err)
         return pgqrs_error_memory(err);
     }
     b->orders = o;
-    o->task = (struct store_task){.run = run_orders, .done = on_orders};
+    o->task = (struct store_task){.call = PGQRS_CALL_WORKER, .run = run_orders, .done = on_orders};
     o->beat = event_new(b->base, -1, EV_PERSIST, on_beat, b);
     o->soon = evtimer_new(b->base, on_soon, b);
     if (o->beat == NULL || o->soon == NULL || evtimer_add(o->beat, &interval) < 0) {

@@ -80,7 +80,8 @@ static int last_ticks(const struct walk *w, int64_t *ticks, size_t max, size_t *
 static int plan_with(const struct pgqrs_schedule *s, int64_t now_us, struct walk *w,
                      struct pgqrs_schedule_plan *plan, struct pgqrs_error *err)
 {
-    size_t max = s->catch_up == PGQRS_CATCH_UP_ALL ? PGQRS_TICKS_MAX : 1;
+    bool late = now_us - s->next_at_us <= PGQRS_TICK_LATE_US; /* and not away */
+    size_t max = late || s->catch_up == PGQRS_CATCH_UP_ALL ? PGQRS_TICKS_MAX : 1;
     w->after_us = s->next_at_us;
     w->until_us = now_us;
     w->tick_us = s->planned ? s->next_at_us : 0;

@@ -66,6 +66,7 @@ static void looked(void *arg, struct store_task *task)
         pgqrs_log_debug("broker: schedules: %zu fired, %zu messages", s->look.fired,
                         s->look.messages);
         pgqrs_commit_all_maybe_ready(b);
+        pgqrs_clients_wake(b);
     }
     if (task->rc < 0) {
         pgqrs_log_debug("broker: schedules: %s", task->err.text);
@@ -248,7 +249,8 @@ int pgqrs_schedules_configure(struct broker *b, const struct pgqrs_frame *frame,
         return pgqrs_error_memory(err);
     }
     news->b = b;
-    news->task = (struct store_task){.run = run_configure, .done = configured, .drop = drop_news};
+    news->task = (struct store_task){
+        .call = PGQRS_CALL_SCHEDULE, .run = run_configure, .done = configured, .drop = drop_news};
     news->again = evtimer_new(b->base, on_again, news);
     if (take(news, frame, err) < 0) {
         news_free(news);
@@ -271,7 +273,7 @@ int pgqrs_schedules_start(struct broker *b, struct pgqrs_error *err)
         return pgqrs_error_memory(err);
     }
     b->schedules = s;
-    s->task = (struct store_task){.run = run_look, .done = looked};
+    s->task = (struct store_task){.call = PGQRS_CALL_SCHEDULE, .run = run_look, .done = looked};
     s->timer = evtimer_new(b->base, on_timer, b);
     return s->timer == NULL ? pgqrs_error_memory(err) : 0;
 }

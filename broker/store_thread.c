@@ -9,10 +9,13 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+
 STAILQ_HEAD(task_list, store_task);
 
 struct pgqrs_store_thread {
     struct pgqrs_store *store;
+    struct pgqrs_tally_page *page;
     void *arg;
     pthread_t thread;
     struct event *finished_event;
@@ -63,12 +66,31 @@ static void finish_task(struct pgqrs_store_thread *t, struct store_task *task)
     }
 }
 
+/* What was asked for and can not be is an answer, too. */
+static bool is_failure(const struct pgqrs_error *err)
+{
+    return err->code == PGQRS_ERR_AGAIN || err->code == PGQRS_ERR_UNKNOWN ||
+           err->code == PGQRS_ERR_UNAVAILABLE || err->code == PGQRS_ERR_FAILED ||
+           err->code == PGQRS_ERR_SCHEMA;
+}
+
+static void count_call(struct pgqrs_tally_page *page, const struct store_task *task,
+                       int64_t took_us)
+{
+    pgqrs_histogram_add(&page->calls[task->call], PGQRS_HISTOGRAM_CALL, took_us);
+    if (task->rc < 0 && is_failure(&task->err)) {
+        pgqrs_count(&page->errors[task->call], 1);
+    }
+}
+
 static void *run(void *arg)
 {
     struct pgqrs_store_thread *t = arg;
     struct store_task *task;
     while ((task = next_task(t)) != NULL) {
+        int64_t began_us = pgqrs_mono_us();
         task->run(t->store, task);
+        count_call(t->page, task, pgqrs_mono_us() - began_us);
         finish_task(t, task);
     }
     return NULL;
@@ -118,7 +140,8 @@ static void destroy(struct pgqrs_store_thread *t)
     free(t);
 }
 
-int pgqrs_store_thread_start(struct event_base *base, struct pgqrs_store *store, void *arg,
+int pgqrs_store_thread_start(struct event_base *base, struct pgqrs_store *store,
+                             struct pgqrs_tally_page *page, void *arg,
                              struct pgqrs_store_thread **thread_out, struct pgqrs_error *err)
 {
     struct pgqrs_store_thread *t = calloc(1, sizeof *t);
@@ -126,6 +149,7 @@ int pgqrs_store_thread_start(struct event_base *base, struct pgqrs_store *store,
         return pgqrs_error_memory(err);
     }
     t->store = store;
+    t->page = page;
     t->arg = arg;
     STAILQ_INIT(&t->waiting);
     STAILQ_INIT(&t->finished);

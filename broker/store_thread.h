@@ -17,9 +17,11 @@
 
 #include <event2/event.h>
 
+#include "ipc/tally_page.h"
 #include "store/store.h"
 
 struct store_task {
+    enum pgqrs_call_kind call; /* as what it is counted */
     STAILQ_ENTRY(store_task) link;
     /* On the store's thread: may use the store and what the task owns, nothing of the loop's. */
     void (*run)(struct pgqrs_store *store, struct store_task *task);
@@ -33,8 +35,10 @@ struct store_task {
 
 struct pgqrs_store_thread;
 
-/* arg is handed to every done. The store is borrowed until the stop. */
-int pgqrs_store_thread_start(struct event_base *base, struct pgqrs_store *store, void *arg,
+/* arg is handed to every done. Store and page, where calls are counted, are borrowed until the
+ * stop. */
+int pgqrs_store_thread_start(struct event_base *base, struct pgqrs_store *store,
+                             struct pgqrs_tally_page *page, void *arg,
                              struct pgqrs_store_thread **thread_out,
                              struct pgqrs_error *err) PGQRS_MUST_CHECK;
 void pgqrs_store_thread_submit(struct pgqrs_store_thread *thread, struct store_task *task);

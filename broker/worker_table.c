@@ -255,6 +255,7 @@ static void on_buried(void *arg, struct store_task *task)
         pgqrs_log_info("broker: worker %s/%u: %lld more leases freed generation=%llu",
                        worker->queue->settings.name, worker->slot, (long long)task->rc,
                        (unsigned long long)worker->generation);
+        pgqrs_tally_freed(b, worker->queue, PGQRS_FREED_WORKER_ENDED, task->rc);
         worker->queue->maybe_ready = true;
     }
     pgqrs_orders_buried(b, worker);
@@ -285,7 +286,8 @@ void pgqrs_workers_bury(struct broker *b)
             .max_crashes = worker->only_message != 0 ? 1 : worker->queue->settings.max_crashes,
             .reason = worker->reason == NULL ? "worker ended" : worker->reason,
         };
-        worker->bury_task = (struct store_task){.run = run_bury, .done = on_buried};
+        worker->bury_task =
+            (struct store_task){.call = PGQRS_CALL_WORKER, .run = run_bury, .done = on_buried};
         worker->burying = true;
         pgqrs_store_thread_submit(b->store_thread, &worker->bury_task);
     }
@@ -315,6 +317,15 @@ static uint32_t max_attempts_of(const struct broker *b, int64_t queue_id)
     return 5; /* pgqrs' default, for a queue that is no longer served */
 }
 
+static void count_freed(struct broker *b, int64_t queue_id, int64_t freed)
+{
+    for (size_t i = 0; i < b->queue_count; i++) {
+        if (b->queues[i].id == queue_id) {
+            pgqrs_tally_freed(b, &b->queues[i], PGQRS_FREED_WORKER_ENDED, freed);
+        }
+    }
+}
+
 static int recover_one(struct broker *b, const struct pgqrs_worker_info *row,
                        struct pgqrs_error *err)
 {
@@ -333,6 +344,7 @@ static int recover_one(struct broker *b, const struct pgqrs_worker_info *row,
     if (freed > 0) {
         pgqrs_log_warn("broker: worker \"%s\" is gone: %lld leases freed", row->name,
                        (long long)freed);
+        count_freed(b, row->queue_id, freed);
     }
     return freed < 0 ? -1 : 0;
 }

@@ -27,7 +27,7 @@ static void as_json(struct pgqrs_json *json, const struct pgqrs_message *m, cons
     pgqrs_json_integer(json, "crashes", m->crash_ct);
     pgqrs_json_integer(json, "priority", m->priority);
     pgqrs_json_time(json, "enqueued_at", m->enqueued_at_us);
-    pgqrs_json_time(json, "visible_at", m->vt_us);
+    pgqrs_json_time(json, "visible_at", pgqrs_time_or_never(m->vt_us));
     pgqrs_json_time(json, "leased_at", m->dequeued_at_us);
     pgqrs_json_time(json, "archived_at", m->archived_at_us);
     if (m->consumer_worker_id == 0) {
@@ -54,7 +54,9 @@ static void as_lines(const struct pgqrs_message *m, const char *queue)
     }
     pgqrs_line_number("priority", m->priority);
     pgqrs_line_time("enqueued", m->enqueued_at_us);
-    if (m->state != PGQRS_STATE_ARCHIVED) {
+    if (m->state != PGQRS_STATE_ARCHIVED && pgqrs_time_or_never(m->vt_us) == 0) {
+        pgqrs_line("due", "never, unless it is woken");
+    } else if (m->state != PGQRS_STATE_ARCHIVED) {
         pgqrs_line_time(m->state == PGQRS_STATE_LEASED ? "lease to" : "due", m->vt_us);
     }
     pgqrs_line_time("leased", m->dequeued_at_us);

@@ -14,6 +14,7 @@
 
 #define WIDTH_DEFAULT 80
 #define LAST_COLUMN_MIN 16
+#define NEVER_US (INT64_C(50) * 366 * 86400 * 1000000) /* from now */
 
 const char *pgqrs_time_json(int64_t us, char out[PGQRS_TIME_SIZE])
 {
@@ -21,6 +22,11 @@ const char *pgqrs_time_json(int64_t us, char out[PGQRS_TIME_SIZE])
     out[10] = 'T';
     (void)memcpy(out + strlen(out), "Z", 2);
     return out;
+}
+
+int64_t pgqrs_time_or_never(int64_t us)
+{
+    return us >= pgqrs_wall_us() + NEVER_US ? 0 : us;
 }
 
 const char *pgqrs_time_table(int64_t us, char out[PGQRS_TIME_SIZE])

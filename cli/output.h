@@ -27,6 +27,8 @@ void pgqrs_show(struct pgqrs_buf *out, const char *text);
 /* RFC 3339 in UTC: with microseconds for programs, with seconds for people ("-" for 0). */
 const char *pgqrs_time_json(int64_t us, char out[PGQRS_TIME_SIZE]);
 const char *pgqrs_time_table(int64_t us, char out[PGQRS_TIME_SIZE]);
+/* 0 for one so far away that no time is meant, as of a wait for ever. */
+int64_t pgqrs_time_or_never(int64_t us);
 
 /* ---- tables ---- */
 

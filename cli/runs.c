@@ -13,7 +13,6 @@
 #define LOOK_FIRST_MS 20
 #define LOOK_EVERY_MS 500
 #define SECOND_US INT64_C(1000000)
-#define NEVER_US (50 * 366 * 86400 * SECOND_US) /* from now: no time is meant */
 
 /* ---- looking ---- */
 
@@ -124,7 +123,7 @@ const char *pgqrs_run_wait(int64_t until_us, char out[PGQRS_TOOK_SIZE + 8])
 {
     char took[PGQRS_TOOK_SIZE];
     int64_t left = until_us - pgqrs_wall_us();
-    if (until_us == 0 || left >= NEVER_US) {
+    if (pgqrs_time_or_never(until_us) == 0) {
         return NULL;
     }
     (void)snprintf(out, PGQRS_TOOK_SIZE + 8, "%s%s", left <= 0 ? "now" : "in ",
@@ -212,7 +211,7 @@ void pgqrs_run_as_json(struct pgqrs_json *json, const struct pgqrs_run *run)
     pgqrs_json_time(json, "started_at", run->started_at_us);
     pgqrs_json_time(json, "paused_at", run->paused_at_us);
     pgqrs_json_time(json, "completed_at", run->completed_at_us);
-    pgqrs_json_time(json, "due_at", run->due_at_us);
+    pgqrs_json_time(json, "due_at", pgqrs_time_or_never(run->due_at_us));
     pgqrs_json_embed(json, "input", (const char *)input.data);
     pgqrs_json_embed(json, "output", run->output);
     pgqrs_json_embed(json, "error", run->error);
@@ -232,7 +231,7 @@ void pgqrs_steps_as_json(struct pgqrs_json *json, const char *key,
         pgqrs_json_integer(json, "attempts", (int64_t)step->retry_count + 1);
         pgqrs_json_time(json, "started_at", step->started_at_us);
         pgqrs_json_time(json, "completed_at", step->completed_at_us);
-        pgqrs_json_time(json, "retry_at", step->retry_at_us);
+        pgqrs_json_time(json, "retry_at", pgqrs_time_or_never(step->retry_at_us));
         pgqrs_json_embed(json, "output", step->output);
         pgqrs_json_embed(json, "error", step->error);
         pgqrs_json_end(json, '}');

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ipc/msg_tally.h"
+#include "ipc/tally_page.h"
 
 void pgqrs_top_init(struct pgqrs_top_model *m)
 {

@@ -11,8 +11,10 @@
  *   status.c         asks the supervisor, again and again
  *   sampler.c        asks the store, on a thread of its own, when somebody wants to know
  *   http.c           requests, their limits, and answers
+ *   limits.c         how long that may take
  *   health.c         what is missing
- *   metrics.c        the numbers as text
+ *   metrics.c        the numbers
+ *   exposition.c     and their text
  */
 
 #include <stdbool.h>
@@ -25,8 +27,9 @@
 #include "ipc/child.h"
 #include "store/store.h"
 
-#define PGQRS_GATEWAY_FRESH_MS 1000   /* so old an answer of the store may be */
-#define PGQRS_GATEWAY_COUNT_MAX 10000 /* a count of the store stops here */
+#define PGQRS_GATEWAY_FRESH_MS 1000      /* so old an answer of the store may be */
+#define PGQRS_GATEWAY_DESCRIPTORS_MAX 96 /* a connection has one; the rest of us a dozen */
+#define PGQRS_GATEWAY_COUNT_MAX 10000    /* a count of the store stops here */
 
 struct gateway_queue {
     char *name;
@@ -44,7 +47,10 @@ struct gateway_sample { /* what the store has said */
 
 struct sampler;
 struct status_ask;
+struct gateway_limits;
+struct bufferevent;
 struct evhttp;
+struct evhttp_request;
 
 struct gateway_request; /* one that waits for the store */
 TAILQ_HEAD(gateway_requests, gateway_request);
@@ -55,7 +61,7 @@ struct gateway {
     struct event_base *base;
     struct event *control, *lifeline, *beat;
 
-    struct event *status_timer;
+    struct event *status_timer, *status_soon;
     struct status_ask *status_ask; /* null: none is under way */
     json_t *status;                /* the last answer; null: none yet */
     int64_t status_at_ms;          /* monotonic */
@@ -69,12 +75,15 @@ struct gateway {
     struct evhttp_bound_socket *bound;
     struct event *room; /* looks whether there is room for connections again */
     struct gateway_requests requests;
+    struct gateway_limits *limits;
     int exit_status;
 };
 
 /* ---- status.c ---- */
 int pgqrs_gateway_status_start(struct gateway *g, struct pgqrs_error *err) PGQRS_MUST_CHECK;
 void pgqrs_gateway_status_end(struct gateway *g);
+/* Soon, and not only when it is time: it has changed. */
+void pgqrs_gateway_status_soon(struct gateway *g);
 /* How old the supervisor's last answer is; -1: there is none. */
 int64_t pgqrs_gateway_status_age(const struct gateway *g);
 const char *pgqrs_gateway_text(const json_t *object, const char *key); /* "" when it is not there */
@@ -95,6 +104,16 @@ void pgqrs_gateway_sample_fini(struct gateway_sample *sample);
 /* ---- http.c ---- */
 int pgqrs_gateway_http_start(struct gateway *g, struct pgqrs_error *err) PGQRS_MUST_CHECK;
 void pgqrs_gateway_http_end(struct gateway *g);
+
+/* ---- limits.c ---- */
+int pgqrs_limits_start(struct gateway *g, struct pgqrs_error *err) PGQRS_MUST_CHECK;
+void pgqrs_limits_end(struct gateway *g);
+/* A connection has come; its request counts from here. Null is no connection. */
+void pgqrs_limits_begin(struct gateway *g, struct bufferevent *stream);
+/* The request is there: it is our turn. */
+void pgqrs_limits_asked(struct gateway *g, struct evhttp_request *request);
+/* The answer is on its way. */
+void pgqrs_limits_answered(struct gateway *g, struct evhttp_request *request);
 
 /* ---- health.c ---- */
 /* Each writes what is missing, a line each; false when there is something. */

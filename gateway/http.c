@@ -16,7 +16,6 @@
 
 #define HEADERS_MAX 8192
 #define TIMEOUT_S 10
-#define DESCRIPTORS_MAX 96 /* a connection has one; the rest of the process a dozen */
 #define ROOM_MS 200
 #define HTTP_METHOD_BAD 405
 #define TEXT "text/plain; charset=utf-8"
@@ -43,7 +42,8 @@ static const struct page pages[] = {
 
 /* ---- answers ---- */
 
-static void reply(struct evhttp_request *request, int code, const char *type, struct evbuffer *body)
+static void reply(struct gateway *g, struct evhttp_request *request, int code, const char *type,
+                  struct evbuffer *body)
 {
     struct evkeyvalq *headers = evhttp_request_get_output_headers(request);
     char length[32];
@@ -56,10 +56,12 @@ static void reply(struct evhttp_request *request, int code, const char *type, st
     if (evhttp_request_get_command(request) == EVHTTP_REQ_HEAD) {
         (void)evbuffer_drain(body, evbuffer_get_length(body));
     }
+    pgqrs_limits_answered(g, request);
     evhttp_send_reply(request, code, NULL, body);
 }
 
-static void reply_text(struct evhttp_request *request, int code, const char *text)
+static void reply_text(struct gateway *g, struct evhttp_request *request, int code,
+                       const char *text)
 {
     struct evbuffer *body = evbuffer_new();
     if (body == NULL) {
@@ -67,12 +69,11 @@ static void reply_text(struct evhttp_request *request, int code, const char *tex
         return;
     }
     (void)evbuffer_add(body, text, strlen(text));
-    reply(request, code, TEXT, body);
+    reply(g, request, code, TEXT, body);
     evbuffer_free(body);
 }
 
-static void reply_page(const struct gateway *g, struct evhttp_request *request,
-                       const struct page *page)
+static void reply_page(struct gateway *g, struct evhttp_request *request, const struct page *page)
 {
     struct evbuffer *body = evbuffer_new();
     if (body == NULL) {
@@ -83,7 +84,7 @@ static void reply_page(const struct gateway *g, struct evhttp_request *request,
     if (good && evbuffer_get_length(body) == 0) {
         (void)evbuffer_add(body, "ok\n", 3);
     }
-    reply(request, good ? HTTP_OK : HTTP_SERVUNAVAIL, good ? page->type : TEXT, body);
+    reply(g, request, good ? HTTP_OK : HTTP_SERVUNAVAIL, good ? page->type : TEXT, body);
     evbuffer_free(body);
 }
 
@@ -165,7 +166,7 @@ static void wait_for_store(struct gateway *g, struct evhttp_request *http, const
 {
     struct gateway_request *request = calloc(1, sizeof *request);
     if (request == NULL) {
-        reply_text(http, HTTP_SERVUNAVAIL, "out of memory\n");
+        reply_text(g, http, HTTP_SERVUNAVAIL, "out of memory\n");
         return;
     }
     *request = (struct gateway_request){.http = http, .page = page, .at_ms = pgqrs_mono_ms()};
@@ -193,11 +194,12 @@ static void on_request(struct evhttp_request *request, void *arg)
     const struct evhttp_uri *uri = evhttp_request_get_evhttp_uri(request);
     enum evhttp_cmd_type method = evhttp_request_get_command(request);
     const struct page *page = find_page(uri == NULL ? NULL : evhttp_uri_get_path(uri));
+    pgqrs_limits_asked(g, request);
     if (method != EVHTTP_REQ_GET && method != EVHTTP_REQ_HEAD) {
         (void)evhttp_add_header(evhttp_request_get_output_headers(request), "Allow", "GET, HEAD");
-        reply_text(request, HTTP_METHOD_BAD, "only GET and HEAD\n");
+        reply_text(g, request, HTTP_METHOD_BAD, "only GET and HEAD\n");
     } else if (page == NULL) {
-        reply_text(request, HTTP_NOTFOUND, "there is /livez, /readyz and /metrics\n");
+        reply_text(g, request, HTTP_NOTFOUND, "there is /livez, /readyz and /metrics\n");
     } else if (page->store) {
         wait_for_store(g, request, page);
     } else {
@@ -212,7 +214,7 @@ static size_t descriptors(void)
     DIR *dir = opendir("/proc/self/fd");
     size_t n = 0;
     if (dir == NULL) {
-        return DESCRIPTORS_MAX;
+        return PGQRS_GATEWAY_DESCRIPTORS_MAX;
     }
     while (readdir(dir) != NULL) {
         n++;
@@ -226,7 +228,7 @@ static void look_for_room(struct gateway *g)
 {
     static const struct timeval soon = {.tv_usec = ROOM_MS * 1000};
     struct evconnlistener *listener = evhttp_bound_socket_get_listener(g->bound);
-    if (descriptors() < DESCRIPTORS_MAX) {
+    if (descriptors() < PGQRS_GATEWAY_DESCRIPTORS_MAX) {
         (void)evconnlistener_enable(listener);
     } else if (evtimer_add(g->room, &soon) == 0) {
         (void)evconnlistener_disable(listener);
@@ -243,11 +245,16 @@ static void on_room(evutil_socket_t fd, short what, void *arg)
 static struct bufferevent *on_connection(struct event_base *base, void *arg)
 {
     look_for_room(arg);
-    return bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE);
+    struct bufferevent *stream = bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE);
+    pgqrs_limits_begin(arg, stream);
+    return stream;
 }
 
 int pgqrs_gateway_http_start(struct gateway *g, struct pgqrs_error *err)
 {
+    if (pgqrs_limits_start(g, err) < 0) {
+        return -1;
+    }
     g->http = evhttp_new(g->base);
     g->room = evtimer_new(g->base, on_room, g);
     g->sampled =
@@ -276,6 +283,7 @@ void pgqrs_gateway_http_end(struct gateway *g)
     if (g->http != NULL) {
         evhttp_free(g->http);
     }
+    pgqrs_limits_end(g);
     if (g->room != NULL) {
         event_free(g->room);
     }

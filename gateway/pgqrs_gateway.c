@@ -23,6 +23,8 @@ static void on_control(evutil_socket_t fd, short what, void *arg)
                                      &frame, &err)) > 0) {
         if (frame.type == PGQRS_MSG_CHILD_DRAIN) {
             (void)event_base_loopbreak(g->base);
+        } else if (frame.type == PGQRS_MSG_GATEWAY_LOOK) {
+            pgqrs_gateway_status_soon(g);
         } else if (frame.type != PGQRS_MSG_LOG_LEVEL) {
             pgqrs_log_error("gateway: unexpected message %s", pgqrs_msg_descs[frame.type].name);
         } else if (pgqrs_child_on_log_level(&frame, &err) < 0) {

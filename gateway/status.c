@@ -15,6 +15,7 @@
 #define ANSWER_MAX (16 * 1024 * 1024)
 #define PATIENCE_S 5
 #define OFTEN_MS 200 /* and no oftener */
+#define SOON_MS 50   /* what changes meanwhile is one question */
 
 struct status_ask {
     struct gateway *g;
@@ -68,6 +69,14 @@ static void on_answer(struct bufferevent *stream, void *arg)
     }
 }
 
+void pgqrs_gateway_status_soon(struct gateway *g)
+{
+    static const struct timeval soon = {.tv_usec = SOON_MS * 1000};
+    if (evtimer_pending(g->status_soon, NULL) == 0) {
+        (void)evtimer_add(g->status_soon, &soon); /* else it is asked when it is time */
+    }
+}
+
 static void on_turn(evutil_socket_t fd, short what, void *arg)
 {
     static const char question[] = "{\"command\":\"status\"}\n";
@@ -77,6 +86,7 @@ static void on_turn(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     if (g->status_ask != NULL) {
+        pgqrs_gateway_status_soon(g); /* its answer may be old already */
         return;
     }
     struct status_ask *ask = calloc(1, sizeof *ask);
@@ -105,7 +115,9 @@ int pgqrs_gateway_status_start(struct gateway *g, struct pgqrs_error *err)
     int64_t ms = g->welcome.heartbeat_ms < OFTEN_MS ? OFTEN_MS : g->welcome.heartbeat_ms;
     const struct timeval interval = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
     g->status_timer = event_new(g->base, -1, EV_PERSIST, on_turn, g);
-    if (g->status_timer == NULL || evtimer_add(g->status_timer, &interval) < 0) {
+    g->status_soon = event_new(g->base, -1, 0, on_turn, g);
+    if (g->status_timer == NULL || g->status_soon == NULL ||
+        evtimer_add(g->status_timer, &interval) < 0) {
         return pgqrs_error_memory(err);
     }
     on_turn(-1, 0, g);
@@ -116,6 +128,9 @@ void pgqrs_gateway_status_end(struct gateway *g)
 {
     if (g->status_timer != NULL) {
         event_free(g->status_timer);
+    }
+    if (g->status_soon != NULL) {
+        event_free(g->status_soon);
     }
     if (g->status_ask != NULL) {
         end_ask(g->status_ask);

@@ -48,13 +48,16 @@ const struct pgqrs_msg_desc pgqrs_msg_descs[PGQRS_MSG_COUNT] = {
     [PGQRS_MSG_BROKER_QUEUES] = {"broker_queues", S, B, 4 + LIST_MIN, PGQRS_CONTROL_BODY_MAX},
     [PGQRS_MSG_QUEUES_KNOWN] = {"queues_known", B, S, 4, 4},
     [PGQRS_MSG_QUEUE_LOAD] = {"queue_load", B, S, 4 + TEXT_MIN, 512},
-    [PGQRS_MSG_JOB_FLOW] = {"job_flow", W, B, KEY_SIZE + 25 + 4 * LIST_MIN + TEXT_MIN,
+    [PGQRS_MSG_JOB_FLOW] = {"job_flow", W, B, KEY_SIZE + 41 + 4 * LIST_MIN + TEXT_MIN,
                             PGQRS_BODY_MAX},
     [PGQRS_MSG_JOB_FLOWED] = {"job_flowed", B, W, KEY_SIZE + 9 + 2 * LIST_MIN, PGQRS_BODY_MAX},
     [PGQRS_MSG_BROKER_SCHEDULES] = {"broker_schedules", S, B, TEXT_MIN + LIST_MIN,
                                     PGQRS_CONTROL_BODY_MAX},
     [PGQRS_MSG_GATEWAY_WELCOME] = {"gateway_welcome", S, G, 2 * TEXT_MIN + 16, 9000},
-    [PGQRS_MSG_TALLY] = {"tally", B, S, 8 + LIST_MIN, PGQRS_CONTROL_BODY_MAX},
+    [PGQRS_MSG_TALLY] = {"tally", B, S, 8, 8},
+    [PGQRS_MSG_CLIENT_WATCH] = {"client_watch", P, B, 8, 8},
+    [PGQRS_MSG_CLIENT_WAKE] = {"client_wake", B, P, 8, 8},
+    [PGQRS_MSG_GATEWAY_LOOK] = {"gateway_look", S, G, 0, 0},
     [PGQRS_MSG_RUN_ENDED] = {"run_ended", B, S, 9 + TEXT_MIN, PGQRS_ERROR_TEXT_MAX + 64},
 };
 
@@ -513,6 +516,7 @@ void pgqrs_encode_job_lease(struct pgqrs_buf *out, const struct pgqrs_job_lease 
     put_key(out, m->key);
     pgqrs_buf_put_u32(out, (uint32_t)m->priority);
     put_i64(out, m->enqueued_at_us);
+    put_i64(out, m->due_us);
     pgqrs_buf_put_bytes(out, m->payload);
 }
 
@@ -527,6 +531,7 @@ int pgqrs_next_job_lease(struct pgqrs_job_list *list, struct pgqrs_job_lease *m,
     m->key = read_key(r);
     m->priority = (int32_t)pgqrs_read_u32(r);
     m->enqueued_at_us = read_i64(r);
+    m->due_us = read_i64(r);
     m->payload = pgqrs_read_bytes(r, PGQRS_PAYLOAD_MAX);
     return r->failed ? nonsense(PGQRS_MSG_JOB_LEASES, err) : 1;
 }
@@ -557,6 +562,8 @@ void pgqrs_encode_job_result(struct pgqrs_buf *out, const struct pgqrs_job_resul
     put_key(out, m->key);
     pgqrs_buf_put_u8(out, (uint8_t)m->outcome);
     put_i64(out, m->delay_ms);
+    put_i64(out, m->times.waited_us);
+    put_i64(out, m->times.ran_us);
     pgqrs_buf_put_bytes(out, m->error);
     pgqrs_buf_put_bytes(out, m->result);
     pgqrs_buf_put_u32(out, (uint32_t)m->enqueue_count);
@@ -589,6 +596,8 @@ int pgqrs_next_job_result(struct pgqrs_job_list *list, struct pgqrs_job_result *
     uint8_t outcome = pgqrs_read_u8(r);
     m->outcome = (enum pgqrs_job_outcome)outcome;
     m->delay_ms = read_i64(r);
+    m->times.waited_us = read_i64(r);
+    m->times.ran_us = read_i64(r);
     r->failed = r->failed || outcome >= PGQRS_JOB_OUTCOME_COUNT || m->delay_ms < -1;
     m->error = pgqrs_read_bytes(r, PGQRS_ERROR_TEXT_MAX);
     m->result = pgqrs_read_bytes(r, PGQRS_RESULT_MAX);

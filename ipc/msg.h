@@ -26,6 +26,7 @@
 #include "ipc/msg_run.h"
 #include "ipc/msg_schedules.h"
 #include "ipc/msg_tally.h"
+#include "ipc/msg_watch.h"
 
 #define PGQRS_IPC_MAJOR 1 /* incompatible: peers refuse each other at hello */
 #define PGQRS_IPC_MINOR 0 /* additive */
@@ -111,7 +112,12 @@ enum pgqrs_msg_type { /* numbers go on the wire: append, never reuse */
                       /* control */
                       PGQRS_MSG_BROKER_SCHEDULES = 32, /* s>b those of the configuration */
                       PGQRS_MSG_GATEWAY_WELCOME = 33,  /* s>g whom to ask */
-                      PGQRS_MSG_TALLY = 34,            /* b>s what was stored since the last one */
+                      PGQRS_MSG_TALLY = 34,            /* b>s how the store does */
+                      /* clients */
+                      PGQRS_MSG_CLIENT_WATCH = 35, /* p>b say when there may be messages */
+                      PGQRS_MSG_CLIENT_WAKE = 36,  /* b>p there may be some */
+                      /* control */
+                      PGQRS_MSG_GATEWAY_LOOK = 37, /* s>g ask again: the state has changed */
                       PGQRS_MSG_COUNT
 };
 
@@ -325,6 +331,7 @@ struct pgqrs_job_lease {
     struct pgqrs_job_key key;
     int32_t priority;
     int64_t enqueued_at_us;
+    int64_t due_us; /* monotonic, which is the same in all processes of a host; 0: not known */
     struct pgqrs_bytes payload;
 };
 
@@ -354,10 +361,16 @@ struct pgqrs_job_enqueue { /* a follow-up job */
     int32_t priority;
 };
 
+struct pgqrs_job_times {
+    int64_t waited_us; /* from being due to its start; -1: not known */
+    int64_t ran_us;    /* -1: it did not run */
+};
+
 struct pgqrs_job_result {
     struct pgqrs_job_key key;
     enum pgqrs_job_outcome outcome;
-    int64_t delay_ms;          /* -1: the queue's policy */
+    int64_t delay_ms; /* -1: the queue's policy */
+    struct pgqrs_job_times times;
     struct pgqrs_bytes error;  /* empty: none */
     struct pgqrs_bytes result; /* JSON; empty: none */
     struct pgqrs_job_enqueue *enqueues;

@@ -122,6 +122,8 @@ void pgqrs_encode_job_flow(struct pgqrs_buf *out, const struct pgqrs_job_flow *m
     pgqrs_buf_put_u32(out, m->seq);
     pgqrs_buf_put_u8(out, m->what);
     pgqrs_buf_put_u64(out, (uint64_t)m->event_run);
+    pgqrs_buf_put_u64(out, (uint64_t)m->times.waited_us);
+    pgqrs_buf_put_u64(out, (uint64_t)m->times.ran_us);
     pgqrs_buf_put_u64(out, (uint64_t)item->delay_ms);
     pgqrs_buf_put_u8(out, item->paused ? 1 : 0);
     pgqrs_buf_put_u8(out, item->child ? 1 : 0);
@@ -197,6 +199,8 @@ int pgqrs_decode_job_flow(const struct pgqrs_frame *f, struct pgqrs_job_flow *m,
     m->seq = pgqrs_read_u32(&r);
     m->what = pgqrs_read_u8(&r);
     m->event_run = read_natural(&r);
+    m->times.waited_us = (int64_t)pgqrs_read_u64(&r);
+    m->times.ran_us = (int64_t)pgqrs_read_u64(&r);
     m->item.delay_ms = read_delay(&r);
     m->item.paused = read_flag(&r) != 0;
     m->item.child = read_flag(&r) != 0;

@@ -28,6 +28,7 @@ struct pgqrs_job_flow {
     uint32_t seq;
     uint8_t what; /* enum pgqrs_flow_what or enum pgqrs_ask */
     int64_t event_run;
+    struct pgqrs_job_times times; /* of a job that ends with it */
     struct pgqrs_flow item; /* its in-fields but the lease; what as above unless it is an ask */
     /* What the decoder allocated. */
     struct pgqrs_step_put *steps;

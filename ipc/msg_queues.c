@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "ipc/msg_codec.h"
+#include "ipc/tally_page.h"
 
 void pgqrs_put_queue_settings(struct pgqrs_buf *out, const struct pgqrs_queue_settings *q)
 {
@@ -18,6 +19,7 @@ void pgqrs_put_queue_settings(struct pgqrs_buf *out, const struct pgqrs_queue_se
     pgqrs_buf_put_u64(out, (uint64_t)q->keep_failed_ms);
     pgqrs_buf_put_u32(out, q->worker_uid);
     pgqrs_buf_put_u32(out, q->load_max);
+    pgqrs_buf_put_u32(out, q->place);
     pgqrs_buf_put_u8(out, q->paused);
 }
 
@@ -36,9 +38,11 @@ void pgqrs_read_queue_settings(struct pgqrs_reader *r, struct pgqrs_queue_settin
     q->keep_failed_ms = read_natural(r);
     q->worker_uid = pgqrs_read_u32(r);
     q->load_max = pgqrs_read_u32(r);
+    q->place = pgqrs_read_u32(r);
     q->paused = read_flag(r);
-    r->failed = r->failed || (q->retry_strategy != PGQRS_RETRY_FIXED &&
-                              q->retry_strategy != PGQRS_RETRY_EXPONENTIAL);
+    r->failed =
+        r->failed || q->place >= PGQRS_TALLY_PLACES ||
+        (q->retry_strategy != PGQRS_RETRY_FIXED && q->retry_strategy != PGQRS_RETRY_EXPONENTIAL);
 }
 
 void pgqrs_encode_broker_queues(struct pgqrs_buf *out, uint32_t serial,

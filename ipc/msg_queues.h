@@ -25,10 +25,11 @@ struct pgqrs_queue_settings { /* what the broker knows of a queue */
     int64_t keep_done_ms, keep_failed_ms; /* 0: for ever */
     uint32_t worker_uid;                  /* its workers' user; 0: the broker's own */
     uint32_t load_max;                    /* report how many wait, up to so many; 0: do not */
+    uint32_t place;                       /* where it is counted: ipc/tally_page.h */
     uint8_t paused;                       /* 1: lease nothing */
 };
 
-#define PGQRS_QUEUE_SETTINGS_MIN 58 /* bytes that one takes at least */
+#define PGQRS_QUEUE_SETTINGS_MIN 62 /* bytes that one takes at least */
 void pgqrs_put_queue_settings(struct pgqrs_buf *out, const struct pgqrs_queue_settings *q);
 void pgqrs_read_queue_settings(struct pgqrs_reader *r, struct pgqrs_queue_settings *q);
 

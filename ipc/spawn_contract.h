@@ -19,6 +19,8 @@
 #define PGQRS_FD_LISTEN                                                                            \
     4 /* broker: the listening socket for jobs; gateway: that for HTTP. They                       \
          outlive them */
+/* Broker only. */
+#define PGQRS_FD_TALLY 5 /* a sealed memory file: struct pgqrs_tally_page */
 /* Worker only. */
 #define PGQRS_FD_LOG 5        /* the supervisor's standard error */
 #define PGQRS_FD_TAIL 6       /* a sealed memory file: struct pgqrs_output_page */

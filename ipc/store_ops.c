@@ -12,7 +12,7 @@
 #define QUEUE_MIN 30
 #define MESSAGE_MIN 87
 #define WORKER_MIN 72
-#define LEASE_MIN 33
+#define LEASE_MIN 41
 
 /* ---- queues and messages ---- */
 
@@ -557,6 +557,7 @@ static void wire_lease(struct pgqrs_wire *w, struct pgqrs_lease *m)
     m->priority = pgqrs_wire_i32(w, m->priority);
     m->crash_ct = pgqrs_wire_i32(w, m->crash_ct);
     m->enqueued_at_us = pgqrs_wire_i64(w, m->enqueued_at_us);
+    m->waited_us = pgqrs_wire_i64(w, m->waited_us);
     m->payload = pgqrs_wire_bytes(w, m->payload);
 }
 

@@ -513,6 +513,7 @@ struct pgqrs_lease {
     uint32_t attempt;
     int32_t priority, crash_ct;
     int64_t enqueued_at_us;
+    int64_t waited_us;          /* it has been due for so long; -1: claimed */
     struct pgqrs_bytes payload; /* owned by the exchange; a zero byte follows */
 };
 

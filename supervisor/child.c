@@ -176,7 +176,7 @@ static void confine(struct child *child, struct pgqrs_isolation *isolation)
 static void welcome_worker(struct child *child)
 {
     const struct supervisor *s = child->place->s;
-    const struct pgqrs_config_queue *queue = &pgqrs_version_of(child->place)->config;
+    const struct pgqrs_config_queue *queue = &child->version->config;
     struct pgqrs_worker_welcome m = {
         .queue = queue->name,
         .handler = child->pinned ? PGQRS_FD_PLUGIN_PATH : queue->handler,
@@ -229,6 +229,7 @@ struct pgqrs_queue_settings pgqrs_queue_settings(const struct queue *queue)
 {
     struct pgqrs_queue_settings settings = pgqrs_configured_settings(queue->config);
     settings.paused = pgqrs_queue_is_paused(queue);
+    settings.place = queue->place;
     return settings;
 }
 
@@ -370,6 +371,7 @@ static void on_ready(struct child *child)
     struct supervisor *s = child->place->s;
     pgqrs_place_ready(child->place);
     pgqrs_notify_changed(s->notify);
+    pgqrs_gateway_tell(s);
 }
 
 static void on_complaint(struct child *child, const struct pgqrs_frame *frame,
@@ -437,20 +439,12 @@ static void on_queue_load(struct child *child, const struct pgqrs_frame *frame,
 
 static void on_tally(struct child *child, const struct pgqrs_frame *frame, struct pgqrs_error *err)
 {
-    struct supervisor *s = child->place->s;
     struct pgqrs_tally m;
     if (pgqrs_decode_tally(frame, &m, err) < 0) {
         pgqrs_child_kill(child, err->text);
         return;
     }
-    s->store_trouble_ms = m.trouble_ms;
-    for (size_t i = 0; i < m.queue_count; i++) {
-        struct queue *queue = pgqrs_supervisor_find_queue(s, m.queues[i].queue);
-        for (size_t kind = 0; queue != NULL && kind < PGQRS_TALLY_COUNT; kind++) {
-            queue->settled[kind] += m.queues[i].settled[kind];
-        }
-    }
-    free(m.queues);
+    child->place->s->store_trouble_ms = m.trouble_ms;
 }
 
 static void on_run_ended(struct child *child, const struct pgqrs_frame *frame,
@@ -525,6 +519,9 @@ static void dispatch(struct child *child, const struct pgqrs_frame *frame)
     case PGQRS_MSG_BROKER_QUEUES:
     case PGQRS_MSG_BROKER_SCHEDULES:
     case PGQRS_MSG_GATEWAY_WELCOME:
+    case PGQRS_MSG_CLIENT_WATCH:
+    case PGQRS_MSG_CLIENT_WAKE:
+    case PGQRS_MSG_GATEWAY_LOOK:
     case PGQRS_MSG_COUNT:
         break;
     }
@@ -598,10 +595,10 @@ int pgqrs_child_create(struct place *place, struct pgqrs_error *err)
     child->beat_at_ms = pgqrs_mono_ms();
     int plugin = -1;
     if (place->queue != NULL) {
-        const struct version *version = pgqrs_version_of(place);
-        child->version = version->number;
-        child->pinned = pgqrs_version_is_pinned(version);
-        plugin = child->pinned ? version->plugin.fd : -1;
+        child->version = pgqrs_version_of(place);
+        child->version->users++;
+        child->pinned = pgqrs_version_is_pinned(child->version);
+        plugin = child->pinned ? child->version->plugin.fd : -1;
     }
     STAILQ_INIT(&child->outbox);
     (void)snprintf(url, sizeof url, "ipc://%s/c%" PRIu64, s->runtime.path, child->generation);
@@ -663,6 +660,7 @@ void pgqrs_child_destroy(struct child *child, char last_words[PGQRS_LAST_WORDS_M
         free(message);
     }
     pgqrs_output_close(&child->output);
+    pgqrs_version_release(&child->version);
     free(child->kill_reason);
     free(child);
 }

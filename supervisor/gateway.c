@@ -53,6 +53,13 @@ void pgqrs_gateway_welcome(struct child *child)
     pgqrs_child_post(child, &out);
 }
 
+void pgqrs_gateway_tell(struct supervisor *s)
+{
+    if (s->gateway.child != NULL && s->gateway.child->state >= CHILD_WELCOMED) {
+        pgqrs_child_post_empty(s->gateway.child, PGQRS_MSG_GATEWAY_LOOK);
+    }
+}
+
 bool pgqrs_gateway_stop(struct supervisor *s)
 {
     if (s->gateway.restart_timer != NULL) {

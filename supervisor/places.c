@@ -193,7 +193,7 @@ void pgqrs_place_ready(struct place *place)
         return;
     }
     place->s->was_ready = true;
-    pgqrs_version_of(place)->proven = true;
+    child->version->proven = true;
     free(place->queue->last_error);
     place->queue->last_error = NULL;
     pgqrs_log_info("%s: ready pid=%d generation=%" PRIu64, pgqrs_place_name(place), (int)child->pid,
@@ -323,6 +323,10 @@ static void worker_ended(struct place *place, const struct child *child, int wai
     if ((!told_to && pgqrs_reload_canary_died(place, code, why)) || pgqrs_pool_leave(place)) {
         return;
     }
+    if (child->outdated) {
+        pgqrs_place_try(place); /* of a queue that is failing, too */
+        return;
+    }
     if (!ready && pgqrs_pool_give_up_replacing(place, why)) {
         return;
     }
@@ -426,7 +430,8 @@ void pgqrs_place_ended(struct place *place, int wait_status, const struct rusage
     pgqrs_output_tail(child, output, sizeof output);
     struct child copy = *child;
     copy.beat.job_id = pgqrs_output_job(child);
-    copy.output.left = NULL; /* it is destroyed */
+    copy.output.left = NULL; /* it is destroyed, and so may be the next */
+    copy.version = NULL;
     char last_words[PGQRS_LAST_WORDS_MAX + 1];
     char why[PGQRS_LAST_WORDS_MAX + 64];
     char *kill_reason = child->kill_reason;

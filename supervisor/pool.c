@@ -271,7 +271,7 @@ static bool is_worn(const struct place *place, char *why, size_t size)
     if (child == NULL || child->state != CHILD_READY || pgqrs_mono_ms() < limit->not_before_ms) {
         return false;
     }
-    if (child->version < place->queue->version->number) {
+    if (child->version != place->queue->version) {
         (void)snprintf(why, size, "it runs an older version");
         return true;
     }
@@ -368,7 +368,7 @@ void pgqrs_pool_recycle(struct supervisor *s)
 
 static bool is_old(const struct place *place)
 {
-    return place->child != NULL && place->child->version < place->queue->version->number;
+    return place->child != NULL && place->child->version != place->queue->version;
 }
 
 void pgqrs_pool_roll(struct queue *queue)

@@ -81,11 +81,11 @@ void pgqrs_version_look_again(struct version *version)
 
 /* ---- versions ---- */
 
-struct version *pgqrs_version_create(struct queue *queue, struct pgqrs_config_queue *config)
+struct version *pgqrs_version_create(struct pgqrs_config_queue *config)
 {
     struct version *version = calloc(1, sizeof *version);
     if (version != NULL) {
-        version->number = ++queue->versions;
+        version->users = 1;
         version->since_us = pgqrs_wall_us();
         version->plugin = open_plugin(config->handler);
         version->config = *config;
@@ -94,13 +94,14 @@ struct version *pgqrs_version_create(struct queue *queue, struct pgqrs_config_qu
     return version;
 }
 
-void pgqrs_version_destroy(struct version **version)
+void pgqrs_version_release(struct version **version)
 {
-    if (*version != NULL) {
-        close_plugin(&(*version)->plugin);
-        pgqrs_config_queue_fini(&(*version)->config);
-        free(*version);
-        *version = NULL;
+    struct version *v = *version;
+    *version = NULL;
+    if (v != NULL && --v->users == 0) {
+        close_plugin(&v->plugin);
+        pgqrs_config_queue_fini(&v->config);
+        free(v);
     }
 }
 
@@ -127,8 +128,8 @@ static void destroy(struct queue *queue)
     pgqrs_pool_destroy(queue);
     pgqrs_failing_fini(queue);
     pgqrs_deaths_fini(&queue->deaths);
-    pgqrs_version_destroy(&queue->version);
-    pgqrs_version_destroy(&queue->next);
+    pgqrs_version_release(&queue->version);
+    pgqrs_version_release(&queue->next);
     free(queue->refused);
     free(queue->last_error);
     free(queue->name);
@@ -148,8 +149,9 @@ struct queue *pgqrs_supervisor_add_queue(struct supervisor *s, struct pgqrs_conf
     }
     s->queues = more;
     queue->s = s;
+    queue->place = pgqrs_tally_place(s);
     queue->name = strdup(config->name);
-    queue->version = pgqrs_version_create(queue, config);
+    queue->version = pgqrs_version_create(config);
     if (queue->name == NULL || queue->version == NULL ||
         pgqrs_pool_create(s, queue, queue->version->config.consumers, err) < 0) {
         destroy(queue);

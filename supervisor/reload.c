@@ -92,6 +92,18 @@ void pgqrs_reload_known(struct supervisor *s, uint32_t serial)
 
 /* ---- canaries ---- */
 
+/* Those that have not been ready have nothing to lose, and start again with what is new. */
+static void restart_starting(const struct queue *queue)
+{
+    for (size_t i = 0; i < queue->place_count; i++) {
+        struct child *child = queue->places[i]->child;
+        if (child != NULL && child->version != queue->version && child->state < CHILD_READY) {
+            child->outdated = child->interrupted = true;
+            pgqrs_child_kill(child, "its configuration was replaced while it started");
+        }
+    }
+}
+
 static void accept_next(struct queue *queue)
 {
     struct version *old = queue->version;
@@ -103,7 +115,7 @@ static void accept_next(struct queue *queue)
     queue->rolling = true;
     bool scaled = queue->config->consumers != old->config.consumers ||
                   queue->config->consumers_max > 0 || old->config.consumers_max > 0;
-    pgqrs_version_destroy(&old);
+    pgqrs_version_release(&old);
     pgqrs_queues_tell(queue->s);
     if (canary != NULL) {
         pgqrs_pool_replaced(canary);
@@ -111,6 +123,7 @@ static void accept_next(struct queue *queue)
     if (scaled) {
         pgqrs_pool_scale(queue->s, queue, pgqrs_scaling_bound(queue, queue->wanted), "reload");
     }
+    restart_starting(queue);
     pgqrs_pool_roll(queue);
     pgqrs_failing_retry(queue);
 }
@@ -129,7 +142,7 @@ static void forget_next(struct queue *queue)
     if (canary != NULL) {
         pgqrs_pool_retire(canary);
     }
-    pgqrs_version_destroy(&queue->next);
+    pgqrs_version_release(&queue->next);
 }
 
 /* Whether some worker is at work, so that there is something to lose. */
@@ -258,7 +271,7 @@ static int change_queue(struct queue *queue, struct pgqrs_config_queue *fresh, j
                    : d.any     ? ", and its plugin's file"
                                : "its plugin's file has changed");
     if (d.for_workers || other_file) {
-        queue->next = pgqrs_version_create(queue, fresh);
+        queue->next = pgqrs_version_create(fresh);
         if (queue->next == NULL) {
             return pgqrs_error_memory(err);
         }

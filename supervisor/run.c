@@ -170,7 +170,7 @@ void pgqrs_run_cancel(struct run *run)
         pgqrs_child_post(child, &out);
     }
     pgqrs_child_drain(child);
-    start_timer(run, pgqrs_version_of(&run->place)->config.cancel_grace_ms + KILL_AFTER_MS);
+    start_timer(run, child->version->config.cancel_grace_ms + KILL_AFTER_MS);
 }
 
 void pgqrs_run_forget(struct run *run)

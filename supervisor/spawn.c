@@ -26,6 +26,7 @@
 struct inherited {
     int lifeline;
     int listen_fd;              /* -1: a worker */
+    int tally;                  /* -1: not the broker */
     int plugin;                 /* -1: it is to use its path */
     struct output_ends *output; /* null: not a worker, or a run */
     int out, err;               /* of a run; -1: not */
@@ -111,6 +112,7 @@ static int set_actions(posix_spawn_file_actions_t *actions, const struct inherit
         {from->output == NULL ? -1 : STDERR_FILENO, PGQRS_FD_LOG},
         {from->lifeline, PGQRS_FD_LIFELINE},
         {from->listen_fd, PGQRS_FD_LISTEN},
+        {from->tally, PGQRS_FD_TALLY},
         {from->output == NULL ? -1 : from->output->memory, PGQRS_FD_TAIL},
         {from->output == NULL ? -1 : from->output->read[0], PGQRS_FD_OUTPUT},
         {from->output == NULL ? -1 : from->output->read[1], PGQRS_FD_OUTPUT_ERR},
@@ -212,6 +214,7 @@ int pgqrs_spawn(const struct place *place, uint64_t generation, const char *cont
     int lifeline = -1;
     struct output_ends ends = {.memory = -1};
     struct inherited from = {.listen_fd = listen_fd_of(place),
+                             .tally = place->role == PGQRS_ROLE_BROKER ? place->s->tally_fd : -1,
                              .plugin = plugin,
                              .output = piped ? &ends : NULL,
                              .out = place->run == NULL ? -1 : place->run->fds[0],

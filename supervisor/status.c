@@ -84,15 +84,6 @@ static json_t *describe_deaths(const struct deaths *deaths)
     return out;
 }
 
-static json_t *describe_settled(const struct queue *queue)
-{
-    json_t *out = json_object();
-    for (size_t i = 0; i < PGQRS_TALLY_COUNT; i++) {
-        put(out, pgqrs_tally_names[i], json_integer((json_int_t)queue->settled[i]));
-    }
-    return out;
-}
-
 static json_t *describe_place(const struct place *place)
 {
     const struct child *child = place->child;
@@ -149,7 +140,7 @@ static json_t *describe_queue(const struct queue *queue)
     put(out, "plugin", json_string(version->config.handler));
     put(out, "plugin_file", json_string(pgqrs_version_plugin_state(version)));
     put(out, "version_since", time_of(version->since_us));
-    put(out, "settled", describe_settled(queue));
+    pgqrs_tally_describe_queue(queue, out);
     put(out, "deaths", json_integer((json_int_t)queue->deaths.count));
     put(out, "deaths_by_reason", describe_deaths(&queue->deaths));
     put(out, "reload",
@@ -196,6 +187,7 @@ void pgqrs_status_whole(const struct supervisor *s, json_t *out)
     put(out, "http_listen",
         s->config->http_listen == NULL ? json_null() : json_string(s->config->http_listen));
     put(out, "broker", describe_place(&s->broker));
+    pgqrs_tally_describe(s, out);
     put(out, "broker_deaths", json_integer((json_int_t)s->broker_deaths.count));
     put(out, "gateway", s->http_fd < 0 ? json_null() : describe_place(&s->gateway));
     put(out, "gateway_deaths", json_integer((json_int_t)s->gateway_deaths.count));

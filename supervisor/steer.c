@@ -29,6 +29,7 @@ static void tell(struct supervisor *s)
 {
     pgqrs_queues_tell(s);
     pgqrs_notify_changed(s->notify);
+    pgqrs_gateway_tell(s);
 }
 
 static void set(struct queue *queue, bool paused, json_t *changed)

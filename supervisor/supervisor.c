@@ -31,7 +31,7 @@
 
 #define LISTEN_BACKLOG 1024
 #define UNCLOSED_MAX 100
-#define BROKER_STOP_MS 15000 /* the broker itself gives up earlier */
+#define BROKER_STOP_MS 6000 /* the broker itself gives up earlier */
 #define GATEWAY_STOP_MS 2000
 #define DESCRIPTORS_PER_CHILD 10
 
@@ -165,6 +165,7 @@ static void enter_drain(struct supervisor *s)
 {
     s->state = SUPERVISOR_DRAINING;
     pgqrs_notify_changed(s->notify);
+    pgqrs_gateway_tell(s);
     if (s->broker.child != NULL && s->broker.child->state >= CHILD_WELCOMED) {
         pgqrs_child_post_empty(s->broker.child, PGQRS_MSG_CHILD_DRAIN);
     }
@@ -500,7 +501,7 @@ static int start_timers(struct supervisor *s)
 static int start(struct supervisor *s, struct pgqrs_error *err)
 {
     s->base = event_base_new();
-    if (make_instance(s, err) < 0 || make_places(s, err) < 0 ||
+    if (make_instance(s, err) < 0 || pgqrs_tally_create(s, err) < 0 || make_places(s, err) < 0 ||
         pgqrs_runtime_dir_create(s->config->runtime_dir, s->instance, &s->runtime, err) < 0 ||
         open_job_socket(s, err) < 0 || pgqrs_gateway_listen(s, err) < 0) {
         return -1;
@@ -538,6 +539,7 @@ static void supervisor_fini(struct supervisor *s)
     }
     pgqrs_runs_fini(s);
     pgqrs_supervisor_free_queues(s);
+    pgqrs_tally_destroy(s);
     pgqrs_deaths_fini(&s->broker_deaths);
     pgqrs_deaths_fini(&s->gateway_deaths);
     pgqrs_ctl_close(&s->ctl);
@@ -577,6 +579,7 @@ int pgqrs_supervisor_run(struct pgqrs_config *config, const char *config_path,
                            .config_path = config_path,
                            .listen_fd = -1,
                            .http_fd = -1,
+                           .tally_fd = -1,
                            .cgroup = PGQRS_CGROUP_NONE};
     STAILQ_INIT(&s.unreported);
     LIST_INIT(&s.runs);

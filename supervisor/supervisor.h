@@ -21,6 +21,7 @@
  *   steer.c        what the operator wants: pauses, a drain
  *   deaths.c       the last deaths
  *   status.c       what we know, as JSON
+ *   tally.c        what brokers count
  *   ctl.c          the operator's socket
  *   gateway.c      the process that answers HTTP, and its socket
  *   notify.c       what the service manager is told
@@ -43,6 +44,7 @@
 #include "ipc/control.h"
 #include "ipc/output_page.h"
 #include "ipc/spawn_contract.h"
+#include "ipc/tally_page.h"
 #include "supervisor/cgroup.h"
 #include "supervisor/notify.h"
 #include "supervisor/restart_policy.h"
@@ -97,7 +99,8 @@ struct child {
     bool confined;        /* a control group keeps the limit */
     enum pgqrs_cgroup_end memory_end;
     enum pgqrs_log_level log_level; /* with which it was started */
-    uint32_t version;               /* of its queue, with which it was started */
+    struct version *version;        /* of its queue, with which it was started */
+    bool outdated;                  /* we end it before it is ready: there is a newer version */
     bool pinned;                    /* its plugin is the file we hold, not the one at the path */
     uint32_t welcome_serial;        /* of the queues that its welcome knew; of a broker */
     uint32_t beat_serial;           /* of those it knew at its last beat; of a broker */
@@ -165,8 +168,8 @@ struct plugin_file {
     struct timespec changed;
 };
 
-struct version { /* what a queue's workers run */
-    uint32_t number;
+struct version {    /* what a queue's workers run */
+    uint32_t users; /* the queue, and processes that were started with it */
     struct pgqrs_config_queue config;
     struct plugin_file plugin;
     int64_t since_us; /* wall clock; when it came */
@@ -182,7 +185,6 @@ struct queue {
     struct place *canary;
     char *refused;           /* why the last new version was not taken; null: it was */
     int64_t canary_since_ms; /* since when one has worked there, monotonic; 0: not yet */
-    uint32_t versions;       /* the last number that was given out */
     uint32_t serial;         /* workers are not started before the broker knows this one */
     bool rolling;            /* workers of an older version are being replaced */
     bool paused;             /* its workers are given nothing, until somebody says otherwise */
@@ -193,7 +195,7 @@ struct queue {
     struct failing failing;
     struct scaling scaling;
     struct deaths deaths;
-    uint64_t settled[PGQRS_TALLY_COUNT]; /* what brokers have told of */
+    uint32_t place;   /* in the counters */
     char *last_error; /* of a failed start, so that the same one is reported once */
 };
 
@@ -238,7 +240,10 @@ struct supervisor {
     char instance[33];
     char job_socket[108];
     int listen_fd;
-    int http_fd;          /* -1: there is no gateway */
+    int http_fd; /* -1: there is no gateway */
+    int tally_fd;
+    struct pgqrs_tally_page *tally;
+    uint32_t tally_next;  /* the place to look at next */
     uint64_t generations; /* the last one that was given out */
     struct place broker;
     struct deaths broker_deaths;
@@ -353,9 +358,10 @@ struct queue *pgqrs_supervisor_find_queue(struct supervisor *s,
 /* Frees those that were removed and have no process any more. */
 void pgqrs_queues_sweep(struct supervisor *s);
 void pgqrs_supervisor_free_queues(struct supervisor *s);
-struct version *pgqrs_version_create(struct queue *queue, struct pgqrs_config_queue *config);
-void pgqrs_version_destroy(struct version **version); /* accepts null */
-/* What a process in the place is to run. */
+struct version *pgqrs_version_create(struct pgqrs_config_queue *config);
+/* For its user; the last one frees it. Accepts null. */
+void pgqrs_version_release(struct version **version);
+/* What a process that is started in the place is to run. */
 struct version *pgqrs_version_of(const struct place *place);
 /* Whether the plugin's path leads to the version's file. */
 bool pgqrs_version_is_current(const struct version *version);
@@ -406,6 +412,8 @@ int pgqrs_gateway_listen(struct supervisor *s, struct pgqrs_error *err) PGQRS_MU
 void pgqrs_gateway_welcome(struct child *child);
 /* It is told to end. False: it is not there. */
 bool pgqrs_gateway_stop(struct supervisor *s);
+/* What it answers has changed; it need not wait until it asks again. */
+void pgqrs_gateway_tell(struct supervisor *s);
 
 /* ---- scaling.c ---- */
 /* As many as the configuration allows. */
@@ -449,6 +457,15 @@ void pgqrs_deaths_fini(struct deaths *deaths);
 /* The name of a core file by the kernel's core_pattern(5); a star for what can not be known. */
 void pgqrs_core_name(const char *pattern, bool add_pid, const char *dir, pid_t pid, int signal,
                      char *out, size_t size);
+
+/* ---- tally.c ---- */
+int pgqrs_tally_create(struct supervisor *s, struct pgqrs_error *err) PGQRS_MUST_CHECK;
+void pgqrs_tally_destroy(struct supervisor *s);
+/* A place for a queue, all of it 0. */
+uint32_t pgqrs_tally_place(struct supervisor *s);
+/* Each adds to an object, as those of status.c. */
+void pgqrs_tally_describe_queue(const struct queue *queue, json_t *out);
+void pgqrs_tally_describe(const struct supervisor *s, json_t *out);
 
 /* ---- status.c ---- */
 /* Each adds to an object; a key for which there is no memory is missing. */

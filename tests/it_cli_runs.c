@@ -43,6 +43,13 @@ static void a_run_from_its_trigger_to_its_result(void **state)
     says(shell_out, "+  a     step ");
     says(shell_out, "~  go    event      1     -  wait \"go\"\n");
     says(shell_out, "+- 2  flow  SUCCESS");
+    ok(f, "p run show 1 -o json");
+    says(shell_out, "\"due_at\":null,");
+    says(shell_out, "\"retry_at\":null,\"output\":null,\"error\":{\"is_transient\":true");
+    ok(f, "p message get 1 -o json");
+    says(shell_out, "\"visible_at\":null,");
+    ok(f, "p message get 1");
+    says(shell_out, "due       never, unless it is woken\n");
     assert_int_equal(sh(f, "p workflow result 1"), 75);
     ok(f, "p workflow signal 1 go '{\"by\": \"ada\"}' && p workflow result 1 --wait 20s");
     says(shell_out, "{\"done\":true}\n");

@@ -254,7 +254,7 @@ static void test_a_long_answer_to_a_peer_that_says_no_more(void **state)
     daemon_start(&f->daemon, &f->scratch);
     daemon_await_log(&f->daemon, "broker: ready", 1);
     size_t got = 0;
-    size_t size = 100000;
+    size_t size = 1000000;
     char *answer = malloc(size);
     assert_non_null(answer);
     int fd = dial(f);

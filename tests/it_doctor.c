@@ -558,6 +558,7 @@ static void test_a_pooler_in_the_way(void **state)
     daemon_config(&f->scratch, "queues: {a: {handler: %s}}\n", built("tests/handlers/noop.so"));
     daemon_start(&f->daemon, &f->scratch);
     daemon_await_log(&f->daemon, "nothing can be heard through it; polling", 1);
+    daemon_await_log(&f->daemon, "queue \"a\": worker 0: ready", 1);
     finds(f, CONFIG, "warning  a pooler is before PostgreSQL: ", mend);
     assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
     scratch_write(&f->scratch, "direct", "%s\n", direct);

@@ -18,83 +18,7 @@
 #include <sqlite3.h>
 
 #include "tests/support/daemon.h"
-
-/* ---- a client ---- */
-
-static in_port_t port; /* of the running daemon */
-
-static void find_port(const struct fixture *f)
-{
-    static const char text[] = "listening at http://127.0.0.1:";
-    char log[8192];
-    daemon_await_log(&f->daemon, text, 1);
-    FILE *file = fopen(f->daemon.log, "r");
-    assert_non_null(file);
-    size_t len = fread(log, 1, sizeof log - 1, file);
-    (void)fclose(file);
-    log[len] = 0;
-    port = (in_port_t)atoi(strstr(log, text) + strlen(text));
-    assert_int_not_equal(port, 0);
-}
-
-static int dial(void)
-{
-    const struct timeval patience = {.tv_sec = WAIT_MS / 1000};
-    const struct sockaddr_in address = {
-        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_true(fd >= 0);
-    (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-    assert_int_equal(connect(fd, (const struct sockaddr *)&address, sizeof address), 0);
-    return fd;
-}
-
-static char answer[512 * 1024];
-
-/* Sends this and reads what comes until the peer closes; the status, 0 when there is none. */
-static int say(const char *request, size_t len)
-{
-    int fd = dial();
-    size_t got = 0;
-    (void)!send(fd, request, len, MSG_NOSIGNAL);
-    for (ssize_t n = 1; n > 0 && got<sizeof answer - 1; got += n> 0 ? (size_t)n : 0) {
-        n = recv(fd, answer + got, sizeof answer - 1 - got, 0);
-    }
-    answer[got] = 0;
-    (void)close(fd);
-    return strncmp(answer, "HTTP/1.", 7) == 0 ? atoi(answer + 9) : 0;
-}
-
-static int ask(const char *method, const char *path)
-{
-    char request[512];
-    int n = snprintf(request, sizeof request, "%s %s HTTP/1.1\r\nHost: test\r\n\r\n", method, path);
-    return say(request, (size_t)n);
-}
-
-static const char *body(void)
-{
-    const char *end = strstr(answer, "\r\n\r\n");
-    return end == NULL ? "" : end + 4;
-}
-
-struct expected {
-    const char *path, *text;
-    int status;
-};
-
-static bool answers(const void *arg)
-{
-    const struct expected *e = arg;
-    return ask("GET", e->path) == e->status && strstr(body(), e->text) != NULL;
-}
-
-static void await(const char *path, int status, const char *text)
-{
-    if (!wait_for(answers, &(struct expected){path, text, status}, WAIT_MS)) {
-        fail_msg("%s: expected %d with \"%s\", found:\n%s", path, status, text, answer);
-    }
-}
+#include "tests/support/http_ask.h"
 
 static void start(struct fixture *f, const char *http, const char *queue_settings)
 {
@@ -107,7 +31,7 @@ static void start(struct fixture *f, const char *http, const char *queue_setting
                   "%s",
                   http, built("tests/handlers/effect.so"), f->scratch.effects, queue_settings);
     daemon_start(&f->daemon, &f->scratch);
-    find_port(f);
+    http_find(&f->daemon);
 }
 
 /* ---- health ---- */
@@ -116,17 +40,17 @@ static void test_ready_when_every_worker_is(void **state)
 {
     struct fixture *f = *state;
     start(f, "0", "    consumers: 2\n");
-    await("/livez", 200, "ok\n");
-    await("/readyz", 200, "ok\n");
-    assert_int_equal(ask("HEAD", "/readyz"), 200);
-    assert_string_equal(body(), "");
-    assert_non_null(strstr(answer, "Content-Length: 3\r\n"));
+    http_await("/livez", 200, "ok\n");
+    http_await("/readyz", 200, "ok\n");
+    assert_int_equal(http_ask("HEAD", "/readyz"), 200);
+    assert_string_equal(http_body(), "");
+    assert_non_null(strstr(http_answer, "Content-Length: 3\r\n"));
 
     /* The operator's word counts. */
     char config[96];
     (void)snprintf(config, sizeof config, "%s/pgqrsd.yaml", f->scratch.dir);
     cli_ok(&f->scratch, NULL, "--config", config, "worker", "scale", "work", "0");
-    await("/readyz", 200, "ok\n");
+    http_await("/readyz", 200, "ok\n");
     assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
 }
 
@@ -142,13 +66,13 @@ static void test_what_is_missing_is_named(void **state)
                   built("tests/handlers/effect.so"), f->scratch.effects,
                   built("tests/handlers/effect.so"));
     daemon_start(&f->daemon, &f->scratch);
-    find_port(f);
-    await("/readyz", 503, "queue \"bad\": 0 of 3 workers are ready");
-    await("/readyz", 503, "and it is failing");
-    await("/livez", 200, "ok\n");
-    assert_int_equal(ask("GET", "/readyz"), 503);
-    assert_null(strstr(body(), "good"));
-    assert_null(strstr(body(), "none"));
+    http_find(&f->daemon);
+    http_await("/readyz", 503, "queue \"bad\": 0 of 3 workers are ready");
+    http_await("/readyz", 503, "and it is failing");
+    http_await("/livez", 200, "ok\n");
+    assert_int_equal(http_ask("GET", "/readyz"), 503);
+    assert_null(strstr(http_body(), "good"));
+    assert_null(strstr(http_body(), "none"));
     assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
 }
 
@@ -156,12 +80,31 @@ static void test_draining_is_not_ready_but_lives(void **state)
 {
     struct fixture *f = *state;
     start(f, "0", "");
-    await("/readyz", 200, "ok\n");
+    http_await("/readyz", 200, "ok\n");
     fixture_enqueue(f, 1, "{\"ms\":600000,\"ignore_cancel\":true}");
     effects_await(&f->scratch, "start ", 1);
     assert_int_equal(kill(f->daemon.pid, SIGTERM), 0);
-    await("/readyz", 503, "pgqrsd: draining\n");
-    await("/livez", 200, "ok\n");
+    http_await("/readyz", 503, "pgqrsd: draining\n");
+    http_await("/livez", 200, "ok\n");
+    assert_int_equal(daemon_stop(&f->daemon, SIGQUIT), 75);
+}
+
+/* The gateway is told, and does not find out when it asks the next time. */
+static void test_a_change_is_known_at_once(void **state)
+{
+    struct fixture *f = *state;
+    scratch_write(&f->scratch, "pgqrsd.yaml",
+                  "dsn: %s\nruntime_dir: %s/run\nheartbeat: {interval: 60s, timeout: 5m}\n"
+                  "http: {listen: 0}\nqueues: {work: {handler: %s, settings: {file: %s}}}\n",
+                  f->scratch.dsn, f->scratch.dir, built("tests/handlers/effect.so"),
+                  f->scratch.effects);
+    daemon_start(&f->daemon, &f->scratch);
+    http_find(&f->daemon);
+    http_await("/readyz", 200, "ok\n");
+    fixture_enqueue(f, 1, "{\"ms\":600000,\"ignore_cancel\":true}");
+    effects_await(&f->scratch, "start ", 1);
+    assert_int_equal(kill(f->daemon.pid, SIGTERM), 0);
+    http_await("/readyz", 503, "pgqrsd: draining\n");
     assert_int_equal(daemon_stop(&f->daemon, SIGQUIT), 75);
 }
 
@@ -169,16 +112,16 @@ static void test_a_schema_that_does_not_fit(void **state)
 {
     struct fixture *f = *state;
     start(f, "0", "");
-    await("/readyz", 200, "ok\n");
+    http_await("/readyz", 200, "ok\n");
     db_exec(&f->scratch, "update pgqrsd_schema set version = version + 1000");
-    await("/readyz", 503, "store: found version 1");
+    http_await("/readyz", 503, "store: found version 1");
     db_exec(&f->scratch, "update pgqrsd_schema set version = version - 1000");
-    await("/readyz", 200, "ok\n");
+    http_await("/readyz", 200, "ok\n");
     db_exec(&f->scratch, "alter table pgqrs_messages rename to elsewhere");
-    await("/readyz", 503, "store: ");
-    await("/livez", 200, "ok\n");
+    http_await("/readyz", 503, "store: ");
+    http_await("/livez", 200, "ok\n");
     db_exec(&f->scratch, "alter table elsewhere rename to pgqrs_messages");
-    await("/readyz", 200, "ok\n");
+    http_await("/readyz", 200, "ok\n");
     assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
 }
 
@@ -186,11 +129,11 @@ static void test_a_gateway_that_dies_is_started_again(void **state)
 {
     struct fixture *f = *state;
     start(f, "0", "");
-    await("/readyz", 200, "ok\n");
+    http_await("/readyz", 200, "ok\n");
     pid_t gateway = daemon_await_children(&f->daemon, "pgqrs-gateway", 1);
     pid_t worker = daemon_await_children(&f->daemon, "pgqrs-worker", 1);
     assert_int_equal(kill(gateway, SIGKILL), 0);
-    await("/readyz", 200, "ok\n"); /* the socket waits for the next one */
+    http_await("/readyz", 200, "ok\n"); /* the socket waits for the next one */
     assert_int_equal(daemon_await_children(&f->daemon, "pgqrs-worker", 1), worker);
     daemon_await_log(&f->daemon, "gateway: ready", 2);
 
@@ -207,43 +150,16 @@ static void test_a_supervisor_that_hangs_does_not_live(void **state)
     daemon_config(&f->scratch,
                   "http: {listen: 0}\nqueues: {none: {handler: exec, consumers: 0}}\n");
     daemon_start(&f->daemon, &f->scratch);
-    find_port(f);
-    await("/livez", 200, "ok\n");
+    http_find(&f->daemon);
+    http_await("/livez", 200, "ok\n");
     assert_int_equal(kill(f->daemon.pid, SIGSTOP), 0);
-    await("/readyz", 503, "supervisor: no answer for");
+    http_await("/readyz", 503, "supervisor: no answer for");
     assert_int_equal(kill(f->daemon.pid, SIGCONT), 0);
-    await("/readyz", 200, "ok\n");
+    http_await("/readyz", 200, "ok\n");
     assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
 }
 
 /* ---- metrics ---- */
-
-/* The value of a series, written as Prometheus does; -1: it is not there. */
-static int64_t value_of(const char *series)
-{
-    char line[256];
-    (void)snprintf(line, sizeof line, "\n%s ", series);
-    const char *at = strstr(body(), line);
-    return at == NULL ? -1 : atoll(at + strlen(line));
-}
-
-struct agreement {
-    const char *series;
-    int64_t value;
-};
-
-static bool agrees(const void *arg)
-{
-    const struct agreement *a = arg;
-    return ask("GET", "/metrics") == 200 && value_of(a->series) == a->value;
-}
-
-static void await_metric(const char *series, int64_t value)
-{
-    if (!wait_for(agrees, &(struct agreement){series, value}, WAIT_MS)) {
-        fail_msg("%s: expected %" PRId64 ", found:\n%s", series, value, answer);
-    }
-}
 
 static void test_metrics_agree_with_the_store(void **state)
 {
@@ -271,12 +187,12 @@ static void test_metrics_agree_with_the_store(void **state)
     };
     struct fixture *f = *state;
     start(f, "0", "    consumers: 2\n    max_attempts: 2\n    retry: {base: 1ms, max: 1ms}\n");
-    await("/readyz", 200, "ok\n");
+    http_await("/readyz", 200, "ok\n");
     fixture_enqueue(f, 200, "{}");
     fixture_enqueue(f, 60, "{\"outcome\":\"fail\"}");
     db_await(&f->scratch, COUNT("archived_at is null"), 0);
-    await_metric(counted[0].series, 200); /* what the broker has not told goes with it */
-    await_metric(counted[1].series, 60);
+    http_await_metric(counted[0].series, 200); /* what the broker has not told goes with it */
+    http_await_metric(counted[1].series, 60);
     pid_t broker = daemon_await_children(&f->daemon, "pgqrs-broker", 1);
     assert_int_equal(kill(broker, SIGKILL), 0);
     daemon_await_log(&f->daemon, "broker: ready", 2);
@@ -285,13 +201,14 @@ static void test_metrics_agree_with_the_store(void **state)
     cli_ok(&f->scratch, NULL, "message", "enqueue", "work", "{}", "--delay", "1h");
     db_await(&f->scratch, COUNT("archived_at is null"), 1);
     for (size_t i = 0; i < sizeof counted / sizeof *counted; i++) {
-        await_metric(counted[i].series, db_number(&f->scratch, counted[i].sql));
+        http_await_metric(counted[i].series, db_number(&f->scratch, counted[i].sql));
     }
-    assert_int_equal(value_of(counted[0].series), 201);
-    assert_int_equal(value_of(counted[1].series), 100);
-    assert_true(value_of("pgqrs_start_time_seconds") > 1700000000);
-    assert_true(value_of("pgqrs_queue_oldest_age_seconds{queue=\"work\"}") >= 0);
-    assert_non_null(strstr(answer, "Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n"));
+    assert_int_equal(http_metric(counted[0].series), 201);
+    assert_int_equal(http_metric(counted[1].series), 100);
+    assert_true(http_metric("pgqrs_start_time_seconds") > 1700000000);
+    assert_true(http_metric("pgqrs_queue_oldest_age_seconds{queue=\"work\"}") >= 0);
+    assert_non_null(
+        strstr(http_answer, "Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n"));
     assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
 }
 
@@ -303,11 +220,12 @@ static void test_metrics_are_well_formed(void **state)
     daemon_config(&f->scratch, "http: {listen: 0}\n"
                                "queues: {'a \"b\\c': {handler: exec, consumers: 0}}\n");
     daemon_start(&f->daemon, &f->scratch);
-    find_port(f);
-    await("/metrics", 200, "pgqrs_queue_jobs{queue=\"a \\\"b\\\\c\",state=\"dead\"} 0\n");
-    scratch_write(&f->scratch, "metrics", "%s", body());
+    http_find(&f->daemon);
+    http_await("/metrics", 200, "pgqrs_queue_jobs{queue=\"a \\\"b\\\\c\",state=\"dead\"} 0\n");
+    scratch_write(&f->scratch, "metrics", "%s", http_body());
     assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
     if (system("command -v promtool >/dev/null") != 0) {
+        print_message("promtool is not there: Debian has it in the package prometheus\n");
         skip();
     }
     (void)snprintf(command, sizeof command, "promtool check metrics <%s/metrics", f->scratch.dir);
@@ -318,17 +236,17 @@ static void test_a_broker_that_does_not_answer(void **state)
 {
     struct fixture *f = *state;
     start(f, "0", "");
-    await("/readyz", 200, "ok\n");
+    http_await("/readyz", 200, "ok\n");
     pid_t broker = daemon_await_children(&f->daemon, "pgqrs-broker", 1);
     assert_int_equal(kill(broker, SIGSTOP), 0);
-    await("/readyz", 503, "broker: no heartbeat for");
-    await("/livez", 200, "ok\n");
-    await_metric("pgqrs_store_up", 0);
-    assert_int_equal(value_of("pgqrs_queue_jobs{queue=\"work\",state=\"waiting\"}"), -1);
-    assert_int_equal(value_of("pgqrs_workers_wanted{queue=\"work\"}"), 1);
+    http_await("/readyz", 503, "broker: no heartbeat for");
+    http_await("/livez", 200, "ok\n");
+    http_await_metric("pgqrs_store_up", 0);
+    assert_int_equal(http_metric("pgqrs_queue_jobs{queue=\"work\",state=\"waiting\"}"), -1);
+    assert_int_equal(http_metric("pgqrs_workers_wanted{queue=\"work\"}"), 1);
     assert_int_equal(kill(broker, SIGCONT), 0);
-    await("/readyz", 200, "ok\n");
-    await_metric("pgqrs_store_up", 1);
+    http_await("/readyz", 200, "ok\n");
+    http_await_metric("pgqrs_store_up", 1);
     assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
 }
 
@@ -338,19 +256,19 @@ static void test_a_store_that_takes_no_outcomes(void **state)
     struct fixture *f = *state;
     sqlite3 *db = NULL;
     start(f, "0", "");
-    await("/readyz", 200, "ok\n");
+    http_await("/readyz", 200, "ok\n");
     fixture_enqueue(f, 1, "{\"ms\":300}");
     effects_await(&f->scratch, "start ", 1);
     assert_int_equal(sqlite3_open(f->scratch.db, &db), SQLITE_OK);
     assert_int_equal(sqlite3_busy_timeout(db, WAIT_MS), SQLITE_OK);
     assert_int_equal(sqlite3_exec(db, "begin immediate", NULL, NULL, NULL), SQLITE_OK);
-    await("/readyz", 503, "store: outcomes wait, for ");
-    await_metric("pgqrs_store_up", 0);
-    assert_int_equal(value_of("pgqrs_queue_jobs{queue=\"work\",state=\"running\"}"), 1);
+    http_await("/readyz", 503, "store: outcomes wait, for ");
+    http_await_metric("pgqrs_store_up", 0);
+    assert_int_equal(http_metric("pgqrs_queue_jobs{queue=\"work\",state=\"running\"}"), 1);
     assert_int_equal(sqlite3_exec(db, "rollback", NULL, NULL, NULL), SQLITE_OK);
     assert_int_equal(sqlite3_close(db), SQLITE_OK);
-    await("/readyz", 200, "ok\n");
-    await_metric("pgqrs_store_up", 1);
+    http_await("/readyz", 200, "ok\n");
+    http_await_metric("pgqrs_store_up", 1);
     assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
 }
 
@@ -387,31 +305,31 @@ static void test_what_is_not_served(void **state)
     };
     struct fixture *f = *state;
     start(f, "0", "");
-    await("/readyz", 200, "ok\n");
+    http_await("/readyz", 200, "ok\n");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        if (ask(cases[i].method, cases[i].path) != cases[i].status) {
-            fail_msg("%s %s: found\n%s", cases[i].method, cases[i].path, answer);
+        if (http_ask(cases[i].method, cases[i].path) != cases[i].status) {
+            fail_msg("%s %s: found\n%s", cases[i].method, cases[i].path, http_answer);
         }
     }
-    assert_int_equal(ask("POST", "/livez"), 405);
-    assert_non_null(strstr(answer, "Allow: GET, HEAD\r\n"));
-    assert_int_not_equal(ask("FLY", "/livez"), 200);
+    assert_int_equal(http_ask("POST", "/livez"), 405);
+    assert_non_null(strstr(http_answer, "Allow: GET, HEAD\r\n"));
+    assert_int_not_equal(http_ask("FLY", "/livez"), 200);
 
     /* Too much of it. */
     char *flood = malloc(65536);
     assert_non_null(flood);
     int n = snprintf(flood, 64, "GET /livez HTTP/1.1\r\nX: ");
     memset(flood + n, 'x', 65536 - (size_t)n);
-    assert_int_not_equal(say(flood, 65536), 200);
+    assert_int_not_equal(http_say(flood, 65536), 200);
     free(flood);
     static const char with_body[] =
         "GET /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\nx";
-    assert_int_not_equal(say(with_body, sizeof with_body - 1), 200);
+    assert_int_not_equal(http_say(with_body, sizeof with_body - 1), 200);
 
     /* Silent ones take the room, until they have gone. */
     int silent[120];
     for (size_t i = 0; i < 120; i++) {
-        silent[i] = dial();
+        silent[i] = http_dial();
     }
     pid_t gateway = daemon_await_children(&f->daemon, "pgqrs-gateway", 1);
     assert_true(wait_for(is_full, &gateway, WAIT_MS));
@@ -419,7 +337,7 @@ static void test_what_is_not_served(void **state)
     for (size_t i = 0; i < 120; i++) {
         (void)close(silent[i]);
     }
-    await("/livez", 200, "ok\n");
+    http_await("/livez", 200, "ok\n");
     assert_int_equal(daemon_await_children(&f->daemon, "pgqrs-gateway", 1), gateway);
     assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
 }
@@ -452,6 +370,7 @@ int main(void)
         WITH_SCRATCH(test_ready_when_every_worker_is),
         WITH_SCRATCH(test_what_is_missing_is_named),
         WITH_SCRATCH(test_draining_is_not_ready_but_lives),
+        WITH_SCRATCH(test_a_change_is_known_at_once),
         WITH_SCRATCH(test_a_schema_that_does_not_fit),
         WITH_SCRATCH(test_a_gateway_that_dies_is_started_again),
         WITH_SCRATCH(test_a_supervisor_that_hangs_does_not_live),

@@ -62,7 +62,7 @@ static void test_the_server_does_not_come(void **state)
 {
     struct pg_daemon *d = *state;
     struct fixture *f = d->fixture;
-    pg_daemon_start(d, "start_timeout: 1s\n");
+    pg_daemon_start(d, "start_timeout: 2s\n"); /* one attempt takes a second */
     assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
     pg_rig_stop();
     daemon_start(&f->daemon, &f->scratch);
@@ -141,12 +141,16 @@ static void test_a_stop_while_the_server_stands_still(void **state)
 {
     struct pg_daemon *d = *state;
     pid_t pids[64];
-    pg_daemon_start(d, "shutdown: {drain: 200ms}\n");
+    pg_daemon_start(d, "shutdown: {drain: 200ms, cancel_grace: 1s}\n");
     pg_daemon_load(d, WARM);
     size_t count = server_processes(pids, 64);
     signal_all(pids, count, SIGSTOP);
-    (void)daemon_stop(&d->fixture->daemon, SIGTERM); /* ends, and within its limit */
+    int64_t began_ms = pgqrs_mono_ms();
+    int status = daemon_stop(&d->fixture->daemon, SIGTERM);
+    int64_t took_ms = pgqrs_mono_ms() - began_ms;
     signal_all(pids, count, SIGCONT);
+    assert_int_equal(status, 69);
+    assert_true(took_ms < 9000); /* drain, grace, and some seconds */
 }
 
 /* ---- a server that refuses ---- */

@@ -310,6 +310,63 @@ static void test_what_needs_a_start_is_said(void **state)
     assert_int_equal(daemon_wait(&f->daemon), 0);
 }
 
+/* From here on the programs are copies, and a worker waits for the file "go" before it begins. */
+static void hold_workers(struct fixture *f)
+{
+    char command[1024];
+    (void)snprintf(command, sizeof command,
+                   "cp -r %s/bin %s/libexec %s/lib %s && mv %s/libexec/pgqrs/pgqrs-worker %s/real",
+                   built(""), built(""), built(""), f->scratch.dir, f->scratch.dir, f->scratch.dir);
+    assert_int_equal(system(command), 0);
+    scratch_write(&f->scratch, "libexec/pgqrs/pgqrs-worker",
+                  "#!/bin/sh\nuntil test -e %s/go; do sleep 0.01; done\n"
+                  "exec %s/libexec/pgqrs/real-worker\n",
+                  f->scratch.dir, f->scratch.dir);
+    (void)snprintf(command, sizeof command,
+                   "cd %s && mv real libexec/pgqrs/real-worker && chmod 755 libexec/pgqrs/*",
+                   f->scratch.dir);
+    assert_int_equal(system(command), 0);
+    assert_int_equal(setenv("PGQRS_TEST_BUILD", f->scratch.dir, 1), 0);
+}
+
+static void config_exec(const struct fixture *f, const char *which, const char *environment)
+{
+    daemon_config(&f->scratch,
+                  "queues:\n"
+                  "  work:\n"
+                  "    handler: exec\n"
+                  "    settings: {command: [/bin/sh, -c, 'echo %s ${MARK-none} >>%s']}\n"
+                  "    isolation: {environment: [%s]}\n",
+                  which, f->scratch.effects, environment);
+}
+
+/* What it is told is of the version with which it was started. */
+static void test_a_worker_that_is_starting_takes_nothing_of_the_next_version(void **state)
+{
+    struct fixture *f = *state;
+    char *build = strdup(built(""));
+    hold_workers(f);
+    assert_int_equal(setenv("MARK", "marked", 1), 0);
+    config_exec(f, "first", "PATH");
+    daemon_start(&f->daemon, &f->scratch);
+    daemon_await_log(&f->daemon, "broker: ready pid=", 1);
+    (void)daemon_await_children(&f->daemon, "pgqrs-worker", 1);
+    enqueue(f, "work", "{}", 1);
+    config_exec(f, "second", "PATH, MARK");
+    assert_int_equal(reload(f), 0);
+    assert_true(said(f, "no worker of it is at work, the new version is used"));
+    scratch_write(&f->scratch, "go", "\n");
+    db_await(&f->scratch, DONE_AT_ONCE, 1);
+    assert_int_equal(effects_count(&f->scratch, ""), 1);
+    assert_int_equal(effects_count(&f->scratch, "second marked"), 1);
+    assert_int_equal(daemon_log_count(&f->daemon, "can not start"), 0);
+    assert_int_equal(daemon_log_count(&f->daemon, "older version"), 0);
+    assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
+    assert_int_equal(setenv("PGQRS_TEST_BUILD", build, 1), 0);
+    assert_int_equal(unsetenv("MARK"), 0);
+    free(build);
+}
+
 int main(void)
 {
 #define WITH_SCRATCH(test) cmocka_unit_test_setup_teardown(test, fixture_setup, fixture_teardown)
@@ -326,6 +383,7 @@ int main(void)
         WITH_SCRATCH(test_a_fixed_number_after_one_that_followed_the_load),
         WITH_SCRATCH(test_a_trial_ends_though_its_jobs_run_into_their_limit),
         WITH_SCRATCH(test_a_trial_goes_on_when_its_worker_is_stopped_by_request),
+        WITH_SCRATCH(test_a_worker_that_is_starting_takes_nothing_of_the_next_version),
         WITH_SCRATCH(test_what_needs_a_start_is_said),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -132,13 +132,17 @@ static int decode_any(const struct pgqrs_frame *f)
         }
         return rc;
     }
+    case PGQRS_MSG_CLIENT_WATCH: {
+        uint64_t known;
+        return pgqrs_decode_client_watch(f, &known, &err);
+    }
+    case PGQRS_MSG_CLIENT_WAKE: {
+        uint64_t number;
+        return pgqrs_decode_client_wake(f, &number, &err);
+    }
     case PGQRS_MSG_TALLY: {
         struct pgqrs_tally m;
-        rc = pgqrs_decode_tally(f, &m, &err);
-        if (rc == 0) {
-            free(m.queues);
-        }
-        return rc;
+        return pgqrs_decode_tally(f, &m, &err);
     }
     case PGQRS_MSG_GATEWAY_WELCOME: {
         struct pgqrs_gateway_welcome m;
@@ -206,6 +210,7 @@ static int decode_any(const struct pgqrs_frame *f)
     case PGQRS_MSG_CHILD_READY:
     case PGQRS_MSG_CHILD_DRAIN:
     case PGQRS_MSG_BROKER_STOP:
+    case PGQRS_MSG_GATEWAY_LOOK:
     case PGQRS_MSG_COUNT:
         break;
     }
@@ -347,12 +352,14 @@ static void encode_example(struct pgqrs_buf *out, enum pgqrs_msg_type type)
     case PGQRS_MSG_JOB_FLOWED:
         pgqrs_encode_job_flowed(out, &a_flowed);
         break;
+    case PGQRS_MSG_CLIENT_WATCH:
+        pgqrs_encode_client_watch(out, 7);
+        break;
+    case PGQRS_MSG_CLIENT_WAKE:
+        pgqrs_encode_client_wake(out, 8);
+        break;
     case PGQRS_MSG_TALLY:
-        pgqrs_encode_tally(
-            out, &(struct pgqrs_tally){
-                     .trouble_ms = 7,
-                     .queues = &(struct pgqrs_queue_tally){.queue = "mail", .settled = {1, 2}},
-                     .queue_count = 1});
+        pgqrs_encode_tally(out, &(struct pgqrs_tally){.trouble_ms = 7});
         break;
     case PGQRS_MSG_GATEWAY_WELCOME:
         pgqrs_encode_gateway_welcome(out, &(struct pgqrs_gateway_welcome){.job_socket = "/run/jobs",

@@ -213,6 +213,33 @@ static void two_sleepers_are_both_woken(void **state)
     pgqrs_store_close(&second);
 }
 
+/* Who sleeps without the gate is told when its holder leaves, as in a rolling restart. */
+static void a_holder_that_leaves_says_so(void **state)
+{
+    struct pg_rig *rig = *state;
+    struct pgqrs_store *first = open_listener(rig);
+    struct pgqrs_store *second = open_listener(rig);
+    PGconn *other = overhear(rig);
+    fall_asleep(rig, first);
+    pgqrs_store_doze(second);
+    await_hint(second);
+    while (pgqrs_store_woken(second)) {
+    }
+    assert_int_equal(count_notes(other), 0);
+    pgqrs_store_close(&first);
+    int64_t give_up_ms = pgqrs_mono_ms() + WAIT_MS;
+    while (count_notes(other) == 0) {
+        if (pgqrs_mono_ms() > give_up_ms) {
+            fail_msg("nobody said that the gate is free");
+        }
+        (void)poll(NULL, 0, 10);
+    }
+    await_hint(second);
+    await_gate(rig, second, true);
+    PQfinish(other);
+    pgqrs_store_close(&second);
+}
+
 static void the_listener_comes_back(void **state)
 {
     struct pg_rig *rig = *state;
@@ -289,6 +316,7 @@ int main(void)
         PG_RIG_CASE(dozing_asks_for_one_more_look),
         PG_RIG_CASE(a_producer_in_flight_is_waited_for),
         PG_RIG_CASE(two_sleepers_are_both_woken),
+        PG_RIG_CASE(a_holder_that_leaves_says_so),
         PG_RIG_CASE(the_listener_comes_back),
         PG_RIG_CASE(polling_while_the_server_is_away),
         PG_RIG_CASE(one_broker_a_site),

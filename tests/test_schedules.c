@@ -471,6 +471,32 @@ static void test_catch_up_all(void **state)
     catch_up(*state, PGQRS_CATCH_UP_ALL, 9);
 }
 
+/* Who is late by less than a minute was not away: nothing is lost, however often it is due. */
+static void late(struct world *w, enum pgqrs_catch_up policy, size_t away)
+{
+    create(w, (struct pgqrs_schedule_put){.name = "l", .cron = "@every 10s", .catch_up = policy});
+    int64_t next_us = 0;
+    assert_int_equal(look_at(w, START_US, &next_us), 0);
+    assert_int_equal(look_at(w, next_us + 35 * SECOND_US, &next_us), 4);
+    assert_int_equal(look_at(w, next_us + 60 * SECOND_US, &next_us), 7);
+    assert_int_equal(look_at(w, next_us + 61 * SECOND_US, &next_us), away);
+}
+
+static void test_late_skip(void **state)
+{
+    late(*state, PGQRS_CATCH_UP_SKIP, 1);
+}
+
+static void test_late_once(void **state)
+{
+    late(*state, PGQRS_CATCH_UP_ONCE, 1);
+}
+
+static void test_late_all(void **state)
+{
+    late(*state, PGQRS_CATCH_UP_ALL, 7);
+}
+
 /* A clock that is a year ahead for a moment: the last thousand, at once; then it goes back, and
  * nothing fires a second time, although the schedule is planned anew. */
 static void test_clock_jumps(void **state)
@@ -589,6 +615,9 @@ int main(void)
         BOTH(test_catch_up_skip),
         BOTH(test_catch_up_once),
         BOTH(test_catch_up_all),
+        BOTH(test_late_skip),
+        BOTH(test_late_once),
+        BOTH(test_late_all),
         BOTH(test_clock_jumps),
         BOTH(test_overlap),
         BOTH(test_trouble),

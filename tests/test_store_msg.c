@@ -361,6 +361,7 @@ static void lists_of_a_reply_keep_their_fields(void **state)
         assert_int_equal(y->attempt, x->attempt);
         assert_int_equal(y->priority, x->priority);
         assert_int_equal(y->enqueued_at_us, x->enqueued_at_us);
+        assert_int_equal(y->waited_us, x->waited_us);
         same_bytes(y->payload, x->payload);
     }
     pgqrs_store_reply_fini(&b);

@@ -448,7 +448,7 @@ static void two_clients_share_a_broker(void **state)
     assert_int_equal(pgqrs_store_open(rig.dsn, &options, &a, &err), 0);
     assert_int_equal(pgqrs_store_open(rig.dsn, &options, &b, &err), 0);
     assert_string_equal(pgqrs_store_backend(a), "broker");
-    assert_int_equal(pgqrs_store_wake_fd(a), -1);
+    assert_true(pgqrs_store_wake_fd(a) >= 0);
     assert_int_equal(pgqrs_store_install(a, &err), 0);
     assert_int_equal(pgqrs_store_queue_create(a, "q", &id, &err), 0);
     assert_int_equal(pgqrs_store_queue_find(b, "q", &found, &err), 0);

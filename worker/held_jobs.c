@@ -55,6 +55,7 @@ int pgqrs_held_add(struct pgqrs_held_jobs *held, const struct pgqrs_job_lease *m
     lease->key = m->key;
     lease->priority = m->priority;
     lease->enqueued_at_us = m->enqueued_at_us;
+    lease->due_us = m->due_us;
     lease->payload_len = m->payload.len;
     memcpy(lease->payload, m->payload.data, m->payload.len);
     lease->payload[m->payload.len] = 0;
@@ -135,7 +136,7 @@ static const struct pgqrs_unsettled *give_back(struct pgqrs_held_jobs *held,
         return NULL;
     }
     struct pgqrs_job_result result = {
-        .key = lease->key, .outcome = PGQRS_JOB_RETURNED, .delay_ms = -1};
+        .key = lease->key, .outcome = PGQRS_JOB_RETURNED, .delay_ms = -1, .times = {-1, -1}};
     free(lease);
     return pgqrs_held_outcome(held, &result);
 }

@@ -16,6 +16,7 @@ struct worker_lease { /* a job handed to this worker */
     struct pgqrs_job_key key;
     int32_t priority;
     int64_t enqueued_at_us;
+    int64_t due_us; /* monotonic; 0: not known */
     size_t payload_len;
     char payload[]; /* terminated */
 };

@@ -324,7 +324,10 @@ struct pgqrs_job *pgqrs_host_begin(struct pgqrs_job_host *host, const struct wor
         pgqrs_buf_fini(&host->said.result);
     }
     pgqrs_buf_clear(&host->said.result);
-    int64_t now = pgqrs_mono_ms();
+    int64_t now_us = pgqrs_mono_us();
+    int64_t now = now_us / 1000;
+    host->began_us = now_us;
+    host->due_us = lease->due_us;
     (void)pthread_mutex_lock(&host->mutex);
     host->key = lease->key;
     host->running_id = lease->key.id;
@@ -337,6 +340,15 @@ struct pgqrs_job *pgqrs_host_begin(struct pgqrs_job_host *host, const struct wor
     have_it_looked_at(host);
     (void)pthread_mutex_unlock(&host->mutex);
     return &host->view;
+}
+
+struct pgqrs_job_times pgqrs_host_times(const struct pgqrs_job_host *host)
+{
+    int64_t waited_us = host->began_us - host->due_us;
+    return (struct pgqrs_job_times){.waited_us = host->due_us == 0 ? -1
+                                                 : waited_us < 0   ? 0
+                                                                   : waited_us,
+                                    .ran_us = pgqrs_mono_us() - host->began_us};
 }
 
 /* Nobody is running from here on; tells what cancellation had come. */
@@ -402,7 +414,8 @@ void pgqrs_host_end(struct pgqrs_job_host *host, enum pgqrs_outcome outcome,
                     struct pgqrs_job_result *result_out)
 {
     enum pgqrs_job_outcome ours = translate(host, outcome, end_running(host));
-    *result_out = (struct pgqrs_job_result){.key = host->key, .outcome = ours, .delay_ms = -1};
+    *result_out = (struct pgqrs_job_result){
+        .key = host->key, .outcome = ours, .delay_ms = -1, .times = pgqrs_host_times(host)};
     if (ours == PGQRS_JOB_RETRY) {
         result_out->delay_ms = host->said.delay_ms;
     } else if (ours == PGQRS_JOB_SNOOZE) {

@@ -30,6 +30,8 @@ extern const struct pgqrs_host pgqrs_host_functions;
 struct pgqrs_job *pgqrs_host_begin(struct pgqrs_job_host *host, const struct worker_lease *lease);
 /* Main thread: what run returned, made into what the broker wants to know. The result borrows from
  * the host until the next begin. */
+/* Of the job that runs, until now. */
+struct pgqrs_job_times pgqrs_host_times(const struct pgqrs_job_host *host);
 void pgqrs_host_end(struct pgqrs_job_host *host, enum pgqrs_outcome outcome,
                     struct pgqrs_job_result *result_out);
 

@@ -30,12 +30,13 @@ struct pgqrs_job_host {
     char *queue;
     uint32_t max_attempts;
     int64_t timeout_ms, grace_ms;
-    int cancel_fd;         /* an eventfd, readable while cancelled is not 0 */
-    atomic_int cancelled;  /* enum pgqrs_cancel; written with the mutex held */
-    int wake_fd;           /* the control thread's */
-    pthread_mutex_t mutex; /* guards the next ten against the control thread */
-    int64_t look_ms;       /* when that looks again */
-    int64_t running_id;    /* 0: none */
+    int64_t began_us, due_us; /* of the running job */
+    int cancel_fd;            /* an eventfd, readable while cancelled is not 0 */
+    atomic_int cancelled;     /* enum pgqrs_cancel; written with the mutex held */
+    int wake_fd;              /* the control thread's */
+    pthread_mutex_t mutex;    /* guards the next ten against the control thread */
+    int64_t look_ms;          /* when that looks again */
+    int64_t running_id;       /* 0: none */
     int64_t began_ms, cancelled_ms;
     int64_t limit_ms; /* when its time is over, while it does not wait for the broker; 0: never */
     bool waits;       /* for the broker, which is not its time */

@@ -120,8 +120,11 @@ static int encode_end(struct pgqrs_job_host *host, enum pgqrs_flow_what what,
     } else if (what == PGQRS_FLOW_ERROR) {
         item.error = run_error(w, host);
     }
-    const struct pgqrs_job_flow end = {
-        .key = host->key, .seq = ++w->seq, .what = (uint8_t)what, .item = item};
+    const struct pgqrs_job_flow end = {.key = host->key,
+                                       .seq = ++w->seq,
+                                       .what = (uint8_t)what,
+                                       .times = pgqrs_host_times(host),
+                                       .item = item};
     pgqrs_buf_clear(&w->last);
     pgqrs_encode_job_flow(&w->last, &end);
     free(follow_ups);

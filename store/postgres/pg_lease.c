@@ -205,6 +205,7 @@ static int take_row(struct pgqrs_exchange *x, const PGresult *rows, int row, siz
         .message_id = pgqrs_pg_int(rows, row, 0),
         .attempt = (uint32_t)pgqrs_pg_int(rows, row, 2),
         .enqueued_at_us = pgqrs_pg_time(rows, row, 3),
+        .waited_us = pgqrs_pg_time(rows, row, 6) - pgqrs_pg_time(rows, row, 5),
         .priority = (int32_t)pgqrs_pg_int(rows, row, 4),
         .crash_ct = (int32_t)pgqrs_pg_int(rows, row, 7),
         .payload = {.data = (const char *)x->payloads.len, .len = payload.len},
@@ -230,6 +231,7 @@ int pgqrs_pg_lease_one(struct pg_store *s, const struct pgqrs_message_claim *cla
                                   : pgqrs_error_set(err, PGQRS_ERR_AGAIN, "claim: the row is gone");
     PQclear(rows);
     if (rc == 0) {
+        x->leases[x->lease_count - 1].waited_us = -1; /* it does not wait until it is due */
         pgqrs_pg_place_payloads(x);
     }
     return rc;

@@ -436,12 +436,27 @@ int pgqrs_pg_wake_open(struct pg_store *s, const char *dsn, struct pgqrs_error *
     return 0;
 }
 
+/* Others who sleep have relied on our gate, and are to ask for it now, not at their next turn. The
+ * server does what it was sent before it finds that we are gone, so no answer is waited for. */
+static void leave_gate(const struct pg_wake *w)
+{
+    const char *values[] = {w->table};
+    if (w->link == LINK_UP && w->locked && w->asking == ASK_NONE &&
+        PQsendQueryParams(w->conn,
+                          "SELECT pg_advisory_unlock(" PG_GATE_CLASS ", $1::oid::int4),"
+                          " pg_notify('" PG_CHANNEL "' || $1, '')",
+                          1, NULL, values, NULL, NULL, 0) == 1) {
+        (void)PQflush(w->conn); /* or they find out by themselves */
+    }
+}
+
 void pgqrs_pg_wake_close(struct pg_store *s)
 {
     struct pg_wake *w = s->wake;
     if (w == NULL) {
         return;
     }
+    leave_gate(w);
     PQfinish(w->conn);
     if (w->epoll >= 0) {
         (void)close(w->epoll); /* nothing is written to it */

@@ -228,6 +228,7 @@ int pgqrs_remote_connect(struct remote_store *s, int64_t deadline_ms, struct pgq
     }
     struct pgqrs_error why = {0};
     if (open_socket(s, deadline_ms, &why) == 0 && say_hello(s, deadline_ms, &why) == 0) {
+        pgqrs_remote_watch_again(s);
         return 0;
     }
     pgqrs_remote_disconnect(s);

@@ -15,6 +15,15 @@
 #include "ipc/store_msg.h"
 #include "store/store_priv.h"
 
+struct remote_wake { /* see remote_wake.c */
+    int epoll;       /* -1: nobody has asked for it */
+    int fd;          /* the connection; -1: there is none */
+    bool dozing;     /* what the caller wants */
+    bool asked;      /* the broker will tell */
+    uint64_t known;  /* the last number that it told; 0: none */
+    struct pgqrs_buf in;
+};
+
 struct remote_store {
     struct pgqrs_store base;
     struct sockaddr_un address;
@@ -22,6 +31,7 @@ struct remote_store {
     int64_t call_ms;
     uint64_t number; /* of the last call */
     struct pgqrs_buf out, in;
+    struct remote_wake wake;
     char pgqrs_schema[64]; /* what info tells */
 };
 
@@ -42,5 +52,13 @@ int pgqrs_remote_nonsense(struct remote_store *s, enum pgqrs_store_op op, struct
 int pgqrs_remote_connect(struct remote_store *s, int64_t deadline_ms,
                          struct pgqrs_error *err) PGQRS_MUST_CHECK;
 void pgqrs_remote_disconnect(struct remote_store *s);
+
+int pgqrs_remote_wake_fd(struct pgqrs_store *store);
+bool pgqrs_remote_woken(struct pgqrs_store *store);
+void pgqrs_remote_doze(struct pgqrs_store *store);
+void pgqrs_remote_rouse(struct pgqrs_store *store);
+/* There is a broker: who waits is woken by it from now on. */
+void pgqrs_remote_watch_again(struct remote_store *s);
+void pgqrs_remote_wake_close(struct remote_store *s);
 
 #endif

@@ -474,6 +474,7 @@ static void close_store(struct pgqrs_store *store)
 {
     struct remote_store *s = remote_of(store);
     pgqrs_remote_disconnect(s);
+    pgqrs_remote_wake_close(s);
     pgqrs_buf_fini(&s->out);
     pgqrs_buf_fini(&s->in);
     free(s);
@@ -514,6 +515,10 @@ static const struct pgqrs_store_ops remote_ops = {
     .info = info,
     .exchange = exchange,
     .renew = renew,
+    .wake_fd = pgqrs_remote_wake_fd,
+    .woken = pgqrs_remote_woken,
+    .doze = pgqrs_remote_doze,
+    .rouse = pgqrs_remote_rouse,
 };
 
 static int check_path(const char *path, struct pgqrs_error *err)
@@ -544,7 +549,7 @@ int pgqrs_store_remote_open(const char *dsn, const struct pgqrs_store_options *o
     }
     struct pgqrs_error why = {0};
     s->base.ops = &remote_ops;
-    s->fd = -1;
+    s->fd = s->wake.fd = s->wake.epoll = -1;
     s->call_ms = options->call_ms > 0 ? options->call_ms : CALL_MS;
     s->address.sun_family = AF_UNIX;
     (void)snprintf(s->address.sun_path, sizeof s->address.sun_path, "%s", dsn); /* it fits */

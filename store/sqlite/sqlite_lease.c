@@ -135,6 +135,18 @@ static int read_lease(sqlite3_stmt *row, struct pgqrs_exchange *x, struct pgqrs_
     return 0;
 }
 
+/* Mostly it was due when it was enqueued, in the same characters. */
+static int64_t read_due(sqlite3_stmt *row, const struct pgqrs_lease *lease)
+{
+    const struct pgqrs_bytes enqueued = pgqrs_sqlite_bytes(row, 2);
+    const struct pgqrs_bytes due = pgqrs_sqlite_bytes(row, 5);
+    int64_t due_us = lease->enqueued_at_us;
+    if (enqueued.len != due.len || memcmp(enqueued.data, due.data, due.len) != 0) {
+        pgqrs_sqlite_time(row, 5, &due_us);
+    }
+    return due_us;
+}
+
 /* Appends up to count rows of a level, in the order in which they are served. */
 static int pick(struct sqlite_store *s, struct pgqrs_exchange *x, size_t want,
                 const struct level *level, uint32_t count, const struct moment *now,
@@ -153,6 +165,8 @@ static int pick(struct sqlite_store *s, struct pgqrs_exchange *x, size_t want,
             (void)sqlite3_reset(stmt); /* the failure is known */
             return -1;
         }
+        int64_t due_us = read_due(stmt, &lease);
+        lease.waited_us = due_us == 0 ? -1 : now->us - due_us;
         x->leases[x->lease_count++] = lease;
     }
     return rc;
@@ -260,7 +274,7 @@ int pgqrs_sqlite_lease_one(struct sqlite_store *s, const struct pgqrs_message_cl
                            struct pgqrs_error *err)
 {
     const struct pgqrs_want want = {.worker_id = claim->worker_id, .lease_ms = claim->lease_ms};
-    struct pgqrs_lease lease = {0};
+    struct pgqrs_lease lease = {.waited_us = -1};
     sqlite3_stmt *stmt = pgqrs_sqlite_stmt(s, STMT_CLAIM_PICK, err);
     if (stmt == NULL) {
         return -1;

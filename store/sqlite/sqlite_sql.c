@@ -319,7 +319,7 @@ static const char *const texts[] =
         [STMT_LEASABLE] = "SELECT 1 FROM pgqrs_messages INDEXED BY pgqrsd_messages_lease"
                           " WHERE queue_id = ?1 AND pgqrsd_priority = ?2 AND " PENDING
                           " AND vt <= ?3 AND " ATTEMPTS " < ?6 LIMIT 1",
-        [STMT_PICK] = "SELECT id, " NEXT_READ_CT ", enqueued_at, payload, pgqrsd_crash_ct FROM"
+        [STMT_PICK] = "SELECT id, " NEXT_READ_CT ", enqueued_at, payload, pgqrsd_crash_ct, vt FROM"
                       " pgqrs_messages INDEXED BY pgqrsd_messages_lease"
                       " WHERE queue_id = ?1 AND pgqrsd_priority = ?2 AND " PENDING
                       " AND vt <= ?3 AND " ATTEMPTS " < ?6 ORDER BY vt, id LIMIT ?7",

@@ -9,7 +9,8 @@
  * has a lock on the byte of the file "locks" whose number is the job's; the kernel takes it away
  * when the process is gone. HOLDER is the pid of another process that has it, 0 when none has.
  *
- * The result of a job that is done is {"attempt": ATTEMPT}.
+ * The result of a job that is done is {"attempt": ATTEMPT, "version": VERSION}, with that of the
+ * plugin.
  *
  * Settings: {"dir": PATH}. Payload, every key optional:
  *   ms     work for so long, in slices, looking for a cancellation in between
@@ -30,6 +31,9 @@
 
 #include "tests/handlers/flat_json.h"
 
+#ifndef LEDGER_VERSION
+#define LEDGER_VERSION 1
+#endif
 #define SLICE_MS 5
 
 struct state {
@@ -117,8 +121,9 @@ static enum pgqrs_outcome end(const struct state *state, struct pgqrs_job *job)
             return pgqrs_fail(job, "ledger: enqueue was refused");
         }
     }
-    char result[32];
-    int len = snprintf(result, sizeof result, "{\"attempt\": %u}", job->attempt);
+    char result[64];
+    int len = snprintf(result, sizeof result, "{\"attempt\": %u, \"version\": %d}", job->attempt,
+                       LEDGER_VERSION);
     if (job->host->set_result(job, result, (size_t)len) < 0) {
         return pgqrs_fail(job, "ledger: the result was refused");
     }

@@ -93,7 +93,7 @@ static void work(const struct op *op, long ms)
 /* To whatever the worker is connected with. */
 static void forge(const struct op *op)
 {
-    uint8_t frames[2][70] = {{0}};
+    uint8_t frames[2][86] = {{0}};
     for (uint32_t i = 0; i < 2; i++) {
         uint8_t *frame = frames[i];
         const uint32_t seq = 1000 + i;

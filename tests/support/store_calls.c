@@ -148,8 +148,8 @@ static const enum pgqrs_acted acted[] = {PGQRS_ACTED_YES, PGQRS_ACTED_KEY};
 static const enum pgqrs_worker_state states[] = {PGQRS_WORKER_NONE, PGQRS_WORKER_STOPPED};
 static const enum pgqrs_settled settled[] = {PGQRS_SETTLED_BEFORE, PGQRS_SETTLED_REFUSED};
 static const struct pgqrs_lease leases[] = {
-    {1, 241, 242, -243, 249, 244, {"{}", 2}},
-    {0, 245, 246, 247, 250, 248, {"\"x\"", 3}},
+    {1, 241, 242, -243, 249, 244, 251, {"{}", 2}},
+    {0, 245, 246, 247, 250, 248, -1, {"\"x\"", 3}},
 };
 
 static struct pgqrs_workflow workflows[] = {{301, 302, name, 303}, {304, 305, key, 306}};

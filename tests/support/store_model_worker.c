@@ -153,6 +153,7 @@ static void lease(struct pgqrs_exchange *x, size_t want, struct model_message *m
         .priority = row->priority,
         .crash_ct = row->crash_ct,
         .enqueued_at_us = row->enqueued_at_us,
+        .waited_us = pgqrs_wall_us() - message->due_us,
         .payload = pgqrs_bytes_from(row->payload), /* no exchange changes one */
     };
 }

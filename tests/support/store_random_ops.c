@@ -271,7 +271,8 @@ static void same_leases(struct random_run *r, const struct exchange_plan *plan,
         random_say(r, " -> %lld/%u", (long long)id, a->attempt);
         if (a->want != b->want || id != b->message_id || a->attempt != b->attempt ||
             a->priority != b->priority || a->crash_ct != b->crash_ct ||
-            a->enqueued_at_us != b->enqueued_at_us || a->payload.len != b->payload.len ||
+            a->enqueued_at_us != b->enqueued_at_us || a->waited_us != b->waited_us ||
+            a->payload.len != b->payload.len ||
             memcmp(a->payload.data, b->payload.data, a->payload.len) != 0) {
             random_wrong(r,
                          "lease %zu: found message %lld attempt %u for want %zu, expected "

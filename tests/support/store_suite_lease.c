@@ -17,6 +17,7 @@ static void lease_writes(void **state)
     assert_int_equal(lease->attempt, 1);
     assert_int_equal(lease->priority, 2);
     assert_int_equal(lease->enqueued_at_us, SUITE_START_US);
+    assert_int_equal(lease->waited_us, 250000);
     suite_assert_json(lease->payload, "{\"a\":1}");
     struct pgqrs_message m = suite_get(f, id);
     assert_int_equal(m.state, PGQRS_STATE_LEASED);
@@ -182,6 +183,8 @@ static void queues_are_apart(void **state)
     exchange_for(f, wants, 2);
     suite_assert_leased(f, (int64_t[]){here, there}, 2);
     assert_int_equal(f->x.leases[1].want, 1);
+    assert_int_equal(f->x.leases[0].waited_us, 0);
+    assert_int_equal(f->x.leases[1].waited_us, 200000);
 }
 
 static void attempts_run_out(void **state)
