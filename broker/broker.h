@@ -7,14 +7,21 @@
  * store and runs the tasks that the loop gives it (store_thread.h).
  *
  *   job_peers.c     connections of workers and clients: bytes in, messages out
+ *   hello.c         a worker introduces itself
  *   worker_table.c  which workers live, what happens when one ends
  *   held_leases.c   what each worker holds and what is kept in reserve for it
  *   group.c         outcomes that wait for the store
  *   commit.c        a group and the workers' credit become one exchange with the store, and its
  *                   results become messages
+ *   flow.c          steps of workflows, stored in groups
+ *   schedules.c     what is due by the clock becomes jobs
  *   only_message.c  workers that are given one message, which somebody has chosen
  *   chores.c        what the clock asks of the store: renewals, housekeeping
+ *   queue_table.c   the queues that are served, and their settings
+ *   load.c          how much waits in each, for those that follow it
+ *   tally.c         what is counted
  *   orders.c        heartbeats of the workers' rows, and what others have written there
+ *   client_calls.c, client_watch.c, store_service.c  programs that use the store through the broker
  *   broker_loop.c   the supervisor's messages, start and stop
  */
 
@@ -266,13 +273,15 @@ void pgqrs_load_fini(struct broker *b);
 
 /* ---- job_peers.c ---- */
 int pgqrs_peers_listen(struct broker *b, int fd, struct pgqrs_error *err) PGQRS_MUST_CHECK;
-/* A worker was announced, or one was buried: hellos that waited for that can be answered. */
-void pgqrs_peers_announced(struct broker *b);
 void pgqrs_peer_send(struct peer *peer, const struct pgqrs_buf *frames);
 void pgqrs_peer_close(struct peer **peer);
 /* Stops or starts reading from everybody: back-pressure while the store does not answer. */
 void pgqrs_peers_pause(struct broker *b, bool pause);
 void pgqrs_peers_fini(struct broker *b);
+
+/* ---- hello.c ---- */
+/* A worker was announced, or one was buried: hellos that waited for that can be answered. */
+void pgqrs_hello_announced(struct broker *b);
 
 /* ---- worker_table.c ---- */
 int pgqrs_worker_add(struct broker *b, const struct pgqrs_worker_started *started,

@@ -85,7 +85,7 @@ static int on_worker_started(struct broker *b, const struct pgqrs_frame *frame,
     if (pgqrs_decode_worker_started(frame, &m, err) < 0 || pgqrs_worker_add(b, &m, err) < 0) {
         return -1;
     }
-    pgqrs_peers_announced(b);
+    pgqrs_hello_announced(b);
     return 0;
 }
 

@@ -351,7 +351,7 @@ void pgqrs_commit_success(struct broker *b)
         b->trouble_since_ms = 0;
         b->trouble_told = false;
         (void)evtimer_del(b->retry);
-        pgqrs_peers_announced(b); /* hellos that have waited */
+        pgqrs_hello_announced(b); /* hellos that have waited */
         pgqrs_commit_all_maybe_ready(b);
     }
     if (b->paused) {
@@ -544,7 +544,7 @@ static bool try_again(struct broker *b)
 {
     b->trying = true;
     pgqrs_workers_bury(b);
-    pgqrs_peers_announced(b);
+    pgqrs_hello_announced(b);
     b->trying = false;
     return pgqrs_workers_pending(b);
 }

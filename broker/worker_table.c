@@ -261,7 +261,7 @@ static void on_buried(void *arg, struct store_task *task)
     pgqrs_orders_buried(b, worker);
     pgqrs_only_buried(b, worker);
     worker_destroy(b, worker);
-    pgqrs_peers_announced(b);
+    pgqrs_hello_announced(b);
     pgqrs_commit_wake(b);
 }
 

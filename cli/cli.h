@@ -164,6 +164,8 @@ int pgqrs_cli_time(const struct pgqrs_cli *cli, enum pgqrs_cli_option option, in
 int pgqrs_cli_open(struct pgqrs_cli *cli);
 /* The configuration file of --config, $PGQRS_CONFIG_FILE or here; null: none. */
 const char *pgqrs_cli_config(const struct pgqrs_cli *cli);
+/* The same, for the store: that of the system when nothing else names one. */
+const char *pgqrs_cli_store_config(const struct pgqrs_cli *cli);
 const char *pgqrs_cli_option_name(enum pgqrs_cli_option option);
 
 /* ---- the commands ---- */

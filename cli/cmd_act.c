@@ -262,7 +262,8 @@ int pgqrs_cmd_dlq_replay(struct pgqrs_cli *cli)
         }
         status = end(&a, status);
         if (a.quiet && !cli->json) {
-            (void)printf("%" PRId64 " dead letters wait again\n", a.done);
+            (void)printf("%" PRId64 " dead letter%s again\n", a.done,
+                         a.done == 1 ? " waits" : "s wait");
         }
     }
     free(ids);

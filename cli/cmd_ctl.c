@@ -60,25 +60,34 @@ static void status_row(struct pgqrs_table *table, const char *queue, const json_
     pgqrs_table_text(table, number(place, "beat_age_ms", buffer));
 }
 
+static void print_why(const char *what, const json_t *queue, const char *since, const char *key)
+{
+    struct pgqrs_buf shown = {0};
+    pgqrs_show(&shown, text(queue, key));
+    pgqrs_buf_put_u8(&shown, 0);
+    (void)printf("queue \"%s\" %s%s: %s\n", text(queue, "queue"), what,
+                 since == NULL ? "" : text(queue, since), shown.failed ? "" : (char *)shown.data);
+    pgqrs_buf_fini(&shown);
+}
+
 static void print_condition(const json_t *queue, bool drain)
 {
     if (json_is_true(json_object_get(queue, "paused")) && !drain) {
         (void)printf("queue \"%s\" is paused\n", text(queue, "queue"));
     }
     if (json_is_string(json_object_get(queue, "failing"))) {
-        struct pgqrs_buf shown = {0};
-        pgqrs_show(&shown, text(queue, "failing"));
-        pgqrs_buf_put_u8(&shown, 0);
-        (void)printf("queue \"%s\" is failing since %s: %s\n", text(queue, "queue"),
-                     text(queue, "failing_since"), shown.failed ? "" : (char *)shown.data);
-        pgqrs_buf_fini(&shown);
+        print_why("is failing since ", queue, "failing_since", "failing");
+    }
+    if (json_is_string(json_object_get(queue, "reload_refused"))) {
+        print_why("goes on with its old version, the new one is not used", queue, NULL,
+                  "reload_refused");
     }
 }
 
 static void print_status(const json_t *reply)
 {
-    static const char *const headers[] = {"QUEUE",   ">WORKER", "STATE",    ">PID",      ">JOB",
-                                          ">JOB MS", ">DONE",   ">MIB RSS", ">BEATEN MS"};
+    static const char *const headers[] = {"QUEUE",   ">WORKER", "STATE",    ">PID",        ">JOB",
+                                          ">JOB MS", ">DONE",   ">MIB RSS", ">BEAT AGO MS"};
     struct pgqrs_table table = pgqrs_table_of(headers, 9);
     const json_t *queues = json_object_get(reply, "queues");
     (void)printf("pgqrsd %s \"%s\": %s, pid %" JSON_INTEGER_FORMAT ", log level %s\n",
@@ -125,15 +134,18 @@ static void print_deaths(const json_t *list)
     static const char *const headers[] = {"AT",   "QUEUE",     ">WORKER", ">PID",
                                           ">JOB", ">MIB PEAK", "REASON"};
     struct pgqrs_table table = pgqrs_table_of(headers, 7);
+    table.whole = true; /* the reason is why one asks */
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *death = json_array_get(list, i);
         bool broker = json_is_null(json_object_get(death, "queue"));
         char buffer[32];
+        char at[24];
         char reason[1024];
         const char *core = text(death, "core");
         (void)snprintf(reason, sizeof reason, "%s%s%s", text(death, "reason"),
                        *core == 0 ? "" : "; core: ", core);
-        pgqrs_table_text(&table, text(death, "at"));
+        (void)snprintf(at, sizeof at, "%.19sZ", text(death, "at")); /* the fraction goes */
+        pgqrs_table_text(&table, at);
         pgqrs_table_text(&table, broker ? "(broker)" : text(death, "queue"));
         pgqrs_table_text(&table, number(death, "worker", buffer));
         pgqrs_table_text(&table, number(death, "pid", buffer));

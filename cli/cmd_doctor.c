@@ -221,8 +221,8 @@ int pgqrs_cmd_doctor(struct pgqrs_cli *cli)
     struct pgqrs_doctor d = {.cli = cli};
     struct pgqrs_error err;
     int status = PGQRS_CLI_OK;
-    if (pgqrs_config_find_dsn(cli->options[PGQRS_OPT_DSN], pgqrs_cli_config(cli), &d.dsn, &err) <
-        0) {
+    if (pgqrs_config_find_dsn(cli->options[PGQRS_OPT_DSN], pgqrs_cli_store_config(cli), &d.dsn,
+                              &err) < 0) {
         status = pgqrs_cli_fail(&err);
     }
     if (status == PGQRS_CLI_OK) {

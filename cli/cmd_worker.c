@@ -122,8 +122,8 @@ static int each(struct listing *l, struct pgqrs_worker_filter *filter, int64_t l
 
 int pgqrs_cmd_worker_list(struct pgqrs_cli *cli)
 {
-    static const char *const headers[] = {">ID",     "QUEUE",   "STATE", ">HELD",
-                                          ">BEATEN", "STARTED", "NAME"};
+    static const char *const headers[] = {">ID",       "QUEUE",   "STATE", ">HELD",
+                                          ">BEAT AGO", "STARTED", "NAME"};
     struct listing l = {.cli = cli, .table = pgqrs_table_of(headers, 7)};
     struct pgqrs_worker_filter filter = {0};
     struct pgqrs_cli_page page;

@@ -20,6 +20,12 @@ static const char message_list_help[] =
     "States: ready, delayed, leased, archived. Outcomes: done, failed, cancelled.\n";
 static const char release_help[] =
     "A released message waits again at once, with its attempt spent.\n";
+static const char cancel_help[] =
+    "One that runs is told to stop, on whatever host; its worker is killed when it\n"
+    "does not within cancel_grace. A cancelled message is not tried again.\n";
+static const char interrupt_help[] =
+    "A job that runs is told to stop, and goes back to its queue, no attempt spent.\n"
+    "Its worker leases nothing more until pgqrs worker resume.\n";
 static const char run_help[] =
     "A running pgqrsd starts a worker for this one message, one that waits or a dead\n"
     "letter, and lends it this terminal. A crash makes the message a dead letter at\n"
@@ -210,7 +216,8 @@ const struct pgqrs_cli_command pgqrs_cli_commands[] = {
     {.group = "message",
      .name = "cancel",
      .words = "ID...",
-     .help = "end messages that wait",
+     .help = "end messages, also ones that run",
+     .more = cancel_help,
      .min_words = 1,
      .max_words = SIZE_MAX,
      .run = pgqrs_cmd_message_cancel},
@@ -240,7 +247,7 @@ const struct pgqrs_cli_command pgqrs_cli_commands[] = {
     {.group = "message",
      .name = "run",
      .words = "ID --isolated",
-     .help = "run one here, in its own worker",
+     .help = "run one in a worker of its own",
      .more = run_help,
      .min_words = 1,
      .max_words = 1,
@@ -392,7 +399,8 @@ const struct pgqrs_cli_command pgqrs_cli_commands[] = {
     {.group = "worker",
      .name = "interrupt",
      .words = "ID...",
-     .help = "as suspend, and marks them so",
+     .help = "suspend them, give back their jobs",
+     .more = interrupt_help,
      .min_words = 1,
      .max_words = SIZE_MAX,
      .run = pgqrs_cmd_worker_interrupt},

@@ -38,7 +38,13 @@ static int dial(const char *path, struct pgqrs_error *err)
         (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
     }
     if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0) {
-        (void)pgqrs_error_sys(err, PGQRS_ERR_UNAVAILABLE, errno, "no pgqrsd at %s", path);
+        int why = errno;
+        (void)pgqrs_error_sys(err, PGQRS_ERR_UNAVAILABLE, why, "no pgqrsd at %s", path);
+        if (err != NULL && (why == ENOENT || why == ECONNREFUSED)) {
+            (void)snprintf(err->text, sizeof err->text,
+                           "no pgqrsd at %s: none runs, or it has another configuration or user",
+                           path);
+        }
         if (fd >= 0) {
             (void)close(fd);
         }

@@ -2,6 +2,7 @@
 /* Checks of the pgqrsd that runs here, by what it says of itself. */
 #include "cli/doctor.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -33,6 +34,19 @@ int pgqrs_check_failing(struct pgqrs_doctor *d, struct pgqrs_error *err)
     return 0;
 }
 
+/* A time of RFC 3339, or 0. */
+static int64_t time_of(const json_t *object, const char *key)
+{
+    char text[PGQRS_TIMESTAMP_SIZE];
+    int64_t us;
+    (void)snprintf(text, sizeof text, "%s", pgqrs_status_text(object, key));
+    text[strcspn(text, "Z")] = 0;
+    if (text[0] != 0 && text[strcspn(text, "T")] == 'T') {
+        text[strcspn(text, "T")] = ' ';
+    }
+    return pgqrs_timestamp_parse(text, &us, NULL) == 0 ? us : 0;
+}
+
 /* Deaths of the last minutes and after since_us, of a queue or (null) of the broker; *why_out is
  * about the last one. */
 static size_t count_deaths(const json_t *reply, const char *queue, int64_t since_us,
@@ -43,13 +57,11 @@ static size_t count_deaths(const json_t *reply, const char *queue, int64_t since
     for (size_t i = 0; i < json_array_size(deaths); i++) {
         const json_t *death = json_array_get(deaths, i);
         const json_t *of = json_object_get(death, "queue");
-        int64_t at_us;
+        int64_t at_us = time_of(death, "at");
         bool is_of = queue == NULL ? json_is_null(of)
                                    : strcmp(pgqrs_status_text(death, "queue"), queue) == 0;
         bool asked = json_is_true(json_object_get(death, "by_request"));
-        if (is_of && !asked &&
-            pgqrs_timestamp_parse(pgqrs_status_text(death, "at"), &at_us, NULL) == 0 &&
-            at_us >= since_us && pgqrs_wall_us() - at_us < RECENT_US) {
+        if (is_of && !asked && at_us >= since_us && pgqrs_wall_us() - at_us < RECENT_US) {
             *why_out = pgqrs_status_text(death, "reason");
             count++;
         }
@@ -96,10 +108,8 @@ int pgqrs_check_dying(struct pgqrs_doctor *d, struct pgqrs_error *err)
     for (size_t i = 0; i < json_array_size(queues); i++) {
         const json_t *queue = json_array_get(queues, i);
         if (*pgqrs_status_text(queue, "failing") == 0) {
-            int64_t since_us = 0; /* those of another plugin are history */
-            (void)!pgqrs_timestamp_parse(pgqrs_status_text(queue, "version_since"), &since_us,
-                                         NULL);
-            tell_dying(d, deaths, pgqrs_status_text(queue, "queue"), since_us);
+            tell_dying(d, deaths, pgqrs_status_text(queue, "queue"),
+                       time_of(queue, "version_since")); /* those of another are history */
         }
     }
     json_decref(deaths);
@@ -114,7 +124,13 @@ int pgqrs_check_plugins(struct pgqrs_doctor *d, struct pgqrs_error *err)
         const json_t *queue = json_array_get(queues, i);
         const char *name = pgqrs_status_text(queue, "queue");
         const char *path = pgqrs_status_text(queue, "plugin");
-        if (strcmp(pgqrs_status_text(queue, "plugin_file"), "changed") == 0) {
+        if (*pgqrs_status_text(queue, "reload_refused") != 0) {
+            pgqrs_doctor_found(d, PGQRS_SEVERITY_WARNING,
+                               "queue \"%s\" goes on with its old version, the new one is not "
+                               "used: %.600s",
+                               name, pgqrs_status_text(queue, "reload_refused"));
+            pgqrs_doctor_mend(d, "mend %.600s or its settings, then: pgqrs ctl reload", path);
+        } else if (strcmp(pgqrs_status_text(queue, "plugin_file"), "changed") == 0) {
             pgqrs_doctor_found(d, PGQRS_SEVERITY_WARNING,
                                "the plugin of queue \"%s\" is not the file at %.600s any more, "
                                "which has changed since it was loaded",

@@ -77,7 +77,7 @@ int pgqrs_check_snapshots(struct pgqrs_doctor *d, struct pgqrs_error *err)
 /* What a broker with this configuration would listen through. */
 static int find_wake_dsn(struct pgqrs_doctor *d, char **dsn_out, struct pgqrs_error *err)
 {
-    if (pgqrs_config_find_wake_dsn(pgqrs_cli_config(d->cli), dsn_out, err) < 0) {
+    if (pgqrs_config_find_wake_dsn(pgqrs_cli_store_config(d->cli), dsn_out, err) < 0) {
         return -1;
     }
     if (*dsn_out == NULL) {

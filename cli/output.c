@@ -136,7 +136,9 @@ static void print_rows(const struct pgqrs_table *table)
         used += widths[i] + 2;
     }
     size_t all = terminal_width();
-    size_t last = all > used + LAST_COLUMN_MIN ? all - used : LAST_COLUMN_MIN;
+    size_t last = table->whole                   ? SIZE_MAX
+                  : all > used + LAST_COLUMN_MIN ? all - used
+                                                 : LAST_COLUMN_MIN;
     print_row(table, cells, widths, last);
     cell = (const char *)table->cells.data;
     for (size_t i = 0; i < table->cell_count; i++, cell += strlen(cell) + 1) {

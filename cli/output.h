@@ -39,6 +39,7 @@ struct pgqrs_table {
     const char *const *headers; /* one that begins with '>' is aligned to the right */
     struct pgqrs_buf cells;     /* each terminated by a zero byte */
     size_t cell_count;
+    bool whole; /* the last column is not cut */
 };
 
 struct pgqrs_table pgqrs_table_of(const char *const *headers, size_t columns);

@@ -118,7 +118,8 @@ static void print_commands(FILE *out, const char *group)
     print_options(out, GLOBAL);
     (void)fprintf(out,
                   "\nThe store: --dsn, else $PGQRS_DSN or the file $PGQRS_DSN_FILE, else the dsn\n"
-                  "in --config, in $PGQRS_CONFIG_FILE or in ./" LOCAL_CONFIG ".\n"
+                  "in --config, in $PGQRS_CONFIG_FILE, in ./" LOCAL_CONFIG
+                  " or in\n" PGQRS_SYSTEM_CONFIG ".\n"
                   "exit: 0 done, 1 failure, 2 usage, 69 store unavailable, 75 not "
                   "ended yet,\n78 bad configuration\n");
 }
@@ -240,8 +241,9 @@ static int parse_words(struct pgqrs_cli *cli, const struct pgqrs_cli_command **c
     cli->words += own;
     cli->word_count -= own;
     if (cli->word_count < c->min_words || cli->word_count > c->max_words) {
-        return pgqrs_cli_usage("%s: found %zu words, expected: %s; see pgqrs %s --help", full,
-                               cli->word_count, c->words[0] ? c->words : "none", full);
+        return pgqrs_cli_usage("%s: found %zu word%s, expected: %s; see pgqrs %s --help", full,
+                               cli->word_count, cli->word_count == 1 ? "" : "s",
+                               c->words[0] ? c->words : "none", full);
     }
     for (int i = 0; i < PGQRS_OPT_COUNT; i++) {
         if (cli->options[i] != NULL && ((c->options | GLOBAL) & UINT64_C(1) << i) == 0) {
@@ -276,11 +278,25 @@ const char *pgqrs_cli_config(const struct pgqrs_cli *cli)
     return none && access(LOCAL_CONFIG, F_OK) == 0 ? LOCAL_CONFIG : flag;
 }
 
+static bool is_set(const char *variable)
+{
+    const char *value = getenv(variable);
+    return value != NULL && *value != 0;
+}
+
+const char *pgqrs_cli_store_config(const struct pgqrs_cli *cli)
+{
+    const char *config = pgqrs_cli_config(cli);
+    bool named = config != NULL || cli->options[PGQRS_OPT_DSN] != NULL ||
+                 is_set("PGQRS_CONFIG_FILE") || is_set("PGQRS_DSN") || is_set("PGQRS_DSN_FILE");
+    return !named && access(PGQRS_SYSTEM_CONFIG, R_OK) == 0 ? PGQRS_SYSTEM_CONFIG : config;
+}
+
 int pgqrs_cli_open(struct pgqrs_cli *cli)
 {
     struct pgqrs_store_options how = {
         .create = cli->create, .synchronous_full = true, .busy_ms = BUSY_MS};
-    const char *config = pgqrs_cli_config(cli);
+    const char *config = pgqrs_cli_store_config(cli);
     struct pgqrs_cli_retry retry = {0};
     struct pgqrs_error err;
     char *dsn = NULL;

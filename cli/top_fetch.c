@@ -27,7 +27,7 @@ static int open_store(const struct pgqrs_cli *cli, struct pgqrs_store **store,
 {
     struct pgqrs_store_options how = {
         .synchronous_full = true, .busy_ms = BUSY_MS, .call_ms = CALL_MS};
-    const char *config = pgqrs_cli_config(cli);
+    const char *config = pgqrs_cli_store_config(cli);
     char *dsn = NULL;
     char *schema = NULL;
     int rc = *store != NULL ? 0 : -1;

@@ -459,8 +459,9 @@ static int check_whole(const struct loader *l, const struct pgqrs_yaml_node *roo
 {
     const struct pgqrs_config *c = l->config;
     if (c->dsn == NULL) {
-        (void)pgqrs_error_set(l->err, PGQRS_ERR_CONFIG,
-                              "found nothing, expected sqlite:PATH here or in PGQRS_DSN");
+        (void)pgqrs_error_set(
+            l->err, PGQRS_ERR_CONFIG,
+            "found nothing, expected sqlite:PATH or postgres://... here or in PGQRS_DSN");
         return fail_at(l, root->line, "dsn");
     }
     if (c->queues == NULL) {

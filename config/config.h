@@ -88,6 +88,8 @@ struct pgqrs_config {
  */
 int pgqrs_config_load(const char *path, struct pgqrs_config **config_out,
                       struct pgqrs_error *err) PGQRS_MUST_CHECK;
+#define PGQRS_SYSTEM_CONFIG "/etc/pgqrs/pgqrsd.yaml"
+
 /* Only the DSN: --dsn over PGQRS_DSN over the file (path null: PGQRS_CONFIG_FILE, then none).
  * For the command line, which needs no queues. Free *dsn_out. */
 int pgqrs_config_find_dsn(const char *dsn_flag, const char *path, char **dsn_out,

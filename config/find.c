@@ -68,7 +68,7 @@ int pgqrs_config_find_dsn(const char *dsn_flag, const char *path, char **dsn_out
     }
     return pgqrs_error_set(err, PGQRS_ERR_CONFIG,
                            "found no store, expected --dsn, PGQRS_DSN, --config or "
-                           "PGQRS_CONFIG_FILE");
+                           "PGQRS_CONFIG_FILE, or a file ./pgqrs.yaml or " PGQRS_SYSTEM_CONFIG);
 }
 
 /* ---- single settings ---- */

@@ -1,6 +1,6 @@
 #!/bin/sh
-# What `make run` shows: a job for each file under /usr/share/doc and /usr/include that takes its
-# SHA-256, on four workers, one of which is killed in the middle.
+# What `make run` shows: a job for each of up to 20000 files under /usr that takes its SHA-256, on
+# four workers, one of which is killed in the middle.
 #   examples/demo.sh BUILD
 set -eu
 
@@ -49,20 +49,20 @@ cat "$config"
 echo "--- install the schema, create the queue, enqueue a job a file"
 pgqrs admin install
 pgqrs queue create checksums
-find /usr/share/doc /usr/include -type f ! -name '*["\\]*' |
+find /usr/include /usr/share /usr/lib -type f -readable -size -512k ! -name '*["\\]*' | head -n 20000 |
     pgqrs message enqueue checksums - --wrap path
 jobs=$(metric ready)
 [ "$jobs" -gt 0 ] || fail "there is no file to work on"
 
-echo "--- start pgqrsd, kill a worker when a quarter of the jobs is done, wait for the rest"
+echo "--- start pgqrsd, kill a worker when a tenth of the jobs is done, wait for the rest"
 begin=$(date +%s%N)
 "$build/bin/pgqrsd" --config "$config" 2>"$log" &
 daemon=$!
-while [ "$(metric archived)" -lt $((jobs / 4)) ]; do
+while [ "$(metric archived)" -lt $((jobs / 10)) ]; do
     kill -0 "$daemon" 2>/dev/null || fail "pgqrsd has ended"
     sleep 0.05
 done
-worker=$(pgrep -P "$daemon" -f pgqrs-worker | head -n 1)
+worker=$(pgqrs ctl status | awk '$1 == "checksums" && $4 > 0 { print $4; exit }')
 [ -n "$worker" ] || fail "there is no worker"
 echo "kill -KILL $worker, a worker; done so far: $(metric archived) of $jobs"
 kill -KILL "$worker"

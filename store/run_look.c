@@ -149,9 +149,14 @@ int pgqrs_store_run_look(struct pgqrs_store *store, int64_t message_id,
         return -1;
     }
     struct pgqrs_message m;
-    if (fill->code != PGQRS_ERR_NOT_FOUND ||
-        pgqrs_store_message_get(store, message_id, &m, fill) < 0) {
+    if (fill->code != PGQRS_ERR_NOT_FOUND) {
         return -1;
+    }
+    if (pgqrs_store_message_get(store, message_id, &m, fill) < 0) {
+        return fill->code != PGQRS_ERR_NOT_FOUND
+                   ? -1
+                   : pgqrs_error_set(fill, PGQRS_ERR_NOT_FOUND, "run %lld does not exist",
+                                     (long long)message_id);
     }
     int rc = make_run(store, &m, one_out, fill);
     pgqrs_message_fini(&m);

@@ -10,7 +10,6 @@
 #include "supervisor/supervisor.h"
 
 #define GRACE_VARIABLE "PGQRS_GRACE_PERIOD"
-#define DEFAULT_CONFIG "/etc/pgqrs/pgqrsd.yaml"
 
 static void usage(FILE *out)
 {
@@ -20,7 +19,8 @@ static void usage(FILE *out)
         "\n"
         "Runs the handlers that FILE names as workers on their queues.\n"
         "\n"
-        "  -c, --config FILE  configuration; else $PGQRS_CONFIG_FILE, else " DEFAULT_CONFIG "\n"
+        "  -c, --config FILE  configuration; else $PGQRS_CONFIG_FILE, else " PGQRS_SYSTEM_CONFIG
+        "\n"
         "      --check        check the configuration, plugins, store and host, then exit:\n"
         "                     0 when a start would go well, 1 when something was found\n"
         "      --grace DURATION  with --check: how long pgqrsd is given to end before it is\n"
@@ -56,7 +56,7 @@ static struct options parse_options(int argc, char **argv)
                                           {"help", no_argument, NULL, 'h'},
                                           {0}};
     const char *from_environment = getenv("PGQRS_CONFIG_FILE");
-    struct options o = {.config = from_environment ? from_environment : DEFAULT_CONFIG,
+    struct options o = {.config = from_environment ? from_environment : PGQRS_SYSTEM_CONFIG,
                         .exit_status = -1};
     int c;
     while (o.exit_status < 0 && (c = getopt_long(argc, argv, "c:Vh", longs, NULL)) != -1) {
@@ -84,13 +84,13 @@ static struct options parse_options(int argc, char **argv)
             o.exit_status = PGQRS_EXIT_OK;
             break;
         default:
-            usage(stderr);
+            (void)fprintf(stderr, "see pgqrsd --help\n");
             o.exit_status = PGQRS_EXIT_USAGE;
         }
     }
     if (o.exit_status < 0 && optind < argc) {
-        (void)fprintf(stderr, "pgqrsd: unexpected argument \"%s\"\n", argv[optind]);
-        usage(stderr);
+        (void)fprintf(stderr, "pgqrsd: unexpected argument \"%s\"; see pgqrsd --help\n",
+                      argv[optind]);
         o.exit_status = PGQRS_EXIT_USAGE;
     }
     if (o.exit_status < 0 && o.grace != NULL && !o.check) {

@@ -130,6 +130,7 @@ static void destroy(struct queue *queue)
     pgqrs_deaths_fini(&queue->deaths);
     pgqrs_version_release(&queue->version);
     pgqrs_version_release(&queue->next);
+    free(queue->refused);
     free(queue->last_error);
     free(queue->name);
     free(queue);

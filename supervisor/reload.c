@@ -128,6 +128,13 @@ static void accept_next(struct queue *queue)
     pgqrs_failing_retry(queue);
 }
 
+/* why null: there is nothing to tell any more. */
+static void set_refused(struct queue *queue, const char *why)
+{
+    free(queue->refused);
+    queue->refused = why == NULL ? NULL : strdup(why);
+}
+
 static void forget_next(struct queue *queue)
 {
     struct place *canary = queue->canary;
@@ -165,6 +172,7 @@ static void begin_roll(struct queue *queue, const char *why, json_t *changes)
     if (queue->canary == NULL) {
         pgqrs_log_error("queue \"%s\": no room for one more worker, the old version goes on",
                         queue->name);
+        set_refused(queue, "no room for one more worker");
         forget_next(queue);
     }
 }
@@ -178,6 +186,7 @@ bool pgqrs_reload_canary_died(struct place *place, int exit_code, const char *wh
     pgqrs_log_error("queue \"%s\": the new version is NOT used, the old one goes on: its first "
                     "worker did not do well: %s; mend it and reload",
                     queue->name, why);
+    set_refused(queue, why);
     forget_next(queue);
     return true;
 }
@@ -255,6 +264,7 @@ static int change_queue(struct queue *queue, struct pgqrs_config_queue *fresh, j
     if (queue->next != NULL) {
         forget_next(queue);
     }
+    set_refused(queue, NULL);
     queue->removed = false;
     if (back) {
         note(changes, "queue \"%s\": served again", queue->name);
@@ -300,6 +310,7 @@ static void remove_queue(struct queue *queue, json_t *changes)
 {
     note(changes, "queue \"%s\": not served any more", queue->name);
     queue->removed = true;
+    set_refused(queue, NULL);
     if (queue->next != NULL) {
         forget_next(queue);
     }

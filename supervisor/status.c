@@ -62,7 +62,8 @@ static json_t *time_of(int64_t us)
 {
     char text[PGQRS_TIMESTAMP_SIZE];
     pgqrs_timestamp_format(us, text);
-    return json_string(text);
+    text[10] = 'T'; /* as in RFC 3339, with the Z */
+    return json_sprintf("%sZ", text);
 }
 
 static void put(json_t *object, const char *key, json_t *value)
@@ -146,7 +147,9 @@ static json_t *describe_queue(const struct queue *queue)
         json_string(queue->removed        ? "removed"
                     : queue->next != NULL ? "trying"
                     : queue->rolling      ? "rolling"
+                    : queue->refused      ? "refused"
                                           : "done"));
+    put(out, "reload_refused", queue->refused == NULL ? json_null() : json_string(queue->refused));
     for (size_t i = 0; i < queue->place_count; i++) {
         (void)json_array_append_new(workers, describe_place(queue->places[i]));
     }

@@ -530,8 +530,8 @@ static int start(struct supervisor *s, struct pgqrs_error *err)
     raise_descriptor_limit();
     /* What a dead worker leaves behind comes to us, to be reaped. */
     (void)prctl(PR_SET_CHILD_SUBREAPER, 1);
-    pgqrs_log_info("pgqrsd " PGQRS_VERSION ": starting, %zu queues pid=%d instance=%s",
-                   s->queue_count, (int)getpid(), s->instance);
+    pgqrs_log_info("pgqrsd " PGQRS_VERSION ": starting, %zu queue%s pid=%d instance=%s",
+                   s->queue_count, s->queue_count == 1 ? "" : "s", (int)getpid(), s->instance);
     if (limits_memory(s)) {
         pgqrs_cgroup_open(&s->cgroup, s->instance);
     }

@@ -183,6 +183,7 @@ struct queue {
     const struct pgqrs_config_queue *config; /* the version's */
     struct version *next;                    /* what the canary runs; null: no reload goes on */
     struct place *canary;
+    char *refused;           /* why the last new version was not taken; null: it was */
     int64_t canary_since_ms; /* since when one has worked there, monotonic; 0: not yet */
     uint32_t serial;         /* workers are not started before the broker knows this one */
     bool rolling;            /* workers of an older version are being replaced */

@@ -96,6 +96,7 @@ first=$(inside dpkg-query -W -f '${Version}' pgqrsd)
 
 step "run $first"
 start
+(as_user pgqrs queue list) | grep -q checksum || fail "/etc/pgqrs/pgqrsd.yaml is not taken without --config"
 checksum /usr/bin/pgqrsd
 stop
 

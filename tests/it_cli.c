@@ -175,7 +175,8 @@ static void test_where_the_store_comes_from(void **state)
     ok(f, "unset PGQRS_DSN; p queue list");
     says(shell_out, " q5\n");
     assert_int_equal(sh(f, "unset PGQRS_DSN; cd sub; p queue list"), 78);
-    says(shell_err, "found no store, expected --dsn, PGQRS_DSN, --config or PGQRS_CONFIG_FILE");
+    says(shell_err, "found no store, expected --dsn, PGQRS_DSN, --config or PGQRS_CONFIG_FILE, "
+                    "or a file ./pgqrs.yaml or /etc/pgqrs/pgqrsd.yaml");
     assert_int_equal(
         sh(f, "unset PGQRS_DSN; printf 'a: 1\\ndsn: [\\n' >c; p queue list --config c"), 78);
     says(shell_err, "c:3: dsn: not YAML: ");
@@ -194,8 +195,8 @@ static void test_exit_statuses(void **state)
          "worker, ctl, doctor or top"},
         {2, "queue nonsense", "queue has no command \"nonsense\""},
         {2, "queue create", "found 0 words, expected: NAME..."},
-        {2, "queue list x", "found 1 words, expected: none"},
-        {2, "message enqueue a", "found 1 words, expected: QUEUE (JSON | @FILE | -)"},
+        {2, "queue list x", "found 1 word, expected: none"},
+        {2, "message enqueue a", "found 1 word, expected: QUEUE (JSON | @FILE | -)"},
         {2, "queue list --nonsense", "option --nonsense is unknown"},
         {2, "queue list --help=x", "option --help=x is unknown, or takes no value"},
         {2, "queue list -x", "option -x is unknown"},

@@ -173,7 +173,7 @@ static void results(void **state)
     assert_true(json_is_null(json_object_get(json, "output")));
     json_decref(json);
     assert_int_equal(sh(f, "p workflow result 999"), 1);
-    says(shell_err, "message 999 does not exist");
+    says(shell_err, "run 999 does not exist");
     ok(f, "p queue create plain; p message enqueue plain 1 -o json | tr -d '[]'");
     assert_int_equal(sh(f, "p workflow result %" PRId64, id + 1), 1);
     says(shell_err, "is no run: its queue has no workflow");

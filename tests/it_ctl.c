@@ -80,10 +80,19 @@ static void test_deaths_are_remembered(void **state)
     assert_int_equal(json_integer_value(json_object_get(death, "pid")), pid);
     assert_int_equal(json_integer_value(json_object_get(death, "signal")), SIGABRT);
     assert_true(json_is_null(json_object_get(death, "job")));
+    const char *at = json_string_value(json_object_get(death, "at")); /* as all times in JSON */
+    assert_true(at[10] == 'T' && at[strlen(at) - 1] == 'Z');
     assert_true(json_integer_value(json_object_get(death, "peak_memory")) > 4096);
     assert_non_null(
         strstr(json_string_value(json_object_get(death, "reason")), "killed by signal 6"));
     json_decref(deaths);
+    /* The table has the whole reason, however long its row becomes. */
+    char text[192];
+    (void)snprintf(text, sizeof text, "%s/run/pgqrsd.ctl", f->scratch.dir);
+    cli_ok(&f->scratch, NULL, "--socket", text, "ctl", "deaths");
+    (void)snprintf(text, sizeof text, "grep -qF 'killed by signal 6 (Aborted)' %s/out",
+                   f->scratch.dir);
+    assert_int_equal(system(text), 0);
 
     /* Many are not kept. */
     fixture_enqueue(f, 1, "{\"crash\":6}");

@@ -18,7 +18,7 @@
 #include "tests/support/pg_daemon.h"
 
 #define MANIFESTS "packaging/kubernetes/"
-#define LAST_OUTCOMES_MS 15000 /* how long a broker may take to store them */
+#define LAST_OUTCOMES_MS 8000 /* how long a broker may take to store them */
 
 /* ---- manifests ---- */
 
@@ -212,6 +212,7 @@ static void test_it_can_drain_before_it_is_killed(void **state)
     }
     int64_t needed_ms = config->drain_ms + config->cancel_grace_ms + LAST_OUTCOMES_MS;
     assert_true(needed_ms < grace_s * 1000);
+    assert_int_equal(atoll(text(&deployment, "spec/template/metadata/annotations/grace")), grace_s);
     /* A start may take its time before the kubelet gives it up. */
     int64_t started_s = atoll(text(&deployment, CONTAINER "startupProbe/periodSeconds")) *
                         atoll(text(&deployment, CONTAINER "startupProbe/failureThreshold"));

@@ -597,7 +597,7 @@ static void test_words(void **state)
     ok(f, "p doctor -o json");
     assert_string_equal(shell_out, "[]\n");
     assert_int_equal(sh(f, "p doctor now"), 2);
-    says(shell_err, "doctor: found 1 words, expected: none");
+    says(shell_err, "doctor: found 1 word, expected: none");
     assert_int_equal(sh(f, "p doctor --yes"), 2);
     assert_int_equal(sh(f, "p doctor --socket nowhere"), 69);
     assert_int_equal(sh(f, "p doctor --dsn sqlite:nowhere"), 69);

@@ -82,8 +82,11 @@ static void test_prefetched_jobs_of_a_worker_that_outlived_a_broker(void **state
 {
     struct fixture *f = *state;
     fixture_start(f, "    prefetch: 10\nlog: {level: debug}\n");
-    fixture_enqueue(f, 1, "{\"ms\":600000,\"ms_after_first\":0}");
-    fixture_enqueue(f, 9, "{}");
+    /* In one transaction: they are leased, and sent to the worker, together. */
+    db_exec(&f->scratch,
+            "with recursive n (i) as (select 0 union all select i + 1 from n where i < 9)"
+            " insert into pgqrs_messages (queue_id, payload) select 1, case i when 0 then"
+            " '{\"ms\":600000,\"ms_after_first\":0}' else '{}' end from n order by i");
     effects_await(&f->scratch, "start 1 1 ", 1);
     assert_int_equal(kill(daemon_await_children(&f->daemon, BROKER, 1), SIGKILL), 0);
     daemon_await_log(&f->daemon, "held=10", 1);

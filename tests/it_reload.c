@@ -13,6 +13,7 @@
 
 #include "tests/support/daemon.h"
 
+#define REFUSED "goes on with its old version, the new one is not"
 #define DONE_AT_ONCE                                                                               \
     "select count(*) from pgqrs_messages where pgqrsd_outcome = 'done' and read_ct = 1 and"        \
     " pgqrsd_crash_ct = 0"
@@ -43,6 +44,13 @@ static bool said(const struct fixture *f, const char *text)
     char command[512];
     (void)snprintf(command, sizeof command, "grep -qF \"%s\" %s/out", text, f->scratch.dir);
     return system(command) == 0;
+}
+
+static int ask(const struct fixture *f, const char *group, const char *command)
+{
+    char path[96];
+    (void)snprintf(path, sizeof path, "%s/pgqrsd.yaml", f->scratch.dir);
+    return cli(&f->scratch, NULL, "--config", path, group, command, (char *)NULL);
 }
 
 static const char *control_socket(const struct fixture *f)
@@ -168,6 +176,10 @@ static void test_a_plugin_that_can_not_start_replaces_nothing(void **state)
     scratch_link(&f->scratch, "copy.so", built("tests/handlers/wrong_abi.so"));
     assert_int_equal(reload(f), 0);
     daemon_await_log(&f->daemon, "the new version is NOT used, the old one goes on", 1);
+    assert_int_equal(ask(f, "ctl", "status"), 0);
+    assert_true(said(f, REFUSED " used: plugin "));
+    assert_int_equal(ask(f, "doctor", NULL), 1);
+    assert_true(said(f, REFUSED " used: plugin "));
     /* Not even when a worker is lost: the old file is held. */
     pid_t pid = daemon_await_children(&f->daemon, "pgqrs-worker", 2);
     assert_int_equal(kill(pid, SIGKILL), 0);
@@ -180,6 +192,8 @@ static void test_a_plugin_that_can_not_start_replaces_nothing(void **state)
     assert_int_equal(reload(f), 0);
     enqueue(f, "work", "{\"name\":\"you\"}", 10);
     daemon_await_log(&f->daemon, "all its workers run the new version", 1);
+    assert_int_equal(ask(f, "ctl", "status"), 0);
+    assert_false(said(f, REFUSED));
     assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
 }
 

@@ -110,7 +110,7 @@ static const struct refusal refusals[] = {
     {"dsn: sqlite:/q\nqueues:\n  '': {handler: h.so}\n",
      "c.yaml:3: queues: found a queue name of 0 bytes, expected 1 to 255"},
     {"queues: {m: {handler: h.so}}\n",
-     "c.yaml:1: dsn: found nothing, expected sqlite:PATH here or in PGQRS_DSN"},
+     "c.yaml:1: dsn: found nothing, expected sqlite:PATH or postgres://... here or in PGQRS_DSN"},
     /* stores */
     {"dsn: oracle:x\n", "c.yaml:1: dsn: found unknown scheme \"oracle:\", expected sqlite:PATH"},
     {"dsn: 'postgres:u:secret@h/d'\n", "dsn: found unknown scheme \"postgres:\", expected"},

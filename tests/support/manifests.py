@@ -71,7 +71,7 @@ def check_pod(kind, pod, found):
     container = pod["containers"][0]
     mounts = {m["name"]: m["mountPath"] for m in container["volumeMounts"]}
     volumes = {v["name"]: v for v in pod["volumes"]}
-    env = {e["name"]: e["value"] for e in container["env"]}
+    env = {e["name"]: e.get("value") for e in container["env"]}
     secret = volumes["dsn"]["secret"]
     dsn = pathlib.PurePath(env["PGQRS_DSN_FILE"])
     if set(mounts) != set(volumes):
