@@ -20,7 +20,7 @@ SANITIZE ?=
 DEPS_BUILD := gcc libc6-dev make pkg-config libevent-dev libnng-dev libsqlite3-dev libpq-dev \
               libjansson-dev libyaml-dev libcurl4-openssl-dev libssl-dev libseccomp-dev \
               libncurses-dev tzdata
-DEPS_TEST  := libcmocka-dev procps tmux postgresql postgresql-client pgbouncer prometheus python3-venv \
+DEPS_TEST  := libcmocka-dev procps tmux postgresql postgresql-client pgbouncer systemd prometheus python3-venv \
               $(if $(filter x86_64,$(shell uname -m)),user-mode-linux)
 DEPS_LINT  := clang libclang-rt-14-dev clang-tidy clang-format cppcheck mandoc man-db
 DEPS_CHECK := valgrind

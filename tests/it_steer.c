@@ -369,7 +369,8 @@ static void test_drain_waits_for_an_isolated_run(void **state)
 {
     const struct world *w = *state;
     daemon_config(&w->f->scratch,
-                  "start_timeout: 1m\nqueues: {work: {handler: %s, cancel_grace: 100ms}}\n",
+                  "start_timeout: 1m\nshutdown: {drain: 100ms}\n"
+                  "queues: {work: {handler: %s, cancel_grace: 100ms}}\n",
                   built("tests/handlers/init_hangs.so"));
     daemon_start(&w->f->daemon, &w->f->scratch);
     daemon_await_log(&w->f->daemon, "broker: ready", 1);
