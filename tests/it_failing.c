@@ -143,7 +143,8 @@ static bool has_gone(const void *arg)
     char socket_path[96];
     (void)snprintf(socket_path, sizeof socket_path, "%s/run/pgqrsd.ctl", f->scratch.dir);
     cli_ok(&f->scratch, NULL, "--socket", socket_path, "-o", "json", "ctl", "status");
-    (void)snprintf(command, sizeof command, "grep -q '\"queue\": \"other\"' %s/out", f->scratch.dir);
+    (void)snprintf(command, sizeof command, "grep -q '\"queue\": \"other\"' %s/out",
+                   f->scratch.dir);
     return system(command) != 0;
 }
 

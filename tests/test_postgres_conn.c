@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "tests/support/pg_rig.h"
+#include "tests/support/pg_pooler.h"
 
 #include <poll.h>
 #include <pthread.h>
@@ -493,35 +493,12 @@ static void a_lent_connection_stays_as_it_was(void **state)
 
 /* ---- behind a pooler ---- */
 
-/* PgBouncer, which hands out two server connections, one transaction at a time. */
-static void start_pooler(struct pg_rig *rig, char *dsn, size_t size)
-{
-    char ini[100];
-    (void)snprintf(ini, sizeof ini, "%s/bouncer.ini", pg_rig_dir());
-    FILE *file = fopen(ini, "w");
-    assert_non_null(file);
-    (void)fprintf(file,
-                  "[databases]\n* = host=%s user=postgres\n[pgbouncer]\nlisten_addr =\n"
-                  "unix_socket_dir = %s\nlisten_port = 6432\nauth_type = any\n"
-                  "pool_mode = transaction\ndefault_pool_size = 2\nserver_round_robin = 1\n",
-                  pg_rig_dir(), pg_rig_dir());
-    assert_int_equal(fclose(file), 0);
-    const char *const argv[] = {"/usr/sbin/pgbouncer", ini, NULL};
-    (void)pg_rig_spawn(argv, "bouncer.log");
-    (void)snprintf(dsn, size, "postgres:///postgres?host=%s&user=postgres&port=6432", pg_rig_dir());
-    for (int i = 0; i < 500 && PQping(dsn) != PQPING_OK; i++) {
-        (void)poll(NULL, 0, 10);
-    }
-    assert_int_equal(PQping(dsn), PQPING_OK);
-    assert_int_equal(pg_rig_number(rig, "SELECT 1"), 1);
-}
-
 static void through_a_pooler(void **state)
 {
     struct pg_rig *rig = *state;
     char dsn[300];
     struct pgqrs_store *stores[4] = {0};
-    start_pooler(rig, dsn, sizeof dsn);
+    pid_t pooler = pg_pooler_start(rig, dsn, sizeof dsn);
     pg_rig_sql(rig, "CREATE TABLE t (v bigint PRIMARY KEY)");
     const struct pgqrs_store_options options = {.schema = rig->schema, .wake = true};
     for (int i = 0; i < 4; i++) {
@@ -558,14 +535,14 @@ static void through_a_pooler(void **state)
     for (int i = 0; i < 4; i++) {
         pgqrs_store_close(&stores[i]);
     }
+    pg_pooler_end(pooler);
 }
 
 static void installs_through_a_pooler(void **state)
 {
     struct pg_rig *rig = *state;
     char dsn[300];
-    (void)snprintf(dsn, sizeof dsn, "postgres:///postgres?host=%s&user=postgres&port=6432",
-                   pg_rig_dir());
+    pid_t pooler = pg_pooler_start(rig, dsn, sizeof dsn);
     struct pgqrs_store *store = NULL;
     const struct pgqrs_store_options options = {
         .schema = rig->schema, .wake = true, .wake_dsn = rig->dsn};
@@ -577,6 +554,7 @@ static void installs_through_a_pooler(void **state)
     suite_fails(rig, pgqrs_store_verify(store, &rig->err), PGQRS_ERR_SCHEMA);
     suite_ok(rig, pgqrs_store_install(store, &rig->err));
     pgqrs_store_close(&store);
+    pg_pooler_end(pooler);
 }
 
 /* A pooler that does not look like one: statements vanish. */
