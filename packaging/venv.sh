@@ -15,5 +15,6 @@ if python3 -m venv "$1" >"$log" 2>&1 &&
     cp "$2" "$ready"
 else
     tail -n 3 "$log" >&2
+    rm -rf "$1"
     echo "venv: not installed; what needs it is skipped" >&2
 fi
