@@ -50,29 +50,30 @@ static void put_process(const struct gateway *g, struct evbuffer *out)
                      number(json_object_get(status, "broker"), "memory"));
 }
 
-/* What the broker counts as a whole. */
-static void put_broker(const json_t *status, struct evbuffer *out)
+static void put_call_histograms(const json_t *status, struct evbuffer *out, const char *name,
+                                const char *help, const char *object)
 {
     const char *call;
     json_t *histogram;
-    pgqrs_expose_head(out, "pgqrs_store_call_seconds", "histogram",
-                      "How long the broker's calls of the store take.");
-    json_object_foreach(json_object_get(status, "store_call_seconds"), call, histogram)
+    pgqrs_expose_head(out, name, "histogram", help);
+    json_object_foreach(json_object_get(status, object), call, histogram)
     {
-        pgqrs_expose_histogram(out, "pgqrs_store_call_seconds", (struct pgqrs_label){"call", call},
-                               histogram);
+        pgqrs_expose_histogram(out, name, (struct pgqrs_label){"call", call}, histogram);
     }
+}
+
+/* What the broker counts as a whole. */
+static void put_broker(const json_t *status, struct evbuffer *out)
+{
+    put_call_histograms(status, out, "pgqrs_store_call_seconds",
+                        "How long the broker's calls of the store take.", "store_call_seconds");
     pgqrs_expose_head(out, "pgqrs_store_errors_total", "counter",
                       "Calls of the store that failed, and are tried again.");
     pgqrs_expose_each(out, "pgqrs_store_errors_total", NULL, "call",
                       json_object_get(status, "store_errors"));
-    pgqrs_expose_head(out, "pgqrs_commit_group_size", "histogram",
-                      "Outcomes and leases, or steps of workflows, in a transaction.");
-    json_object_foreach(json_object_get(status, "group_sizes"), call, histogram)
-    {
-        pgqrs_expose_histogram(out, "pgqrs_commit_group_size", (struct pgqrs_label){"call", call},
-                               histogram);
-    }
+    put_call_histograms(status, out, "pgqrs_commit_group_size",
+                        "Outcomes and leases, or steps of workflows, in a transaction.",
+                        "group_sizes");
     pgqrs_expose_head(out, "pgqrs_broker_wakeups_total", "counter",
                       "What made the broker look for jobs, outcomes apart.");
     pgqrs_expose_each(out, "pgqrs_broker_wakeups_total", NULL, "reason",

@@ -16,7 +16,6 @@
 #include <unistd.h>
 
 #include <cmocka.h>
-#include <sqlite3.h>
 
 #include "tests/support/daemon.h"
 #include "tests/support/http_ask.h"
@@ -255,19 +254,15 @@ static void test_a_broker_that_does_not_answer(void **state)
 static void test_a_store_that_takes_no_outcomes(void **state)
 {
     struct fixture *f = *state;
-    sqlite3 *db = NULL;
     start(f, "0", "");
     http_await("/readyz", 200, "ok\n");
     fixture_enqueue(f, 1, "{\"ms\":300}");
     effects_await(&f->scratch, "start ", 1);
-    assert_int_equal(sqlite3_open(f->scratch.db, &db), SQLITE_OK);
-    assert_int_equal(sqlite3_busy_timeout(db, WAIT_MS), SQLITE_OK);
-    assert_int_equal(sqlite3_exec(db, "begin immediate", NULL, NULL, NULL), SQLITE_OK);
+    struct sqlite3 *db = db_lock(&f->scratch);
     http_await("/readyz", 503, "store: outcomes wait, for ");
     http_await_metric("pgqrs_store_up", 0);
     assert_int_equal(http_metric("pgqrs_queue_jobs{queue=\"work\",state=\"running\"}"), 1);
-    assert_int_equal(sqlite3_exec(db, "rollback", NULL, NULL, NULL), SQLITE_OK);
-    assert_int_equal(sqlite3_close(db), SQLITE_OK);
+    db_unlock(db);
     http_await("/readyz", 200, "ok\n");
     http_await_metric("pgqrs_store_up", 1);
     assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);

@@ -20,21 +20,6 @@
 #define WORKER "pgqrs-worker"
 #define BROKER "pgqrs-broker"
 
-static sqlite3 *lock_store(const struct fixture *f)
-{
-    sqlite3 *db = NULL;
-    assert_int_equal(sqlite3_open(f->scratch.db, &db), SQLITE_OK);
-    (void)sqlite3_busy_timeout(db, WAIT_MS);
-    assert_int_equal(sqlite3_exec(db, "begin immediate", NULL, NULL, NULL), SQLITE_OK);
-    return db;
-}
-
-static void unlock_store(sqlite3 *db)
-{
-    assert_int_equal(sqlite3_exec(db, "rollback", NULL, NULL, NULL), SQLITE_OK);
-    assert_int_equal(sqlite3_close(db), SQLITE_OK);
-}
-
 static void await_done(const struct fixture *f, int64_t count)
 {
     db_await(&f->scratch, "select count(*) from pgqrs_messages where pgqrsd_outcome = 'done'",
@@ -103,13 +88,13 @@ static void test_a_lock_at_the_start_is_waited_for(void **state)
 {
     struct fixture *f = *state;
     cli_ok(&f->scratch, NULL, "admin", "install");
-    sqlite3 *lock = lock_store(f);
+    sqlite3 *lock = db_lock(&f->scratch);
     daemon_config(&f->scratch, "queues: {work: {handler: %s, settings: {file: %s}}}\n",
                   built("tests/handlers/effect.so"), f->scratch.effects);
     daemon_start(&f->daemon, &f->scratch);
     pid_t broker = daemon_await_children(&f->daemon, BROKER, 1);
     assert_false(wait_for(is_gone, &broker, 700)); /* longer than one wait for a lock */
-    unlock_store(lock);
+    db_unlock(lock);
     daemon_await_log(&f->daemon, "ready pid=", 2);
 }
 
@@ -117,26 +102,26 @@ static void test_a_stop_while_the_broker_waits_is_clean(void **state)
 {
     struct fixture *f = *state;
     cli_ok(&f->scratch, NULL, "admin", "install");
-    sqlite3 *lock = lock_store(f);
+    sqlite3 *lock = db_lock(&f->scratch);
     daemon_config(&f->scratch, "queues: {work: {handler: %s, settings: {file: %s}}}\n",
                   built("tests/handlers/effect.so"), f->scratch.effects);
     daemon_start(&f->daemon, &f->scratch);
     (void)daemon_await_children(&f->daemon, BROKER, 1);
     assert_int_equal(daemon_stop(&f->daemon, SIGTERM), 0);
-    unlock_store(lock);
+    db_unlock(lock);
 }
 
 static void test_a_lock_while_a_worker_starts_is_no_fault_of_the_worker(void **state)
 {
     struct fixture *f = *state;
     fixture_start(f, "start_timeout: 2s\n");
-    sqlite3 *lock = lock_store(f);
+    sqlite3 *lock = db_lock(&f->scratch);
     pid_t first = daemon_await_children(&f->daemon, WORKER, 1);
     assert_int_equal(kill(first, SIGKILL), 0);
     daemon_await_log(&f->daemon, "ready pid=", 3); /* though it can not be registered */
     pid_t second = daemon_await_children(&f->daemon, WORKER, 1);
     assert_false(wait_for(is_gone, &second, 2500)); /* longer than start_timeout */
-    unlock_store(lock);
+    db_unlock(lock);
     fixture_enqueue(f, 1, "{}");
     await_done(f, 1);
     assert_int_equal(daemon_log_count(&f->daemon, "the store fails"), 1);
@@ -149,10 +134,10 @@ static void test_outcomes_wait_until_the_store_works_again(void **state)
     fixture_start(f, "    prefetch: 10\n");
     fixture_enqueue(f, 10, "{\"ms\":100}");
     effects_await(&f->scratch, "start ", 1);
-    sqlite3 *lock = lock_store(f);
+    sqlite3 *lock = db_lock(&f->scratch);
     effects_await(&f->scratch, "end ", 10);
     daemon_await_log(&f->daemon, "the store fails", 1);
-    unlock_store(lock);
+    db_unlock(lock);
     await_done(f, 10);
     assert_int_equal(db_number(&f->scratch, "select max(read_ct) from pgqrs_messages"), 1);
     assert_int_equal(effects_count(&f->scratch, "end "), 10);
@@ -165,9 +150,9 @@ static void test_a_lock_for_ten_seconds_is_waited_for(void **state)
     fixture_enqueue(f, 50, "{\"ms\":20}");
     effects_await(&f->scratch, "end ", 1);
     pid_t broker = daemon_await_children(&f->daemon, BROKER, 1);
-    sqlite3 *lock = lock_store(f);
+    sqlite3 *lock = db_lock(&f->scratch);
     assert_false(wait_for(is_gone, &broker, 10000));
-    unlock_store(lock);
+    db_unlock(lock);
     await_done(f, 50);
     assert_int_equal(effects_count(&f->scratch, "end "), 50);
     assert_int_equal(db_number(&f->scratch, "select max(read_ct) from pgqrs_messages"), 1);
@@ -272,11 +257,11 @@ static void test_an_outcome_counts_though_worker_and_broker_died_after_it(void *
     fixture_enqueue(f, 1, "{}");
     effects_await(&f->scratch, "start 1 1 ", 1);
     db_await(&f->scratch, "select count(*) from pgqrs_messages where read_ct = 1", 3);
-    sqlite3 *lock = lock_store(f); /* the next broker has to wait before it serves */
+    sqlite3 *lock = db_lock(&f->scratch); /* the next broker has to wait before it serves */
     assert_int_equal(kill(daemon_await_children(&f->daemon, BROKER, 1), SIGKILL), 0);
     effects_await(&f->scratch, "start 2 1 ", 1);
     daemon_await_log(&f->daemon, "worker 0: killed by signal 9", 1);
-    unlock_store(lock);
+    db_unlock(lock);
     await_done(f, 3);
     assert_int_equal(effects_count(&f->scratch, "start 1 "), 1); /* finished, and so known */
     assert_int_equal(effects_count(&f->scratch, "end 2 2 "), 1);
@@ -296,11 +281,11 @@ static void test_an_outcome_counts_though_its_worker_died_before_its_hello_was_s
     assert_int_equal(kill(worker, SIGSTOP), 0); /* it dials when there is trouble, not before */
     assert_int_equal(kill(daemon_await_children(&f->daemon, BROKER, 1), SIGKILL), 0);
     daemon_await_log(&f->daemon, "broker: ready", 2);
-    sqlite3 *lock = lock_store(f);
+    sqlite3 *lock = db_lock(&f->scratch);
     assert_int_equal(kill(worker, SIGCONT), 0);
     daemon_await_log(&f->daemon, "the store fails", 1);
     daemon_await_log(&f->daemon, "worker 0: killed by signal 9", 1);
-    unlock_store(lock);
+    db_unlock(lock);
     await_done(f, 2);
     assert_int_equal(effects_count(&f->scratch, "start 1 "), 1);
     assert_int_equal(effects_count(&f->scratch, "end 2 2 "), 1);

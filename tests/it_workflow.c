@@ -464,21 +464,6 @@ static void test_a_run_survives_a_stop(void **state)
     stop(f);
 }
 
-static sqlite3 *lock_store(const struct fixture *f)
-{
-    sqlite3 *db = NULL;
-    assert_int_equal(sqlite3_open(f->scratch.db, &db), SQLITE_OK);
-    (void)sqlite3_busy_timeout(db, WAIT_MS);
-    assert_int_equal(sqlite3_exec(db, "begin immediate", NULL, NULL, NULL), SQLITE_OK);
-    return db;
-}
-
-static void unlock_store(sqlite3 *db)
-{
-    assert_int_equal(sqlite3_exec(db, "rollback", NULL, NULL, NULL), SQLITE_OK);
-    assert_int_equal(sqlite3_close(db), SQLITE_OK);
-}
-
 /* The step has ended and waits for the store; the run goes on when that works again. */
 static void test_a_stop_while_a_step_is_stored(void **state)
 {
@@ -486,11 +471,11 @@ static void test_a_stop_while_a_step_is_stored(void **state)
     start(f, "");
     trigger(f, "step:a slow:b:300 step:c");
     effects_await(&f->scratch, "slow b ", 1);
-    sqlite3 *db = lock_store(f);
+    sqlite3 *db = db_lock(&f->scratch);
     assert_int_equal(kill(f->daemon.pid, SIGTERM), 0);
     daemon_await_log(&f->daemon, "draining 1 workers", 1);
     (void)usleep(300 * 1000);
-    unlock_store(db);
+    db_unlock(db);
     assert_int_equal(daemon_wait(&f->daemon), 0);
     assert_int_equal(db_number(&f->scratch, RUNS("status = 'SUCCESS'")), 1);
     assert_times(f, "begin ", 1);
@@ -504,9 +489,9 @@ static void test_waiting_for_the_store_is_not_a_jobs_time(void **state)
     start(f, ", timeout: 1s, cancel_grace: 100ms, max_attempts: 1");
     trigger(f, "slow:b:200 step:c");
     effects_await(&f->scratch, "slow b ", 1);
-    sqlite3 *db = lock_store(f);
+    sqlite3 *db = db_lock(&f->scratch);
     (void)usleep(1500 * 1000);
-    unlock_store(db);
+    db_unlock(db);
     await_status(f, 1, "SUCCESS");
     assert_times(f, "slow b ", 1);
     assert_times(f, "begin ", 1);

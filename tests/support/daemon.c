@@ -362,6 +362,21 @@ void db_exec(const struct scratch *s, const char *sql)
     (void)sqlite3_close(db);
 }
 
+struct sqlite3 *db_lock(const struct scratch *s)
+{
+    sqlite3 *db = NULL;
+    if (sqlite3_open(s->db, &db) != SQLITE_OK || sqlite3_busy_timeout(db, WAIT_MS) != SQLITE_OK ||
+        sqlite3_exec(db, "begin immediate", NULL, NULL, NULL) != SQLITE_OK) {
+        give_up("lock %s: %s", s->db, sqlite3_errmsg(db));
+    }
+    return db;
+}
+
+void db_unlock(struct sqlite3 *db)
+{
+    (void)sqlite3_close(db); /* which rolls back */
+}
+
 struct db_condition {
     const struct scratch *scratch;
     const char *sql;

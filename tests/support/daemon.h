@@ -77,6 +77,9 @@ void fixture_enqueue(const struct fixture *f, int count, const char *payload);
 /* One number from the database, through a connection of its own. */
 int64_t db_number(const struct scratch *s, const char *sql);
 void db_exec(const struct scratch *s, const char *sql);
+/* Nobody can write to it until it is unlocked. */
+struct sqlite3 *db_lock(const struct scratch *s);
+void db_unlock(struct sqlite3 *db);
 void db_await(const struct scratch *s, const char *sql, int64_t value);
 
 /* Runs bin/pgqrs with --dsn and the words, null at the end; input may be null. Returns the exit
